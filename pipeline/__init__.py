@@ -1,0 +1,1 @@
+"""edgestill: distil, quantize, compile and verify PyTorch models for edge devices."""

@@ -1,0 +1,50 @@
+"""The only gate to optional libraries: `require("openvino", extra="openvino")`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from types import ModuleType
+
+from edgestill.errors import MissingExtra
+
+# Libraries that would report use to their makers: each is told not to before its first import.
+_SILENCE = {
+    "nncf": {"NNCF_CI": "1"},
+    "datasets": {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"},
+    "transformers": {"HF_HUB_DISABLE_TELEMETRY": "1"},
+    "accelerate": {"HF_HUB_DISABLE_TELEMETRY": "1"},
+    "torch": {"TORCHINDUCTOR_DISABLE_TELEMETRY": "1"},
+}
+
+
+def installed(module: str) -> bool:
+    """Whether `module` can be found, without importing it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def require(module: str, *, extra: str) -> ModuleType:
+    """Import and return `module`, which `pip install edgestill[extra]` brings.
+
+    Raises:
+        MissingExtra: it is not installed, or it is and cannot be imported.
+    """
+    for variable, value in _SILENCE.get(module.partition(".")[0], {}).items():
+        os.environ.setdefault(variable, value)
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name and module.split(".")[0] != error.name.split(".")[0]:
+            what = f"{module} is installed but lacks {error.name}"
+        else:
+            what = f"{module} is not installed"
+        raise MissingExtra(what, fix=f"Install it: pip install 'edgestill[{extra}]'") from error
+    except (ImportError, OSError) as error:
+        raise MissingExtra(
+            f"{module} is installed but cannot be imported ({error})",
+            fix=f"Reinstall it: pip install --force-reinstall 'edgestill[{extra}]'",
+        ) from error
