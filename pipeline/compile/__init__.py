@@ -1,0 +1,1 @@
+"""The stage that makes what a target's runtime loads."""

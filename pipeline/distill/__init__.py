@@ -1,0 +1,1 @@
+"""The stage that makes a student from a teacher."""

@@ -1,0 +1,1 @@
+"""The stage that makes ONNX from PyTorch."""

@@ -1,0 +1,1 @@
+"""Models: resolved from a recipe's reference, and those of the presets."""

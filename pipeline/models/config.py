@@ -1,0 +1,49 @@
+"""What a recipe says about a model."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from edgestill.config import config
+
+
+@config
+class NormalizeConfig:
+    """`(x / range - mean) / std`, computed inside the exported graph.
+
+    Attributes:
+        range: the largest value of the device input, such as 255 for bytes.
+        mean: one value, or one per channel.
+        std: one value, or one per channel.
+        input: the input it applies to, where a model has several.
+    """
+
+    range: Annotated[float, Field(gt=0)] = 1.0
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[Annotated[float, Field(gt=0)], ...] = (1.0,)
+    input: str | None = None
+
+
+@config
+class ModelConfig:
+    """A PyTorch model, or an ONNX file from elsewhere.
+
+    Attributes:
+        model: `file.py:callable` or `package.module:callable`, which returns a `torch.nn.Module`.
+        arguments: keyword arguments of the callable.
+        onnx: an ONNX file, instead of `model`.
+        weights: a `.safetensors` file, or a torch file that holds a state dict.
+        files: files that the callable reads or modules it imports by name, beside what it imports.
+        output: the output that metrics read, where a model has several.
+    """
+
+    model: str | None = None
+    arguments: dict[str, Any] = field(default_factory=dict)
+    onnx: str | None = None
+    weights: str | None = None
+    files: tuple[str, ...] = ()
+    normalize: NormalizeConfig | None = None
+    output: str | None = None

@@ -1,0 +1,1 @@
+"""The stage that proves accuracy and latency on the target."""
