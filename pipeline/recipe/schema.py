@@ -1,0 +1,110 @@
+"""The recipe as types: what the rest of the pipeline reads, complete and checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edgestill.config import config
+from edgestill.data.config import DataConfig
+from edgestill.distill.config import DistillConfig
+from edgestill.export.config import ExportConfig
+from edgestill.models.config import ModelConfig
+from edgestill.quantize.config import QuantizeConfig
+from edgestill.train.config import TrainConfig
+from edgestill.verify.config import (
+    AgreementGate,
+    LatencyGate,
+    MeasureConfig,
+    MemoryGate,
+    ScoreGate,
+    SizeGate,
+    SpeedupGate,
+    ThroughputGate,
+)
+
+Task = Literal["classification", "multilabel", "regression", "custom"]
+GateConfig = (
+    ScoreGate | AgreementGate | LatencyGate | ThroughputGate | SpeedupGate | SizeGate | MemoryGate
+)
+
+# The name of the gate on a user's own metric.
+OWN_METRIC = "score"
+
+
+@config
+class FunctionMetric:
+    """A user's own metric.
+
+    Attributes:
+        function: `file.py:callable`.
+        better: which way it points.
+    """
+
+    function: str
+    better: Literal["bigger", "smaller"]
+
+
+@config
+class TrainedModelConfig(ModelConfig):
+    """A model, and how it comes by its weights: `train`, `weights`, `onnx`, `pretrained`, or, for
+    a student, `distill`; exactly one of them.
+
+    Attributes:
+        train: train it here, on labels alone, from the weights that the callable returns.
+        pretrained: the callable returns the model with its final weights.
+    """
+
+    train: TrainConfig | None = None
+    pretrained: bool = False
+
+
+@config
+class TargetConfig:
+    """One runtime that the model is compiled for.
+
+    Attributes:
+        target: a name in `edgestill.targets.TARGETS`.
+        precisions: the candidates, in the order of the target's table.
+        auto: whether the recipe left the choice to measurements; without it each precision ships.
+        verify: `here`, or `elsewhere` where this machine cannot run the target.
+        options: the target's own options type.
+    """
+
+    target: str
+    precisions: tuple[str, ...]
+    auto: bool
+    verify: Literal["here", "elsewhere"]
+    options: Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe without static problems, every default filled in.
+
+    Attributes:
+        threads: threads that training and every runtime use; by default the cores this process has.
+        metric: a name in `edgestill.metrics.METRICS`, or a user's own.
+        gates: each gate's name and its budget; a name that is not in `GATE_CONFIGS` is a metric
+            (`score` for a user's own) with a `ScoreGate`.
+        path: the file it was read from.
+        base: the folder that relative paths and `file.py:callable` start from.
+    """
+
+    name: str
+    data: DataConfig
+    path: Path
+    base: Path
+    threads: int
+    metric: str | FunctionMetric
+    seed: int = 0
+    task: Task = "classification"
+    teacher: TrainedModelConfig | None = None
+    student: TrainedModelConfig | None = None
+    distill: DistillConfig | None = None
+    export: ExportConfig = ExportConfig()
+    quantize: QuantizeConfig | None = None
+    targets: tuple[TargetConfig, ...] = ()
+    measure: MeasureConfig = MeasureConfig()
+    gates: tuple[tuple[str, GateConfig], ...] = ()
