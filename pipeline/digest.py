@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-# What a step notes beside its result (times, console output): it differs from run to run and decides nothing.
+# What a step notes beside its result, such as times: it differs from run to run.
 LOG_FOLDER = "log"
 
 
@@ -80,4 +80,3 @@ def digest_folder(path: Path) -> str:
 def is_log(name: str) -> bool:
     """Whether a relative path lies in a log folder."""
     return LOG_FOLDER in name.split("/")[:-1]
-

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from edgestill.config import config
-from edgestill.train.config import LossConfig, TrainConfig
+from edgestill.models.config import ModelConfig
+from edgestill.train.config import LossConfig, MetricConfig, TrainConfig
 
 
 @config
@@ -11,3 +12,16 @@ class DistillConfig(TrainConfig):
     """A training schedule and the losses, which add up; without any, the task's usual pair."""
 
     losses: tuple[LossConfig, ...] = ()
+
+
+@config
+class DistillStep:
+    """What determines a distillation, beside data, code and the teacher's weights."""
+
+    student: ModelConfig
+    teacher: ModelConfig
+    distill: DistillConfig
+    task: str
+    metric: MetricConfig
+    seed: int
+    threads: int

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgestill.config import config
+from edgestill.models.config import ModelConfig
+from edgestill.train.config import LossConfig, MetricConfig
 
 
 @config
@@ -21,3 +23,32 @@ class ExportConfig:
     batch: Literal["dynamic"] | Annotated[int, Field(gt=0)] = "dynamic"
     opset: Annotated[int, Field(ge=18, le=23)] = 20
     tolerance: Annotated[float, Field(gt=0)] = 1e-3
+
+
+@config
+class ExportStep:
+    """What determines an export, beside the weights and the model's code."""
+
+    model: ModelConfig
+    export: ExportConfig
+    task: str
+
+
+@config
+class AdoptStep:
+    """An ONNX file from elsewhere, with the input it is fed and the output that metrics read."""
+
+    model: ModelConfig
+
+
+@config
+class CheckStep:
+    """What has to fit together before any training."""
+
+    teacher: ModelConfig | None
+    student: ModelConfig | None
+    losses: tuple[LossConfig, ...]
+    export: ExportConfig
+    task: str
+    metric: MetricConfig
+    seed: int

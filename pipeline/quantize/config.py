@@ -25,3 +25,11 @@ class QuantizeConfig:
 
     budget: BudgetConfig = BudgetConfig()
     samples: Annotated[int, Field(gt=0)] = 300
+
+
+@config
+class QuantizeStep:
+    """What determines an int8 model, beside the float model and the samples."""
+
+    samples: int
+    scheme: str

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from edgestill.recipe.schema import (
     OWN_METRIC,
-    FunctionMetric,
     GateConfig,
     Recipe,
     TargetConfig,
     Task,
     TrainedModelConfig,
 )
+from edgestill.train.config import FunctionMetric
 
 __all__ = [
     "OWN_METRIC",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from edgestill.distill.config import DistillConfig
 from edgestill.export.config import ExportConfig
 from edgestill.models.config import ModelConfig
 from edgestill.quantize.config import QuantizeConfig
-from edgestill.train.config import TrainConfig
+from edgestill.train.config import FunctionMetric, MetricConfig, TrainConfig
 from edgestill.verify.config import (
     AgreementGate,
     LatencyGate,
@@ -31,19 +30,6 @@ GateConfig = (
 
 # The name of the gate on a user's own metric.
 OWN_METRIC = "score"
-
-
-@config
-class FunctionMetric:
-    """A user's own metric.
-
-    Attributes:
-        function: `file.py:callable`.
-        better: which way it points.
-    """
-
-    function: str
-    better: Literal["bigger", "smaller"]
 
 
 @config
@@ -79,7 +65,7 @@ class TargetConfig:
     options: Any
 
 
-@dataclass(frozen=True)
+@config
 class Recipe:
     """A recipe without static problems, every default filled in.
 
@@ -97,7 +83,7 @@ class Recipe:
     path: Path
     base: Path
     threads: int
-    metric: str | FunctionMetric
+    metric: MetricConfig
     seed: int = 0
     task: Task = "classification"
     teacher: TrainedModelConfig | None = None

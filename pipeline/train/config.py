@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgestill.config import config
+from edgestill.models.config import ModelConfig
 
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
@@ -60,3 +61,54 @@ LossConfig = CeLoss | KdLoss | MseLoss
 
 # The name that a recipe uses, and the type that holds its settings.
 LOSS_CONFIGS: dict[str, type[LossConfig]] = {"ce": CeLoss, "kd": KdLoss, "mse": MseLoss}
+
+
+@config
+class FunctionMetric:
+    """A user's own metric.
+
+    Attributes:
+        function: `file.py:callable`.
+        better: which way it points.
+    """
+
+    function: str
+    better: Literal["bigger", "smaller"]
+
+
+# A name in `edgestill.metrics.METRICS`, or a user's own.
+MetricConfig = str | FunctionMetric
+
+
+@config
+class TrainStep:
+    """What determines a training, beside data and code."""
+
+    model: ModelConfig
+    train: TrainConfig
+    task: str
+    metric: MetricConfig
+    seed: int
+    threads: int
+
+
+@config
+class LoadStep:
+    """A model that came trained.
+
+    Attributes:
+        seed: for a callable that fills weights at random before they are loaded.
+    """
+
+    model: ModelConfig
+    task: str
+    seed: int
+
+
+@config
+class AskStep:
+    """Which model is asked."""
+
+    model: ModelConfig
+    task: str
+    threads: int

@@ -102,3 +102,10 @@ GATE_CONFIGS = {
     "size": SizeGate,
     "memory": MemoryGate,
 }
+
+
+@config
+class EvaluateStep:
+    """How candidates are run."""
+
+    threads: int

@@ -1,0 +1,59 @@
+"""Distillation: a student learns from labels and from a teacher that sees the same samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgestill.artifact import Checkpoint, Dataset
+from edgestill.distill.config import DistillStep
+from edgestill.errors import ModelError
+from edgestill.step import StepContext
+from edgestill.train.loop import Trainer
+from edgestill.train.losses import default_losses
+from edgestill.train.reproducible import reproducible
+from edgestill.train.stage import make_objective, restore, samples, wrap, write_trained
+
+
+@dataclass(frozen=True)
+class DistillInputs:
+    """The teacher, and the splits that the student sees."""
+
+    teacher: Checkpoint
+    train: Dataset
+    validation: Dataset
+
+
+def distill(
+    config: DistillStep, inputs: DistillInputs, out: Path, context: StepContext
+) -> Checkpoint:
+    """A student trained from a teacher.
+
+    Raises:
+        ModelError: the two predict different shapes, or the training diverges.
+    """
+    with reproducible(config.seed, config.threads):
+        student = wrap(config.student, inputs.train, config.task, context.base)
+        teacher = restore(config.teacher, inputs.teacher, inputs.train, config.task, context.base)
+        require_same_prediction(teacher.prediction_shape, student.prediction_shape)
+        losses = config.distill.losses or default_losses(config.task, teacher=True)
+        objective = make_objective(
+            losses, teacher, student, config.task, config.metric, context.base
+        )
+        trainer = Trainer(student, objective, config.distill, config.seed, context.work)
+        trained = trainer.run(samples(inputs.train), samples(inputs.validation), context.progress)
+    return write_trained(student, trained, config.student, "distilled", out)
+
+
+def require_same_prediction(teacher: tuple[int, ...], student: tuple[int, ...]) -> None:
+    """Refuse a pair whose predictions cannot be compared.
+
+    Raises:
+        ModelError: the shapes after the batch differ.
+    """
+    if teacher != student:
+        raise ModelError(
+            f"the teacher predicts {list(teacher)} values per sample, the student {list(student)}",
+            where="student",
+            fix="Give both the same number of classes, or name the outputs that match with output:",
+        )

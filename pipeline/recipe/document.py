@@ -1,0 +1,234 @@
+"""YAML with positions: plain values, the line of every key, and `--set` on top.
+
+YAML 1.2's core rules decide what a plain scalar is, so that `1e-3` is a number, `no` and `on` are
+words and `1:30` is text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from edgestill.errors import RecipeError, UsageError
+from edgestill.recipe.problems import Origin, Path, Problems, show_path
+
+# More than any recipe has; aliases of aliases could otherwise grow without end.
+MOST_VALUES = 20_000
+
+_TAG = "tag:yaml.org,2002:"
+_INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+class _Composer(yaml.SafeLoader):
+    """PyYAML's parser without its YAML 1.1 rules for plain scalars."""
+
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  PyYAML's own declaration
+
+
+for _kind, _pattern, _first in (
+    ("null", re.compile(r"~|null|Null|NULL|"), ["~", "n", "N", ""]),
+    ("bool", re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF")),
+    ("int", _INTEGER, list("-+0123456789")),
+    ("float", re.compile(f"{_FLOAT.pattern}|{_NOT_FINITE.pattern}"), list("-+0123456789.")),
+):
+    _Composer.add_implicit_resolver(_TAG + _kind, re.compile(f"(?:{_pattern.pattern})$"), _first)
+
+
+@dataclass
+class Document:
+    """A recipe as written.
+
+    Attributes:
+        tree: mappings, lists, texts, numbers, truth values and nulls.
+        problems: what is wrong with it so far; knows the line of every key.
+    """
+
+    tree: dict[str, Any]
+    problems: Problems
+
+
+def read_document(text: str, name: str, overrides: Sequence[str] = ()) -> Document:
+    """The values of a YAML text, changed by `key.path=value` overrides.
+
+    Args:
+        name: what the file is called in messages.
+
+    Raises:
+        RecipeError: the text is not YAML, or not a mapping.
+        UsageError: an override is not `key.path=value`.
+    """
+    problems = Problems({}, Origin(name, 0))
+    reader = _Reader(problems, lambda line: Origin(f"{name}:{line}", line))
+    tree = reader.read(text)
+    if tree is None and not problems.at(()):
+        tree = {}
+    if not isinstance(tree, dict):
+        problems.add((), "a recipe is a mapping of keys to values", "Start with name: and data:.")
+        problems.raise_any()
+    document = Document(tree, problems)
+    for index, override in enumerate(overrides):
+        _apply(document, override, Origin(f"--set {override}", 10**9 + index))
+    return document
+
+
+class _Reader:
+    """One YAML text, turned into values; notes each key's line."""
+
+    def __init__(self, problems: Problems, origin: Any) -> None:
+        self.problems = problems
+        self.origin = origin
+        self.count = 0
+
+    def read(self, text: str, path: Path = ()) -> Any:
+        try:
+            loader = _Composer(text)
+            node = loader.get_single_node()
+            return None if node is None else self.value(node, path, ())
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            self.refuse(f"not YAML: {_plain(error)}", mark.line + 1 if mark else 1)
+        except yaml.YAMLError as error:
+            self.refuse(f"not YAML: {str(error).splitlines()[0]}", _line_of(text, error))
+        except RecursionError:
+            self.refuse("nested too deeply", 1)
+
+    def refuse(self, what: str, line: int) -> None:
+        raise RecipeError([UsageError(what, where=self.origin(line).text)])
+
+    def value(self, node: yaml.Node, path: Path, within: tuple[yaml.Node, ...]) -> Any:
+        line = node.start_mark.line + 1
+        self.problems.origins.setdefault(path, self.origin(line))
+        self.count += 1
+        if self.count > MOST_VALUES:
+            self.refuse(f"more than {MOST_VALUES} values", line)
+        if any(node is outer for outer in within):
+            self.problems.add(path, "an alias that contains itself")
+            return None
+        if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
+            return self.mapping(node, path, (*within, node))
+        if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
+            return [
+                self.value(item, (*path, index), (*within, node))
+                for index, item in enumerate(node.value)
+            ]
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node, path)
+        self.problems.add(path, f"the YAML tag {_short(node.tag)} is not known", "Leave it out.")
+        return None
+
+    def mapping(
+        self, node: yaml.MappingNode, path: Path, within: tuple[yaml.Node, ...]
+    ) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        first_lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problems.origins[(*path, "?")] = self.origin(line)
+                self.problems.add((*path, "?"), "a key has to be a word")
+                continue
+            key = key_node.value
+            if key in values:
+                # The place of the second: `add` must not take it for a problem of the first.
+                again = (*path, f"{key} ")
+                self.problems.origins[again] = self.origin(line)
+                self.problems.add(
+                    again, f"written twice, first on line {first_lines[key]}", "Keep one."
+                )
+                continue
+            first_lines[key] = line
+            self.problems.origins[(*path, key)] = self.origin(line)
+            values[key] = self.value(value_node, (*path, key), within)
+            if _is_blank(value_node):
+                self.problems.add(
+                    (*path, key),
+                    "has no value",
+                    "Write {} for a section with its defaults, null to leave it out.",
+                )
+        return values
+
+    def scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+        text, tag = node.value, node.tag
+        if tag == _TAG + "str":
+            return text
+        if tag == _TAG + "null":
+            return None
+        if tag == _TAG + "bool" and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if tag == _TAG + "int" and _INTEGER.fullmatch(text) and len(text) < 100:
+            return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+        if tag == _TAG + "float" and _FLOAT.fullmatch(text) and math.isfinite(float(text)):
+            return float(text)
+        if tag in (_TAG + "int", _TAG + "float"):
+            self.problems.add(path, f"{text} is not a finite number")
+        else:
+            self.problems.add(path, f"the YAML tag {_short(tag)} is not known", "Leave it out.")
+        return None
+
+
+def _apply(document: Document, override: str, origin: Origin) -> None:
+    """Put the value of `key.path=value` into the tree; null takes the key out."""
+    dotted, equals, text = override.partition("=")
+    parts = dotted.strip().split(".")
+    if not equals or not all(parts):
+        raise UsageError(
+            "not a key with a value",
+            where=f"--set {override}",
+            fix="Write it as --set key.path=value, such as --set distill.epochs=5.",
+        )
+    place: Path = ()
+    parent: Any = document.tree
+    problems = document.problems
+    for depth, part in enumerate(parts):
+        last = depth == len(parts) - 1
+        step: str | int = part
+        if isinstance(parent, list):
+            if not (part.isdecimal() and len(part) < 6 and int(part) < len(parent)):
+                _refuse(problems, origin, f"{show_path(place)} has {len(parent)} entries, no {part}")
+                return
+            step = int(part)
+        elif not isinstance(parent, dict):
+            _refuse(problems, origin, f"{show_path(place)} has no keys of its own")
+            return
+        place = (*place, step)
+        if last:
+            break
+        if isinstance(parent, dict) and parent.get(part) is None:
+            parent[part] = {}
+            problems.origins[place] = origin
+        parent = parent[step]
+    # What the file said about this key is gone, and so are its problems.
+    problems.forget(place)
+    problems.origins[place] = origin
+    value = _Reader(problems, lambda _line: origin).read(text, place)
+    parent[step] = value
+
+
+def _refuse(problems: Problems, origin: Origin, what: str) -> None:
+    problems.origins[(origin.text,)] = origin
+    problems.add_error(origin, UsageError(what, where=origin.text))
+
+
+def _is_blank(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.value == "" and node.tag == _TAG + "null"
+
+
+def _short(tag: str) -> str:
+    return "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
+
+
+def _plain(error: yaml.MarkedYAMLError) -> str:
+    """PyYAML's own words on one line."""
+    return " ".join(part for part in (error.context, error.problem) if part).replace("\n", " ")
+
+
+def _line_of(text: str, error: yaml.YAMLError) -> int:
+    position = getattr(error, "position", None)
+    return text.count("\n", 0, position) + 1 if isinstance(position, int) else 1

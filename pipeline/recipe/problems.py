@@ -1,0 +1,104 @@
+"""Static problems of a recipe, collected and told in the order of their lines."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from edgestill.errors import RecipeError, UsageError
+
+# A key's place in a recipe: ("targets", 0, "precision") is shown as targets[0].precision.
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a value was written: `recipe.yaml:14` or `--set key=value`; `order` sorts origins."""
+
+    text: str
+    order: int
+
+
+def show_path(path: Path) -> str:
+    """`targets[0].precision` for ("targets", 0, "precision")."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{part}" if text else part
+    return text
+
+
+def show_value(value: object) -> str:
+    """A value as a message quotes it: short, and on one line."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:56]}...{text[-1]}"
+
+
+def nearest(word: object, known: Iterable[str]) -> str | None:
+    """The one of `known` that `word` was probably meant to be."""
+    by_lower = {name.lower(): name for name in known}
+    matches = difflib.get_close_matches(str(word).lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[matches[0]] if matches else None
+
+
+def did_you_mean(word: object, known: Sequence[str], label: str) -> str:
+    """`Did you mean kd? Known losses: ce, kd, mse.`, the question only where there is a match."""
+    match = nearest(word, known)
+    question = f"Did you mean {match}? " if match else ""
+    return f"{question}{label}: {', '.join(known) if known else 'none'}."
+
+
+@dataclass
+class Problems:
+    """The problems found so far, at most one for each key.
+
+    Attributes:
+        origins: where each key was written.
+        document: where the recipe as a whole was written, for what is missing.
+    """
+
+    origins: dict[Path, Origin]
+    document: Origin
+    _found: dict[Path, tuple[int, UsageError]] = field(default_factory=dict)
+
+    def add(self, path: Path, what: str, fix: str | None = None) -> None:
+        """Note a problem with the key at `path`, unless one was noted there or around it before."""
+        if self.at(path):
+            return
+        origin = self.origin(path)
+        where = f"{origin.text}: {show_path(path)}" if path else origin.text
+        self._found[path] = (origin.order, UsageError(what, where=where, fix=fix))
+
+    def at(self, path: Path) -> bool:
+        """Whether a problem is known at `path` or at a key that contains it."""
+        return any(path[:length] in self._found for length in range(1, len(path) + 1)) or (
+            not path and path in self._found
+        )
+
+    def origin(self, path: Path) -> Origin:
+        """Where the key at `path`, or what contains it, was written."""
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.origins:
+                return self.origins[path[:length]]
+        return self.document
+
+    def raise_any(self) -> None:
+        """Raise what was found.
+
+        Raises:
+            RecipeError: at least one problem was noted.
+        """
+        if self._found:
+            in_order = sorted(self._found.values(), key=lambda entry: entry[0])
+            raise RecipeError([error for _, error in in_order])

@@ -1,0 +1,56 @@
+"""The table of stages: what each is called, what it takes and gives, what its result depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgestill.artifact import Artifact, Checkpoint, Dataset, Engine, OnnxModel, Predictions
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A function `(config, inputs, out, context) -> artifact`, named so that nothing is imported.
+
+    Attributes:
+        function: `module:function`.
+        inputs: the frozen dataclass of its inputs, in the same module.
+        result: the view of its result, or of each part of it.
+        libraries: distributions whose version changes the result.
+        isa: whether the processor's instruction set changes the result's bits.
+    """
+
+    function: str
+    inputs: str | None
+    result: type[Artifact] | None  # type: ignore[type-arg]
+    libraries: tuple[str, ...] = ()
+    isa: bool = False
+
+    @property
+    def module(self) -> str:
+        return self.function.partition(":")[0]
+
+
+STAGES: Mapping[str, Stage] = {
+    "split": Stage("edgestill.data.stage:split", None, Dataset, ("numpy",)),
+    "check": Stage("edgestill.check:check", "CheckInputs", None, ("torch", "onnxscript")),
+    "load": Stage("edgestill.train.stage:load", "LoadInputs", Checkpoint, ("torch",)),
+    "train": Stage("edgestill.train.stage:train", "TrainInputs", Checkpoint, ("torch",), isa=True),
+    "distill": Stage(
+        "edgestill.distill.stage:distill", "DistillInputs", Checkpoint, ("torch",), isa=True
+    ),
+    "ask": Stage("edgestill.train.stage:ask", "AskInputs", Predictions, ("torch",), isa=True),
+    "export": Stage(
+        "edgestill.export.stage:export", "ExportInputs", OnnxModel, ("torch", "onnx", "onnxscript")
+    ),
+    "adopt": Stage("edgestill.export.adopt:adopt", "AdoptInputs", OnnxModel, ("onnx",)),
+    "quantize": Stage(
+        "edgestill.quantize.stage:quantize",
+        "QuantizeInputs",
+        OnnxModel,
+        ("nncf", "onnx", "onnxruntime"),
+        isa=True,
+    ),
+    "compile": Stage("edgestill.compile.stage:compile", "CompileInputs", Engine),
+    "evaluate": Stage("edgestill.verify.stage:evaluate", "EvaluateInputs", Predictions, isa=True),
+}

@@ -1,0 +1,45 @@
+"""What a PyTorch model answers on a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from edgestill.models.wrapper import DeviceModel
+
+Arrays = Mapping[str, NDArray[numpy.generic]]
+
+BATCH = 256
+
+
+def to_tensors(
+    arrays: Arrays, rows: NDArray[numpy.int64] | slice, device: torch.device
+) -> list[Tensor]:
+    """The given rows of each array, in order, on `device`."""
+    # A memory-mapped file is read-only; torch wants an array that it may write to.
+    return [torch.from_numpy(numpy.array(array[rows])).to(device) for array in arrays.values()]
+
+
+def predict(
+    model: DeviceModel, inputs: Arrays, device: torch.device
+) -> list[NDArray[numpy.float32]]:
+    """Every output of `model` in eval mode on all samples, each `[n, ...] float32`."""
+    batches = list(predict_batches(model, inputs, device))
+    return [numpy.concatenate(column) for column in zip(*batches, strict=True)]
+
+
+def predict_batches(
+    model: DeviceModel, inputs: Arrays, device: torch.device
+) -> Iterator[list[NDArray[numpy.float32]]]:
+    count = len(next(iter(inputs.values())))
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, count, BATCH):
+            outputs = model(*to_tensors(inputs, slice(start, start + BATCH), device))
+            yield [output.float().cpu().numpy() for output in outputs]
+    model.train(was_training)

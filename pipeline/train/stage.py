@@ -1,0 +1,170 @@
+"""The steps that give a checkpoint without a teacher, and those that ask a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import torch
+
+from edgestill.artifact import (
+    Checkpoint,
+    CheckpointDescription,
+    Dataset,
+    Predictions,
+    PredictionsDescription,
+)
+from edgestill.data.arrays import load_inputs, load_labels
+from edgestill.extras import require
+from edgestill.metrics import Metric, MetricConfig
+from edgestill.models.config import ModelConfig
+from edgestill.models.resolve import build, load_callable, load_weights, number_of_parameters
+from edgestill.models.wrapper import DeviceModel
+from edgestill.step import StepContext
+from edgestill.train.config import AskStep, LoadStep, LossConfig, TrainStep
+from edgestill.train.loop import Objective, Samples, Trained, Trainer
+from edgestill.train.losses import default_losses, make_losses
+from edgestill.train.predict import predict
+from edgestill.train.reproducible import reproducible
+
+
+@dataclass(frozen=True)
+class TrainInputs:
+    """The splits that a training sees: one to learn from, one to choose the best epoch by."""
+
+    train: Dataset
+    validation: Dataset
+
+
+def train(config: TrainStep, inputs: TrainInputs, out: Path, context: StepContext) -> Checkpoint:
+    """A model trained on labels alone."""
+    with reproducible(config.seed, config.threads):
+        model = wrap(config.model, inputs.train, config.task, context.base)
+        losses = default_losses(config.task, teacher=False)
+        objective = make_objective(losses, None, model, config.task, config.metric, context.base)
+        trainer = Trainer(model, objective, config.train, config.seed, context.work)
+        trained = trainer.run(samples(inputs.train), samples(inputs.validation), context.progress)
+    return write_trained(model, trained, config.model, "trained", out)
+
+
+@dataclass(frozen=True)
+class LoadInputs:
+    """A split that shows what the model is fed."""
+
+    train: Dataset
+
+
+def load(config: LoadStep, inputs: LoadInputs, out: Path, context: StepContext) -> Checkpoint:
+    """A model with the weights that a file or its callable brings."""
+    with reproducible(config.seed, torch.get_num_threads()):
+        model = wrap(config.model, inputs.train, config.task, context.base)
+    origin = "loaded" if config.model.weights else "built"
+    return _write(model, config.model, origin, out)
+
+
+@dataclass(frozen=True)
+class AskInputs:
+    """A checkpoint, and the samples it is asked about."""
+
+    checkpoint: Checkpoint
+    dataset: Dataset
+
+
+def ask(config: AskStep, inputs: AskInputs, out: Path, context: StepContext) -> Predictions:
+    """What a checkpoint answers in PyTorch, the first hop of every comparison."""
+    with reproducible(0, config.threads):
+        model = restore(config.model, inputs.checkpoint, inputs.dataset, config.task, context.base)
+        outputs = predict(model, load_inputs(inputs.dataset), torch.device("cpu"))
+    (out / "outputs").mkdir()
+    for index, output in enumerate(outputs):
+        numpy.save(out / "outputs" / f"{index}.npy", output, allow_pickle=False)
+    names = tuple(model.output_names)
+    return Predictions.seal(
+        out, PredictionsDescription("torch", len(outputs[0]), names, names[model.prediction_index])
+    )
+
+
+def wrap(model: ModelConfig, dataset: Dataset, task: str, base: Path) -> DeviceModel:
+    """The model of a recipe, with its weights, around which the device input is normalised."""
+    module = build(model, base)
+    if model.weights:
+        load_weights(module, model, base)
+    return DeviceModel.around(module, model, dataset.description.inputs, task, load_inputs(dataset))
+
+
+def restore(
+    model: ModelConfig, checkpoint: Checkpoint, dataset: Dataset, task: str, base: Path
+) -> DeviceModel:
+    """The model of a recipe with the weights of a checkpoint of ours, in eval mode."""
+    safetensors = require("safetensors.torch", extra="build")
+    module = build(model, base)
+    module.load_state_dict(safetensors.load_file(checkpoint.weights_path))
+    return DeviceModel.around(
+        module, model, dataset.description.inputs, task, load_inputs(dataset)
+    ).eval()
+
+
+def samples(dataset: Dataset) -> Samples:
+    """A split as the training loop takes it."""
+    return Samples(load_inputs(dataset), load_labels(dataset))
+
+
+def make_objective(
+    losses: tuple[LossConfig, ...],
+    teacher: DeviceModel | None,
+    model: DeviceModel,
+    task: str,
+    metric: MetricConfig,
+    base: Path,
+) -> Objective:
+    """The losses, and the metric that chooses the best epoch."""
+    resolved = Metric.resolve(metric, lambda reference: load_callable(reference, base))
+    return Objective(
+        losses=make_losses(losses, task),
+        teacher=teacher,
+        score=lambda outputs, labels: resolved.score(
+            dict(zip(model.output_names, outputs, strict=True)),
+            model.output_names[model.prediction_index],
+            labels,
+        ),
+        bigger_is_better=resolved.bigger_is_better,
+    )
+
+
+def write_trained(
+    model: DeviceModel, trained: Trained, config: ModelConfig, origin: str, out: Path
+) -> Checkpoint:
+    """The best epoch as a checkpoint; the history beside it, where it does not count."""
+    model.load_state_dict(dict(trained.weights))
+    (out / "log").mkdir()
+    with (out / "log" / "history.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(record.to_json() + "\n" for record in trained.history)
+    validation = tuple(record.validation for record in trained.history)
+    return _write(model, config, origin, out, validation, trained.best_epoch)
+
+
+def _write(
+    model: DeviceModel,
+    config: ModelConfig,
+    origin: str,
+    out: Path,
+    validation: tuple[float, ...] = (),
+    best_epoch: int | None = None,
+) -> Checkpoint:
+    safetensors = require("safetensors.torch", extra="build")
+    module = model.module
+    tensors = {
+        name: t.detach().cpu().contiguous().clone() for name, t in module.state_dict().items()
+    }
+    safetensors.save_file(tensors, out / "weights.safetensors")
+    return Checkpoint.seal(
+        out,
+        CheckpointDescription(
+            model=str(config.model),
+            origin=origin,
+            parameters=number_of_parameters(module),
+            validation=validation,
+            best_epoch=best_epoch,
+        ),
+    )

@@ -1,0 +1,114 @@
+"""What a verification found, as plain frozen data that is written to JSON as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgestill.stats import Estimate, Verdict
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """One budget on one target.
+
+    Attributes:
+        budget: the budget in words, such as `p95 latency <= 5 ms`.
+        found: what was found, in words, with the bound that decided.
+        advice: what would decide it, or why it was not run; empty for a plain verdict.
+    """
+
+    gate: str
+    target: str
+    verdict: Verdict
+    budget: str
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class HopResult:
+    """The model at one place on the way from teacher to device, on the test split.
+
+    Attributes:
+        score: the task's metric; None where it was not run.
+        drop: how much worse than the parent, with its interval; positive is worse.
+        agreement: the share of samples answered as the parent answers.
+        largest_difference: between any two values of the parent's prediction and this one's.
+    """
+
+    name: str
+    parent: str | None
+    score: float
+    drop: Estimate | None
+    agreement: float | None
+    largest_difference: float | None
+
+
+@dataclass(frozen=True)
+class LatencyResult:
+    """The time of one call, over all blocks.
+
+    Attributes:
+        percentiles_ns: percentile -> estimate; only those that the sample count supports.
+        median_ns: the median of all calls.
+        throughput: samples per second, one call after the other.
+        steady: the share of blocks whose warm-up settled.
+        mismatches: timed calls whose output was not the expected one.
+        first_load_ns: the first time that the engine was loaded.
+        later_load_ns: the median of the later ones.
+        memory_bytes: the peak resident memory of the process, the largest block.
+    """
+
+    batch: int
+    threads: int
+    calls: int
+    blocks: int
+    median_ns: float
+    percentiles_ns: dict[str, Estimate]
+    throughput: Estimate
+    steady: float
+    mismatches: int
+    first_load_ns: int
+    later_load_ns: int
+    memory_bytes: int
+    measured_at: str
+
+
+@dataclass(frozen=True)
+class CandidateResult:
+    """One engine of a target.
+
+    Attributes:
+        name: the precision, or `teacher` for the baseline.
+        validation_score: what the choice was made on.
+        validation_drop: how much worse than the float candidate on the validation split.
+        test_score: the score on the test split.
+        speedup: over the baseline, by batch.
+    """
+
+    name: str
+    digest: str
+    size_bytes: int
+    validation_score: float | None = None
+    validation_drop: Estimate | None = None
+    test_score: float | None = None
+    speedup: Estimate | None = None
+    latency: LatencyResult | None = None
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """All candidates of a target, the one that ships, and why.
+
+    Attributes:
+        chosen: the precision that ships; None when nothing was measured.
+        reasons: for each candidate that does not ship, why; for the chosen one, why it does.
+    """
+
+    target: str
+    runtime: str
+    verify: str
+    candidates: tuple[CandidateResult, ...]
+    baseline: CandidateResult | None
+    chosen: str | None
+    reasons: dict[str, str]

@@ -1,0 +1,42 @@
+"""What every candidate of a target answers, computed by the runtime that will serve it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgestill.artifact import Dataset, Engine, OnnxModel, Predictions
+from edgestill.step import StepContext
+from edgestill.targets.measure import predict, predict_onnx
+from edgestill.verify.config import EvaluateStep
+
+
+@dataclass(frozen=True)
+class EvaluateInputs:
+    """Candidates by name, and splits by role."""
+
+    candidates: Mapping[str, Engine | OnnxModel]
+    datasets: Mapping[str, Dataset]
+
+
+def evaluate(
+    config: EvaluateStep, inputs: EvaluateInputs, out: Path, context: StepContext
+) -> dict[str, Predictions]:
+    """Predictions of each candidate on each split, in folders `<candidate>/<role>`.
+
+    Raises:
+        DeviceError: a runtime crashed, hung, or gave outputs that are not finite.
+    """
+    predictions = {}
+    pairs = [(name, role) for name in inputs.candidates for role in inputs.datasets]
+    for index, (name, role) in enumerate(pairs):
+        candidate, dataset = inputs.candidates[name], inputs.datasets[role]
+        part = f"{name}/{role}"
+        (out / part).mkdir(parents=True)
+        if isinstance(candidate, OnnxModel):
+            predictions[part] = predict_onnx(candidate, dataset, out / part, threads=config.threads)
+        else:
+            predictions[part] = predict(candidate, dataset, out / part, threads=config.threads)
+        context.progress((index + 1) / len(pairs), part)
+    return predictions
