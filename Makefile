@@ -1,0 +1,36 @@
+# Everything runs in one virtual environment, made on first use and kept until its inputs change.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/ready
+
+.PHONY: quickstart test check bench clean
+
+quickstart: $(READY)            ## distil, quantize, compile, verify and release the digits preset
+	$(BIN)/edgestill run digits
+
+test: $(READY)                  ## run the tests
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+check: $(READY) build/types     ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy build/types/edgestill
+
+bench: $(READY)                 ## print the numbers of the README and write bench.json
+	$(BIN)/python tests/benchmarks/spine.py --json bench.json
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+		-e '.[build,onnxruntime,openvino,tensorrt-rtx,dev]'
+	touch $(READY)
+
+# The folders are named pipeline/ and targets/ but import as edgestill: mypy needs them by that name.
+.PHONY: build/types
+build/types:
+	rm -rf build/types && mkdir -p build/types/edgestill
+	cd build/types/edgestill && ln -s ../../../pipeline/* . && ln -s ../../../targets targets
+
+clean:
+	rm -rf $(VENV) build dist .edgestill *.egg-info

@@ -1,0 +1,45 @@
+"""Keeps what third-party code prints off the screen: it goes to the run's log."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def captured(log: Path) -> Iterator[None]:
+    """Append everything written to standard output and error, by any library, to `log`.
+
+    Works on the file descriptors, since native code does not go through `sys.stdout`.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    _flush()
+    kept = [os.dup(descriptor) for descriptor in (1, 2)]
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.dup2(target, 1)
+        os.dup2(target, 2)
+        yield
+    finally:
+        _flush()
+        for descriptor, original in zip((1, 2), kept, strict=True):
+            os.dup2(original, descriptor)
+            os.close(original)
+        os.close(target)
+
+
+def last_words(log: Path, lines: int = 5) -> str:
+    """The end of a log, for an error message."""
+    with suppress(OSError):
+        text = log.read_text(encoding="utf-8", errors="replace")
+        return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+    return ""
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()

@@ -1,0 +1,67 @@
+"""What a user sees while a run works: progress bars on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+PLAIN_INTERVAL_SECONDS = 15.0
+
+
+class Console:
+    """Writes to the standard error that it finds when it is made, whatever is captured later.
+
+    Args:
+        stream: where to write; by default a copy of standard error.
+    """
+
+    def __init__(self, stream: IO[str] | None = None) -> None:
+        self._rich = RichConsole(
+            file=stream or os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1),
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
+        self._bar: tuple[Progress, TaskID] | None = None
+        self._step = ""
+        self._last_plain = 0.0
+
+    def say(self, line: str, style: str | None = None) -> None:
+        """A line that stays."""
+        self._rich.print(line, style=style)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """While it lasts, `progress` speaks of the step `name`."""
+        self._step, self._last_plain = name, time.monotonic()
+        if not self._rich.is_terminal:
+            yield
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[words]}"),
+        )
+        with Progress(*columns, console=self._rich, transient=True) as bar:
+            self._bar = bar, bar.add_task(name, total=1.0, words="")
+            try:
+                yield
+            finally:
+                self._bar = None
+
+    def progress(self, share: float, words: str) -> None:
+        """How far the current step is: `share` of 1, and a few words."""
+        if self._bar is not None:
+            bar, task = self._bar
+            bar.update(task, completed=share, words=words)
+        elif time.monotonic() - self._last_plain > PLAIN_INTERVAL_SECONDS:
+            self._last_plain = time.monotonic()
+            self.say(f"{self._step}: {share:.0%} {words}")

@@ -1,0 +1,179 @@
+"""Executes a plan: resolves each step's key as its inputs become known, then hits or computes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgestill.artifact import Artifact
+from edgestill.capture import captured
+from edgestill.console import Console
+from edgestill.digest import canonical
+from edgestill.errors import EdgestillError
+from edgestill.planner import Plan, Ref, Step
+from edgestill.source_code import code_digest, stage_digest
+from edgestill.step import StepContext
+from edgestill.store import Entry, Key, Store
+from edgestill.targets.fingerprint import Fingerprint
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """How a step of this run came by its result.
+
+    Attributes:
+        seconds: what computing it took, in this run or in the one that it is reused from.
+    """
+
+    name: str
+    hit: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What would happen to a step if the plan ran now.
+
+    Attributes:
+        state: `hit`, `miss` or `unknown`.
+        reasons: for a miss, what changed; for unknown, the step that has to run first.
+    """
+
+    step: Step
+    state: str
+    reasons: tuple[str, ...]
+
+
+class Runner:
+    """Resolves the steps of one plan against one store.
+
+    Args:
+        log: the file that takes what third-party code prints.
+    """
+
+    def __init__(self, plan: Plan, store: Store, console: Console, log: Path) -> None:
+        self.plan = plan
+        self.store = store
+        self.console = console
+        self.log = log
+        self.entries: dict[str, Entry] = {}
+        self.records: list[StepRecord] = []
+
+    def artifact(self, ref: Ref) -> Artifact[Any]:
+        """The result of a step or of its part, computed if it has to be."""
+        entry = self.resolve(ref.step)
+        view = self.plan.steps[ref.step].stage.result
+        assert view is not None
+        return view(entry.path / ref.part, entry.digest(ref.part))
+
+    def resolve(self, name: str) -> Entry:
+        """The committed result of a step, after those that it needs."""
+        if name in self.entries:
+            return self.entries[name]
+        step = self.plan.steps[name]
+        for needed in step.needs():
+            self.resolve(needed)
+        key = self.key(step)
+        entry = self.store.find(key)
+        if entry is None:
+            with self.console.step(name):
+                entry = self.store.compute(key, lambda out, work: self._execute(step, out, work))
+        self.entries[name] = entry
+        self.records.append(StepRecord(name, entry.hit, entry.seconds))
+        if not entry.hit:
+            self.console.say(f"  {name:<28} {entry.seconds:6.1f} s")
+        return entry
+
+    def key(self, step: Step) -> Key:
+        """The key of a step whose inputs are resolved."""
+        parts: dict[str, Any] = {
+            "config": canonical(step.config),
+            "inputs": {name: self._digests(value) for name, value in step.inputs.items()},
+            "stage": stage_digest(step.stage.module),
+            "libraries": {name: _version(name) for name in (*step.stage.libraries, *step.libraries)},
+        }
+        base = self.plan.recipe.base
+        if step.code:
+            codes = {reference: code_digest(reference, base) for reference in step.code}
+            parts["code"] = {name: canonical(code.parts) for name, code in codes.items()}
+        if step.files:
+            # By name beside the recipe: a moved project keeps its results.
+            parts["files"] = {
+                _relative(file, base): self.store.source_digest(file) for file in step.files
+            }
+        if step.stage.isa:
+            parts["isa"] = self._isa
+        return Key(step.name, step.kind, parts)
+
+    def prospects(self) -> tuple[Prospect, ...]:
+        """What each step would do, without computing anything."""
+        found: list[Prospect] = []
+        blocked: dict[str, str] = {}
+        for step in self.plan.steps.values():
+            origin = next((blocked[name] for name in step.needs() if name in blocked), None)
+            if origin is not None:
+                blocked[step.name] = origin
+                found.append(Prospect(step, "unknown", (f"until {origin}",)))
+                continue
+            key = self.key(step)
+            entry = self.store.find(key)
+            if entry is not None:
+                self.entries[step.name] = entry
+                found.append(Prospect(step, "hit", ()))
+            else:
+                blocked[step.name] = step.name
+                found.append(Prospect(step, "miss", self.store.explain(key)))
+        return tuple(found)
+
+    def _digests(self, value: Ref | Mapping[str, Ref]) -> Any:
+        if isinstance(value, Ref):
+            folders = [folder for folder in (value.part, value.keyed_by) if folder]
+            return self.entries[value.step].digest("/".join(folders))
+        return {name: self._digests(ref) for name, ref in value.items()}
+
+    def _execute(self, step: Step, out: Path, work: Path) -> None:
+        stage = step.stage
+        context = StepContext(
+            base=self.plan.recipe.base,
+            work=work,
+            progress=self.console.progress,
+            say=lambda line: self.console.say(f"  {step.name}: {line}"),
+        )
+        with captured(self.log):
+            try:
+                module = import_module(stage.module)
+                function: Callable[..., Any] = getattr(module, stage.function.partition(":")[2])
+                if stage.inputs is None:
+                    function(step.config, out, context)
+                else:
+                    inputs = {name: self._artifacts(value) for name, value in step.inputs.items()}
+                    function(step.config, getattr(module, stage.inputs)(**inputs), out, context)
+            except EdgestillError as error:
+                error.where = f"{step.name}: {error.where}" if error.where else step.name
+                raise
+
+    def _artifacts(self, value: Ref | Mapping[str, Ref]) -> Any:
+        if isinstance(value, Ref):
+            return self.artifact(value)
+        return {name: self.artifact(ref) for name, ref in value.items()}
+
+    @cached_property
+    def _isa(self) -> Any:
+        return canonical(Fingerprint.read().isa)
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def _relative(file: Path, base: Path) -> str:
+    return file.relative_to(base).as_posix() if file.is_relative_to(base) else str(file)
