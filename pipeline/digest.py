@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,17 +17,23 @@ LOG_FOLDER = "log"
 def canonical(value: Any) -> Any:
     """`value` as plain JSON data: dataclasses as objects, tuples and sets as lists, paths as text.
 
+    Of a dataclass only the fields that its `==` compares count.
+
     Raises:
         TypeError: a value that has no canonical form, such as a function.
     """
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: canonical(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, dict):
-        return {str(key): canonical(item) for key, item in value.items()}
+        compared = (field.name for field in fields(value) if field.compare)
+        return {name: canonical(getattr(value, name)) for name in compared}
+    if isinstance(value, Mapping):
+        named = {str(key): canonical(item) for key, item in value.items()}
+        if len(named) < len(value):
+            raise TypeError(f"keys that are the same as text have no canonical form: {list(value)}")
+        return named
     if isinstance(value, (list, tuple)):
         return [canonical(item) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(canonical(item) for item in value)
+        return sorted((canonical(item) for item in value), key=canonical_json)
     if isinstance(value, Enum):
         return canonical(value.value)
     if isinstance(value, Path):
@@ -43,7 +50,8 @@ def canonical_json(value: Any) -> str:
 
 def digest_value(value: Any) -> str:
     """The digest of a value's canonical JSON."""
-    return digest_bytes(canonical_json(value).encode())
+    # A file name that is not UTF-8 arrives with lone surrogates.
+    return digest_bytes(canonical_json(value).encode(errors="surrogatepass"))
 
 
 def digest_bytes(data: bytes) -> str:

@@ -1,0 +1,66 @@
+"""Records that are appended to a key and never judged or replaced, such as measured blocks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from edgestill.digest import canonical
+from edgestill.store.disk import Damaged, seal, storage_errors, touch, unseal
+from edgestill.store.key import Key
+from edgestill.store.layout import Layout
+from edgestill.store.staging import Staging
+
+SetAside = Callable[[Path, str], None]
+
+
+class Facts:
+    """The records of one key, in the order in which any process appended them."""
+
+    def __init__(self, layout: Layout, staging: Staging, key: Key, set_aside: SetAside) -> None:
+        self._layout = layout
+        self._staging = staging
+        self._key = key
+        self._set_aside = set_aside
+        self._folder = layout.facts / key.digest
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Commit one record of canonical JSON values.
+
+        Raises:
+            StoreError: a full disk or missing permissions.
+        """
+        data = seal(canonical(record))
+        with storage_errors(self._layout.root):
+            name = f"facts-{self._key.digest}"
+            with self._layout.lock(name, f"notes facts of {self._key.step}") as lock:
+                lock.wait(_in_silence)
+                number = max((int(path.stem) for path in self._records()), default=0) + 1
+                self._staging.replace(self._folder / f"{number:08}.json", data)
+
+    def read(self) -> list[dict[str, Any]]:
+        """All records; a damaged one is set aside with a notice."""
+        with storage_errors(self._layout.root):
+            touch(self._folder)
+            records = [self._record(path) for path in self._records()]
+            return [record for record in records if record is not None]
+
+    def _record(self, path: Path) -> dict[str, Any] | None:
+        try:
+            return unseal(path)
+        except Damaged as damage:
+            with contextlib.suppress(FileNotFoundError):  # another reader set it aside
+                what = f"fact {path.stem} of {self._key.step}"
+                self._set_aside(path, f"damaged {what} no longer counts ({damage})")
+        except FileNotFoundError:
+            pass
+        return None
+
+    def _records(self) -> list[Path]:
+        return sorted(path for path in self._folder.glob("*.json") if path.stem.isdecimal())
+
+
+def _in_silence(_: str) -> None:
+    """An append takes milliseconds: nobody needs to read about it."""
