@@ -1,0 +1,27 @@
+"""Task metrics on numpy arrays: what each task is scored by, and how far two models agree.
+
+Predictions are a model's raw outputs (logits, or values), labels what the data set holds; the first
+axis of both is the sample. Nothing here knows of torch or a runtime.
+"""
+
+from edgestill.metrics.agreement import AGREEMENTS, agreement, concordance, largest_difference
+from edgestill.metrics.classification import IGNORED_LABEL, per_class
+from edgestill.metrics.spec import MetricSpec, Task, UserMetric
+from edgestill.metrics.table import METRICS, default_metric, metric_named, sample_scores, score
+
+__all__ = [
+    "AGREEMENTS",
+    "IGNORED_LABEL",
+    "METRICS",
+    "MetricSpec",
+    "Task",
+    "UserMetric",
+    "agreement",
+    "concordance",
+    "default_metric",
+    "largest_difference",
+    "metric_named",
+    "per_class",
+    "sample_scores",
+    "score",
+]
