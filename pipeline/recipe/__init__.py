@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgestill.recipe.load import load_recipe, presets
 from edgestill.recipe.schema import (
     OWN_METRIC,
     GateConfig,
@@ -20,4 +21,6 @@ __all__ = [
     "TargetConfig",
     "Task",
     "TrainedModelConfig",
+    "load_recipe",
+    "presets",
 ]

@@ -8,14 +8,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 from edgestill.errors import RecipeError, UsageError
-from edgestill.recipe.problems import Origin, Path, Problems, show_path
+from edgestill.recipe.problems import Origin, Path, Problems, show_path, show_value
+
+# A part of what PyYAML says, and what it means.
+_FREQUENT = {
+    "'\\t'": "a tab. Indent with spaces.",
+    "mapping values are not allowed": "a second ': ' in one value. Put the value in quotes, or "
+    "check the indentation.",
+    "expected <block end>": "the indentation fits nothing above it.",
+    "could not find expected ':'": "a key without ': ' after it.",
+    "expected ',' or ']'": "a '[' that is not closed, or a missing comma.",
+    "expected ',' or '}'": "a '{' that is not closed, or a missing comma.",
+    "found unexpected end of stream": "a quote that is not closed.",
+    "found undefined alias": "an alias (*) without its anchor (&). Put the text in quotes.",
+    "expected a single document": "a second document ('---'). A recipe is one document.",
+}
 
 # More than any recipe has; aliases of aliases could otherwise grow without end.
 MOST_VALUES = 20_000
@@ -67,10 +81,8 @@ def read_document(text: str, name: str, overrides: Sequence[str] = ()) -> Docume
     problems = Problems({}, Origin(name, 0))
     reader = _Reader(problems, lambda line: Origin(f"{name}:{line}", line))
     tree = reader.read(text)
-    if tree is None and not problems.at(()):
-        tree = {}
     if not isinstance(tree, dict):
-        problems.add((), "a recipe is a mapping of keys to values", "Start with name: and data:.")
+        problems.add((), "a recipe is a mapping of keys to values", "Start with name: and data:")
         problems.raise_any()
     document = Document(tree, problems)
     for index, override in enumerate(overrides):
@@ -81,7 +93,7 @@ def read_document(text: str, name: str, overrides: Sequence[str] = ()) -> Docume
 class _Reader:
     """One YAML text, turned into values; notes each key's line."""
 
-    def __init__(self, problems: Problems, origin: Any) -> None:
+    def __init__(self, problems: Problems, origin: Callable[[int], Origin]) -> None:
         self.problems = problems
         self.origin = origin
         self.count = 0
@@ -99,7 +111,7 @@ class _Reader:
         except RecursionError:
             self.refuse("nested too deeply", 1)
 
-    def refuse(self, what: str, line: int) -> None:
+    def refuse(self, what: str, line: int) -> NoReturn:
         raise RecipeError([UsageError(what, where=self.origin(line).text)])
 
     def value(self, node: yaml.Node, path: Path, within: tuple[yaml.Node, ...]) -> Any:
@@ -131,16 +143,15 @@ class _Reader:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self.problems.origins[(*path, "?")] = self.origin(line)
-                self.problems.add((*path, "?"), "a key has to be a word")
+                self.problems.add(path, "a key has to be a word", origin=self.origin(line))
                 continue
             key = key_node.value
             if key in values:
-                # The place of the second: `add` must not take it for a problem of the first.
-                again = (*path, f"{key} ")
-                self.problems.origins[again] = self.origin(line)
                 self.problems.add(
-                    again, f"written twice, first on line {first_lines[key]}", "Keep one."
+                    (*path, key),
+                    f"written twice, first on line {first_lines[key]}",
+                    "Keep one of them.",
+                    origin=self.origin(line),
                 )
                 continue
             first_lines[key] = line
@@ -174,46 +185,58 @@ class _Reader:
 
 
 def _apply(document: Document, override: str, origin: Origin) -> None:
-    """Put the value of `key.path=value` into the tree; null takes the key out."""
+    """Put the value of `key.path=value` into the tree; null takes the key out.
+
+    Raises:
+        UsageError: the override is not `key.path=value`.
+    """
     dotted, equals, text = override.partition("=")
     parts = dotted.strip().split(".")
-    if not equals or not all(parts):
+    if not (equals and all(parts) and text.strip()):
         raise UsageError(
             "not a key with a value",
-            where=f"--set {override}",
-            fix="Write it as --set key.path=value, such as --set distill.epochs=5.",
+            where=origin.text,
+            fix="Write it as --set key.path=value, such as --set distill.epochs=5, or "
+            "--set quantize=null to take a key out.",
         )
-    place: Path = ()
-    parent: Any = document.tree
     problems = document.problems
-    for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
-        step: str | int = part
-        if isinstance(parent, list):
-            if not (part.isdecimal() and len(part) < 6 and int(part) < len(parent)):
-                _refuse(problems, origin, f"{show_path(place)} has {len(parent)} entries, no {part}")
-                return
-            step = int(part)
-        elif not isinstance(parent, dict):
-            _refuse(problems, origin, f"{show_path(place)} has no keys of its own")
+    parent: Any = document.tree
+    path: Path = ()
+    for part in parts[:-1]:
+        step = _step(parent, part, path, origin, problems)
+        if step is None:
             return
-        place = (*place, step)
-        if last:
-            break
+        path = (*path, step)
         if isinstance(parent, dict) and parent.get(part) is None:
+            problems.forget(path)
+            problems.origins[path] = origin
             parent[part] = {}
-            problems.origins[place] = origin
         parent = parent[step]
-    # What the file said about this key is gone, and so are its problems.
-    problems.forget(place)
-    problems.origins[place] = origin
-    value = _Reader(problems, lambda _line: origin).read(text, place)
+    step = _step(parent, parts[-1], path, origin, problems)
+    if step is None:
+        return
+    path = (*path, step)
+    problems.forget(path)
+    problems.origins[path] = origin
+    value = _Reader(problems, lambda _line: origin).read(text, path)
     parent[step] = value
 
 
-def _refuse(problems: Problems, origin: Origin, what: str) -> None:
-    problems.origins[(origin.text,)] = origin
-    problems.add_error(origin, UsageError(what, where=origin.text))
+def _step(
+    parent: Any, part: str, path: Path, origin: Origin, problems: Problems
+) -> str | int | None:
+    """The key or index that `part` means in `parent`; None, with a problem, where it has none."""
+    if isinstance(parent, dict):
+        return part
+    if not isinstance(parent, list):
+        what = f"{show_path(path)} has no keys of its own: it is {show_value(parent)}"
+        problems.add((), what, origin=origin)
+        return None
+    if part.isascii() and part.isdecimal() and len(part) < 6 and int(part) < len(parent):
+        return int(part)
+    what = f"{show_path(path)} has {len(parent)} entries, counted from 0, and no {part}"
+    problems.add((), what, origin=origin)
+    return None
 
 
 def _is_blank(node: yaml.Node) -> bool:
@@ -225,8 +248,12 @@ def _short(tag: str) -> str:
 
 
 def _plain(error: yaml.MarkedYAMLError) -> str:
-    """PyYAML's own words on one line."""
-    return " ".join(part for part in (error.context, error.problem) if part).replace("\n", " ")
+    """What is wrong, in our words where the mistake is a frequent one."""
+    words = " ".join(part for part in (error.context, error.problem) if part).replace("\n", " ")
+    for theirs, ours in _FREQUENT.items():
+        if theirs in words:
+            return ours
+    return words
 
 
 def _line_of(text: str, error: yaml.YAMLError) -> int:

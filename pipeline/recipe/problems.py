@@ -27,7 +27,8 @@ def show_path(path: Path) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            text += f".{part}" if text else part
+            word = part if part.isprintable() and part.strip() else ascii(part)
+            text += f".{word}" if text else word
     return text
 
 
@@ -61,7 +62,7 @@ def did_you_mean(word: object, known: Sequence[str], label: str) -> str:
 
 @dataclass
 class Problems:
-    """The problems found so far, at most one for each key.
+    """The problems found so far.
 
     Attributes:
         origins: where each key was written.
@@ -70,21 +71,37 @@ class Problems:
 
     origins: dict[Path, Origin]
     document: Origin
-    _found: dict[Path, tuple[int, UsageError]] = field(default_factory=dict)
+    _found: list[tuple[Origin, Path, UsageError]] = field(default_factory=list)
 
-    def add(self, path: Path, what: str, fix: str | None = None) -> None:
-        """Note a problem with the key at `path`, unless one was noted there or around it before."""
-        if self.at(path):
+    def add(
+        self, path: Path, what: str, fix: str | None = None, *, origin: Origin | None = None
+    ) -> None:
+        """Note a problem with the key at `path`, unless one is known there or around it.
+
+        Args:
+            origin: where it is, when that is not where the key's value was written.
+        """
+        if origin is None and self.at(path):
             return
-        origin = self.origin(path)
+        origin = origin or self.origin(path)
         where = f"{origin.text}: {show_path(path)}" if path else origin.text
-        self._found[path] = (origin.order, UsageError(what, where=where, fix=fix))
+        if fix and fix[-1] not in ".?!":
+            fix += "."
+        self._found.append((origin, path, UsageError(what, where=where, fix=fix)))
 
     def at(self, path: Path) -> bool:
         """Whether a problem is known at `path` or at a key that contains it."""
-        return any(path[:length] in self._found for length in range(1, len(path) + 1)) or (
-            not path and path in self._found
-        )
+        return any(path[: len(known)] == known for _, known, _ in self._found if known)
+
+    def within(self, path: Path) -> bool:
+        """Whether a problem is known at `path`, around it or inside it."""
+        return self.at(path) or any(known[: len(path)] == path for _, known, _ in self._found)
+
+    def forget(self, path: Path) -> None:
+        """Drop what is known at `path` and inside it: its value is being replaced."""
+        self._found = [entry for entry in self._found if entry[1][: len(path)] != path]
+        for known in [known for known in self.origins if known[: len(path)] == path]:
+            del self.origins[known]
 
     def origin(self, path: Path) -> Origin:
         """Where the key at `path`, or what contains it, was written."""
@@ -100,5 +117,5 @@ class Problems:
             RecipeError: at least one problem was noted.
         """
         if self._found:
-            in_order = sorted(self._found.values(), key=lambda entry: entry[0])
-            raise RecipeError([error for _, error in in_order])
+            in_order = sorted(self._found, key=lambda entry: entry[0].order)
+            raise RecipeError([error for _, _, error in in_order])

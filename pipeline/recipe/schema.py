@@ -11,7 +11,7 @@ from edgestill.distill.config import DistillConfig
 from edgestill.export.config import ExportConfig
 from edgestill.models.config import ModelConfig
 from edgestill.quantize.config import QuantizeConfig
-from edgestill.train.config import FunctionMetric, MetricConfig, TrainConfig
+from edgestill.train.config import MetricConfig, TrainConfig
 from edgestill.verify.config import (
     AgreementGate,
     LatencyGate,
@@ -34,8 +34,8 @@ OWN_METRIC = "score"
 
 @config
 class TrainedModelConfig(ModelConfig):
-    """A model, and how it comes by its weights: `train`, `weights`, `onnx`, `pretrained`, or, for
-    a student, `distill`; exactly one of them.
+    """A model and how it comes by its weights, in exactly one way: `train`, `weights`, `onnx`,
+    `pretrained` or, for a student, the recipe's `distill`.
 
     Attributes:
         train: train it here, on labels alone, from the weights that the callable returns.
@@ -52,8 +52,9 @@ class TargetConfig:
 
     Attributes:
         target: a name in `edgestill.targets.TARGETS`.
-        precisions: the candidates, in the order of the target's table.
-        auto: whether the recipe left the choice to measurements; without it each precision ships.
+        precisions: the candidates, in the recipe's order; for `auto` every float precision that the
+            target knows, and int8 where the recipe quantizes.
+        auto: whether the recipe left the candidates to us.
         verify: `here`, or `elsewhere` where this machine cannot run the target.
         options: the target's own options type.
     """

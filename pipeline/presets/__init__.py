@@ -1,0 +1,1 @@
+"""Recipes that work as they are: `edgestill run digits`."""

@@ -1,0 +1,183 @@
+"""What a recipe names on disk: files that are missing, callables that a file does not define."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path as FilePath
+
+from edgestill.data import origin
+from edgestill.data.config import DataConfig, shares
+from edgestill.errors import UsageError
+from edgestill.recipe.draft import Draft
+from edgestill.recipe.problems import Path, did_you_mean, nearest
+from edgestill.recipe.schema import TrainedModelConfig
+from edgestill.reference import Reference, parse
+from edgestill.train.config import FunctionMetric
+
+
+def check_files(draft: Draft) -> None:
+    """Every file, module and callable that the recipe names, and the shares of the data."""
+    recipe = draft.recipe
+    for role, model in (("teacher", recipe.teacher), ("student", recipe.student)):
+        if model is not None:
+            _check_model(draft, role, model)
+    if isinstance(recipe.metric, FunctionMetric):
+        _check_callable(draft, ("metric", "function"), recipe.metric.function)
+    if not draft.problems.within(("data", "source")):
+        _check_data(draft, recipe.data)
+
+
+def _check_model(draft: Draft, role: str, model: TrainedModelConfig) -> None:
+    if model.model is not None:
+        _check_callable(draft, (role, "model"), model.model)
+    if model.onnx is not None:
+        _check_file(draft, (role, "onnx"), model.onnx)
+    if model.weights is not None:
+        _check_file(draft, (role, "weights"), model.weights)
+    for index, file in enumerate(model.files):
+        _check_exists(draft, (role, "files", index), file)
+
+
+def _check_data(draft: Draft, data: DataConfig) -> None:
+    sources = data.source if isinstance(data.source, dict) else {"": data.source}
+    for role, source in sources.items():
+        path: Path = ("data", "source", role) if role else ("data", "source")
+        try:
+            kind = origin.kind(source)
+            # A folder of images may hold many: it is there, and that is enough here.
+            if not (kind is origin.Kind.IMAGES and (draft.recipe.base / source).is_dir()):
+                origin.files(source, draft.recipe.base)
+        except UsageError as error:
+            draft.problems.add(path, error.what, error.fix)
+            continue
+        if kind is origin.Kind.CALLABLE:
+            _check_callable(draft, path, source)
+    for index, file in enumerate(data.files):
+        _check_exists(draft, ("data", "files", index), file)
+    if draft.problems.within(("data", "split")):
+        return
+    try:
+        shares(data)
+    except UsageError as error:
+        draft.problems.add(tuple((error.where or "data").split(".")), error.what, error.fix)
+
+
+def _check_file(draft: Draft, path: Path, name: str) -> None:
+    if not draft.problems.at(path) and (draft.recipe.base / name).is_dir():
+        draft.problems.add(path, f"{name} is a folder", "Name a file.")
+    _check_exists(draft, path, name)
+
+
+def _check_exists(draft: Draft, path: Path, name: str) -> None:
+    file = draft.recipe.base / name
+    if not _exists(file):
+        draft.problems.add(path, f"there is no file {name}", _beside(file))
+
+
+def _exists(file: FilePath) -> bool:
+    try:
+        return file.exists()
+    except (OSError, ValueError):  # a name too long, or with a zero byte
+        return False
+
+
+def _beside(file: FilePath, suffix: str = "") -> str:
+    """What the folder of a missing file has."""
+    try:
+        names = sorted(item.name for item in file.parent.iterdir() if item.name.endswith(suffix))
+    except (OSError, ValueError):
+        return f"There is no folder {file.parent} either."
+    match = nearest(file.name, names)
+    if match:
+        return f"Did you mean {match}?"
+    return f"Paths start from {file.parent}, which has {', '.join(names[:10]) or 'no files'}."
+
+
+def _check_callable(draft: Draft, path: Path, text: str) -> None:
+    """Whether the callable is there, as far as that shows without running any code."""
+    if draft.problems.at(path):
+        return
+    try:
+        reference = parse(text)
+    except UsageError as error:
+        draft.problems.add(path, error.what, error.fix)
+        return
+    base = draft.recipe.base
+    if reference.is_file:
+        file = base / reference.module
+        if not _exists(file):
+            draft.problems.add(path, f"there is no file {reference.module}", _beside(file, ".py"))
+            return
+    else:
+        found = _find_module(draft, path, reference, base)
+        if found is None:
+            return
+        file = found
+    _check_defines(draft, path, reference, file)
+
+
+def _check_defines(draft: Draft, path: Path, reference: Reference, file: FilePath) -> None:
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError as error:
+        what = f"{reference.module} is not Python: line {error.lineno}, {error.msg}"
+        draft.problems.add(path, what)
+        return
+    except (OSError, ValueError, RecursionError) as error:
+        draft.problems.add(path, f"{reference.module} cannot be read ({error})")
+        return
+    names = list(_defined(tree.body))
+    # A star import or a module's own __getattr__ may bring any name.
+    if reference.name in names or "*" in names or "__getattr__" in names:
+        return
+    public = [name for name in dict.fromkeys(names) if not name.startswith("_")]
+    what = f"{reference.module} has no {reference.name}"
+    draft.problems.add(path, what, did_you_mean(reference.name, public, "It has"))
+
+
+def _defined(body: Sequence[ast.stmt]) -> Iterator[str]:
+    """The names that statements at the top of a module bind."""
+    for statement in body:
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield statement.name
+        elif isinstance(statement, (ast.Import, ast.ImportFrom)):
+            for alias in statement.names:
+                yield alias.asname or alias.name.partition(".")[0]
+        else:
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    yield node.id
+                elif isinstance(node, ast.stmt) and node is not statement:
+                    yield from _defined([node])
+
+
+def _find_module(draft: Draft, path: Path, reference: Reference, base: FilePath) -> FilePath | None:
+    """The source of a module, found without importing anything; None where it cannot be told."""
+    top, *rest = reference.module.split(".")
+    folders = [base, FilePath.cwd()]
+    if not any((folder / name).exists() for folder in folders for name in (top, f"{top}.py")):
+        try:
+            spec = importlib.util.find_spec(top)
+        except (ImportError, ValueError):
+            spec = None
+        if spec is None:
+            fix = "Install it, or write file.py:callable."
+            draft.problems.add(path, f"there is no module {top}", fix)
+            return None
+        if not rest:
+            return FilePath(spec.origin) if (spec.origin or "").endswith(".py") else None
+        folders, top = [FilePath(item) for item in spec.submodule_search_locations or ()], ""
+    parts = [top, *rest] if top else rest
+    for folder in folders:
+        file = folder.joinpath(*parts)
+        for candidate in (file.with_name(f"{file.name}.py"), file / "__init__.py"):
+            if candidate.is_file():
+                return candidate
+    if reference.module.startswith("edgestill.") and folders:
+        parent = folders[0].joinpath(*parts).parent
+        names = [item.stem for item in parent.glob("[!_]*.py")] if parent.is_dir() else []
+        what = f"there is no module {reference.module}"
+        draft.problems.add(path, what, did_you_mean(parts[-1], sorted(names), "There are"))
+    return None

@@ -1,0 +1,167 @@
+"""The gates: which there are, and which budgets have a meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgestill.recipe.draft import Draft
+from edgestill.recipe.problems import Path, did_you_mean, show_value
+from edgestill.recipe.reader import Reader
+from edgestill.recipe.schema import OWN_METRIC, GateConfig
+from edgestill.recipe.tasks import METRIC_FACTS, gate_metrics
+from edgestill.train.config import FunctionMetric
+from edgestill.verify.config import (
+    GATE_CONFIGS,
+    AgreementGate,
+    LatencyGate,
+    ScoreGate,
+    SpeedupGate,
+    ThroughputGate,
+)
+
+
+def read_gates(
+    reader: Reader, value: Any, path: Path, *, task: str, own: bool
+) -> list[tuple[Path, str, GateConfig]]:
+    """Each gate with its place and name.
+
+    Args:
+        own: whether the recipe brings a metric of its own.
+    """
+    known = (*gate_metrics(task, own), *GATE_CONFIGS)
+    if not reader.mapping(value, path, known):
+        return []
+    gates: list[tuple[Path, str, GateConfig]] = []
+    for name, entry in value.items():
+        place = (*path, name)
+        if name not in known:
+            _note_unknown(reader, name, place, task, known)
+            continue
+        if entry is None:
+            continue
+        kind: type[Any] = GATE_CONFIGS.get(name, ScoreGate)
+        entries = [(place, entry)]
+        if isinstance(entry, list):
+            entries = [((*place, index), item) for index, item in enumerate(entry)]
+        for at, item in entries:
+            gate = reader.config(kind, item, at)
+            if gate is not None:
+                gates.append((at, name, gate))
+    return gates
+
+
+def _note_unknown(reader: Reader, name: str, path: Path, task: str, known: Sequence[str]) -> None:
+    if name in METRIC_FACTS:
+        what = f"a metric of {' and '.join(METRIC_FACTS[name].tasks)}, and the task is {task}"
+    elif name == OWN_METRIC:
+        what = "the gate of a metric of your own, and the recipe has none"
+    else:
+        what = "not a known gate"
+    reader.problems.add(path, what, did_you_mean(name, known, "Known gates"))
+
+
+def check_gates(draft: Draft) -> None:
+    """Bounds that are missing or mean nothing, references that are not there, no target."""
+    for path, name, gate in draft.gates:
+        if isinstance(gate, ScoreGate):
+            _check_score(draft, path, name, gate)
+        else:
+            _check_bound(draft, path, gate)
+        _check_reference(draft, path, gate)
+        _check_batch(draft, path, gate)
+    here = any(target.verify == "here" for _, target in draft.targets)
+    if draft.gates and not here and not draft.problems.within(("targets",)):
+        what = "no target is verified here, so no gate would be decided"
+        fix = "Add a target, such as targets: [{target: onnxruntime}], or leave gates: out."
+        draft.problems.add(("gates",), what, fix)
+
+
+def _check_score(draft: Draft, path: Path, name: str, gate: ScoreGate) -> None:
+    add = draft.problems.add
+    if draft.problems.within(path):
+        return
+    bigger, proportion = _facts(draft, name)
+    if gate.at_most is None and gate.at_least is None:
+        add(path, "a gate without a budget", f"Write {_example(bigger, proportion)}.")
+    elif gate.at_most is not None and gate.at_least is not None:
+        fix = "Keep one; a list of two gates can have both."
+        add(path, "both at_most and at_least", fix)
+    elif gate.drop_vs is not None and gate.at_least is not None:
+        fix = "Write at_most: the drop may be so large and no larger."
+        add((*path, "at_least"), "a drop has no smallest size", fix)
+    elif gate.drop_vs is None and bigger and gate.at_most is not None:
+        fix = "Write at_least, or drop_vs: teacher for a largest drop."
+        add((*path, "at_most"), f"a bigger {name} is better: this would refuse good models", fix)
+    elif gate.drop_vs is None and not bigger and gate.at_least is not None:
+        fix = f"Write {_example(bigger, proportion)}."
+        add((*path, "at_least"), f"a smaller {name} is better: this would refuse good models", fix)
+    else:
+        key = "at_least" if gate.at_most is None else "at_most"
+        _check_scale(draft, (*path, key), name, proportion)
+
+
+def _check_scale(draft: Draft, path: Path, name: str, proportion: bool | None) -> None:
+    """Points of what is no proportion, and proportions beyond the scale."""
+    raw = draft.raw(*path)
+    if isinstance(raw, str):
+        if proportion is False:
+            what = f"{show_value(raw)} is in points, and {name} is not a proportion"
+            draft.problems.add(path, what, f"Write a number on the scale of {name}, such as 0.5.")
+        raw = float(raw.rstrip("p% ")) / 100
+    if proportion and abs(raw) > 1:
+        written = draft.raw(*path)
+        fix = (
+            f"Write {written}pp or {written / 100:g}."
+            if isinstance(written, (int, float))
+            else None
+        )
+        draft.problems.add(path, f"{show_value(written)} is more than the whole of {name}", fix)
+
+
+def _facts(draft: Draft, name: str) -> tuple[bool, bool | None]:
+    """Whether bigger is better, and whether it is a proportion (None: unknown)."""
+    metric = draft.recipe.metric
+    if name == OWN_METRIC and isinstance(metric, FunctionMetric):
+        return metric.better == "bigger", None
+    return METRIC_FACTS[name].bigger_is_better, METRIC_FACTS[name].proportion
+
+
+def _example(bigger: bool, proportion: bool | None) -> str:
+    if not bigger:
+        return "at_most: 0.5"
+    return "{drop_vs: teacher, at_most: 1pp}" if proportion else "at_least: 0.5"
+
+
+def _check_bound(draft: Draft, path: Path, gate: Any) -> None:
+    """A budget that nothing can meet, or anything."""
+    key = "at_least" if hasattr(gate, "at_least") else "at_most"
+    place, bound = (*path, key), getattr(gate, key)
+    if draft.problems.within(place):
+        return
+    if isinstance(gate, AgreementGate):
+        _check_scale(draft, place, "agreement", proportion=True)
+    if bound <= 0:
+        what = f"{show_value(draft.raw(*place))} is no budget"
+        draft.problems.add(place, what, "Write a value above 0.")
+
+
+def _check_reference(draft: Draft, path: Path, gate: Any) -> None:
+    for key in ("drop_vs", "vs", "over"):
+        role = getattr(gate, key, None)
+        if role is not None and not draft.given(role):
+            what = f"the recipe has no {role}"
+            place = (*path, key) if draft.raw(*path, key) is not None else path
+            other = "teacher" if role == "student" else "student"
+            fix = f"Add {role}:, or compare with {key}: {other}."
+            draft.problems.add(place, what, fix)
+
+
+def _check_batch(draft: Draft, path: Path, gate: Any) -> None:
+    fixed = draft.recipe.export.batch
+    if not isinstance(gate, (LatencyGate, ThroughputGate, SpeedupGate)) or fixed == "dynamic":
+        return
+    if gate.batch != fixed and not draft.problems.within((*path, "batch")):
+        what = f"the exported model takes batches of {fixed} alone, not of {gate.batch}"
+        fix = f"Write batch: {fixed}, or export: {{batch: dynamic}}."
+        draft.problems.add((*path, "batch"), what, fix)

@@ -1,0 +1,88 @@
+"""From a path or the name of a preset to a recipe without static problems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import edgestill.presets
+from edgestill.errors import RecipeError, UsageError
+from edgestill.recipe.document import read_document
+from edgestill.recipe.files import check_files
+from edgestill.recipe.gates import check_gates
+from edgestill.recipe.losses import check_losses
+from edgestill.recipe.models import check_models
+from edgestill.recipe.problems import nearest
+from edgestill.recipe.schema import Recipe
+from edgestill.recipe.sections import Sections
+from edgestill.recipe.targets import check_targets
+
+_CHECKS = (check_models, check_losses, check_targets, check_gates, check_files)
+
+
+def load_recipe(path_or_preset: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a file, or a preset by its name.
+
+    Relative paths start from the file's folder; those of a preset from the working directory.
+
+    Args:
+        overrides: `key.path=value` each, such as `targets.0.precision=fp32` with a value in YAML;
+            `key.path=null` takes a key out.
+
+    Raises:
+        RecipeError: the recipe has static problems; every one of them is listed.
+        UsageError: there is no such file or preset, it cannot be read, or an override is no
+            `key.path=value`.
+    """
+    path, base = _find(path_or_preset)
+    name = path.name if path.parent == presets_folder() else path_or_preset
+    document = read_document(_read(path, name), name, overrides)
+    draft = Sections(document).draft(path, base)
+    for check in _CHECKS:
+        check(draft)
+    document.problems.raise_any()
+    return draft.recipe
+
+
+def presets() -> tuple[str, ...]:
+    """The names of the recipes that come with edgestill."""
+    return tuple(sorted(file.stem for file in presets_folder().glob("*.yaml")))
+
+
+def presets_folder() -> Path:
+    """Where the presets lie."""
+    return Path(next(iter(edgestill.presets.__path__)))
+
+
+def _find(path_or_preset: str) -> tuple[Path, Path]:
+    """The file, and the folder that its relative paths start from."""
+    path = Path(path_or_preset)
+    try:
+        if path.is_file():
+            return path, path.parent
+        if path.is_dir():
+            fix = f"Name a file in it, such as {path / 'recipe.yaml'}."
+            raise UsageError("a folder, not a recipe", where=path_or_preset, fix=fix)
+        names = [item.name for item in path.parent.iterdir() if item.suffix in (".yaml", ".yml")]
+    except (OSError, ValueError):  # no such folder, or not a path at all
+        names = []
+    if path_or_preset in presets():
+        return presets_folder() / f"{path_or_preset}.yaml", Path.cwd()
+    match = nearest(path.name, [*presets(), *sorted(names)])
+    question = f"Did you mean {path.parent / match if match in names else match}? " if match else ""
+    raise UsageError(
+        "no such file and no such preset",
+        where=path_or_preset,
+        fix=f"{question}Presets: {', '.join(presets())}. edgestill init writes a recipe.",
+    )
+
+
+def _read(path: Path, name: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        what = f"not UTF-8: byte {error.object[error.start]:#04x}"
+        raise RecipeError([UsageError(what, where=f"{name}:{line}")]) from error
+    except OSError as error:
+        raise UsageError(f"cannot be read ({error.strerror})", where=name) from error

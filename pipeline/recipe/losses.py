@@ -1,0 +1,63 @@
+"""The losses of a distillation: `[{kd: {weight: 0.9}}, ce]`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgestill.recipe.draft import Draft
+from edgestill.recipe.problems import Path, did_you_mean, show_value
+from edgestill.recipe.reader import Reader
+from edgestill.recipe.tasks import LOSS_TASKS
+from edgestill.train.config import LOSS_CONFIGS, LossConfig, MseLoss
+
+_KNOWN = tuple(LOSS_CONFIGS)
+
+
+def read_losses(reader: Reader, value: Any, path: Path) -> list[tuple[Path, LossConfig]]:
+    """Each loss with its place; the settings of a bare name are its defaults."""
+    if not isinstance(value, list):
+        what = f"found {show_value(value)} where a list is expected"
+        reader.problems.add(path, what, "Write [{ce: {weight: 0.1}}, {kd: {weight: 0.9}}].")
+        return []
+    losses = []
+    for index, entry in enumerate(value):
+        place: Path = (*path, index)
+        named = {entry: {}} if isinstance(entry, str) else entry
+        if not isinstance(named, dict) or len(named) != 1:
+            what = f"found {show_value(entry)} where one loss with its settings is expected"
+            fix = f"Write - kd: {{weight: 0.9}}. Known losses: {', '.join(_KNOWN)}."
+            reader.problems.add(place, what, fix)
+            continue
+        ((name, settings),) = named.items()
+        if name not in LOSS_CONFIGS:
+            what = f"{show_value(name)} is not a known loss"
+            reader.problems.add(place, what, did_you_mean(name, _KNOWN, "Known losses"))
+            continue
+        kind: type[Any] = LOSS_CONFIGS[name]
+        loss = reader.config(kind, {} if settings is None else settings, (*place, name))
+        if loss is not None:
+            losses.append(((*place, name), loss))
+    return losses
+
+
+def check_losses(draft: Draft) -> None:
+    """Losses that cannot train this task, or nothing at all."""
+    task, problems = draft.recipe.task, draft.problems
+    fitting = [name for name, tasks in LOSS_TASKS.items() if task in tasks]
+    for path, loss in draft.losses:
+        name = str(path[-1])
+        if name not in fitting:
+            fix = f"Losses of {task}: {', '.join(fitting)}."
+            problems.add(path, f"{name} does not fit {task}", fix)
+        elif isinstance(loss, MseLoss) and loss.to == "labels" and "ce" in fitting:
+            what = f"labels of {task} are no values to be near to"
+            problems.add((*path, "to"), what, "Use ce for labels, or mse to: teacher.")
+    written = ("distill", "losses")
+    if draft.raw(*written) == []:
+        problems.add(written, "an empty list", "Leave it out for the usual losses of the task.")
+    elif (
+        draft.losses
+        and not problems.within(written)
+        and all(loss.weight == 0 for _, loss in draft.losses)
+    ):
+        problems.add(written, "every weight is 0, so nothing is learnt", "Raise one of them.")

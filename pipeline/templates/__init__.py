@@ -1,0 +1,39 @@
+"""What `edgestill init` writes: a recipe and the code it names, ready to run and to be changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgestill.errors import UsageError
+
+# The file that is written -> the template beside this module.
+TEMPLATES = {"recipe.yaml": "recipe.yaml", "model.py": "model.py.tmpl"}
+
+
+def write_templates(folder: Path) -> list[Path]:
+    """Write every template into `folder`, which is made where it is missing.
+
+    Returns:
+        The written files.
+
+    Raises:
+        UsageError: one of them is there already (nothing is written), or the folder cannot be
+            written to.
+    """
+    files = [folder / name for name in TEMPLATES]
+    present = [file for file in files if file.exists() or file.is_symlink()]
+    if present:
+        raise UsageError(
+            f"{' and '.join(file.name for file in present)} would be overwritten",
+            where=str(folder),
+            fix="Name another folder, such as edgestill init my-model",
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, template in zip(files, TEMPLATES.values(), strict=True):
+            content = (Path(__file__).parent / template).read_bytes()
+            with file.open("xb") as opened:  # x: never over a file that came meanwhile
+                opened.write(content)
+    except OSError as error:
+        raise UsageError(f"cannot be written ({error.strerror})", where=str(folder)) from error
+    return files
