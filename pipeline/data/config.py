@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from edgestill.config import config
+from edgestill.data import origin
+from edgestill.errors import DataError
 
 ROLES = ("train", "calibration", "validation", "test")
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -16,8 +19,13 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class SplitConfig:
     """Which share of a source each role gets, by a hash of seed and sample.
 
-    A role that has a source of its own (`source: {train: ..., test: ...}`) takes that source
-    whole; the remaining roles take their shares of the train source, and train keeps the rest.
+    Shares are expectations: a sample's role depends on nothing but itself. A role that has a
+    source of its own (`source: {train: ..., test: ...}`) takes that source whole; the remaining
+    roles take their shares of the train source.
+
+    Attributes:
+        train: by default what the others leave.
+        test: by default what the others leave where `train` is given, else 0.2.
     """
 
     train: Fraction | None = None
@@ -28,7 +36,12 @@ class SplitConfig:
 
 @config
 class ImageConfig:
-    """How encoded images become arrays: decoded, resized, `uint8` in the given layout."""
+    """How encoded images become arrays: decoded, turned upright, resized, `uint8`.
+
+    Attributes:
+        size: height and width in pixels; the aspect ratio is not kept.
+        mode: colour or grey; transparency is dropped.
+    """
 
     size: tuple[int, int] | None = None
     mode: Literal["RGB", "L"] = "RGB"
@@ -43,9 +56,9 @@ class DataConfig:
         source: `sklearn.digits`, an `.npz` file, a `.parquet`, `.csv` or `.tsv` file, a folder of
             images with a folder for each class, or `file.py:callable`; or one of these per role.
         inputs: columns or arrays that feed the model, in order; by default all but the labels.
-        labels: the column or array of labels; by default `label` or `labels`.
-        files: what a `file.py:callable` reads, so that a change of it is noticed.
-        limit: take at most so many samples from each source, by the hash.
+        labels: the column or array of labels; by default `label`, `labels` or `y`.
+        files: files and folders that a `file.py:callable` reads, so that a change is noticed.
+        limit: take at most so many samples from each source, by a hash of their own.
     """
 
     source: str | dict[Literal["train", "calibration", "validation", "test"], str]
@@ -55,3 +68,84 @@ class DataConfig:
     image: ImageConfig = ImageConfig()
     files: tuple[str, ...] = ()
     limit: Annotated[int, Field(gt=0)] | None = None
+
+
+@config
+class SplitStep:
+    """The split stage: everything but the sources' content that decides its result."""
+
+    data: DataConfig
+    task: str
+    seed: int
+
+
+def sources(config: DataConfig) -> dict[str, str]:
+    """The source of each role that has one of its own; a single source counts as train's."""
+    if isinstance(config.source, str):
+        return {"train": config.source}
+    return {role: config.source[role] for role in ROLES if role in config.source}
+
+
+def shares(config: DataConfig) -> dict[str, float]:
+    """The share of the train source that each role takes, in the order in which it is cut.
+
+    Train comes last, so that another share of one role moves as few samples as it can.
+
+    Raises:
+        DataError: no train source, a role without samples, or shares that add up to more than 1.
+    """
+    own, split = sources(config), config.split
+    if "train" not in own:
+        raise DataError(
+            f"there is no source for train (there is for {', '.join(own) or 'no role'})",
+            where="data.source",
+            fix="Add train: to data.source",
+        )
+    if "test" in own and split.test is not None:
+        raise DataError(
+            "test has a source of its own, which it takes whole",
+            where="data.split.test",
+            fix="Remove data.split.test, or data.source.test",
+        )
+    cut = {"validation": split.validation, "calibration": split.calibration}
+    cut = {role: share for role, share in cut.items() if role not in own}
+    if "test" not in own:
+        left = 0.2 if split.train is None else 1 - split.train - sum(cut.values())
+        cut = {"test": left if split.test is None else split.test, **cut}
+    cut["train"] = 1 - sum(cut.values()) if split.train is None else split.train
+    # Rounded, because 1 - 0.4 - 0.1 - 0.1 is a little off 0.4.
+    cut = {role: round(share, 12) for role, share in cut.items()}
+    listed = ", ".join(f"{role} {share:g}" for role, share in cut.items())
+    if round(sum(cut.values()), 9) > 1:
+        raise DataError(f"the shares add up to more than 1: {listed}", where="data.split")
+    empty = [role for role, share in cut.items() if share <= 0]
+    if empty:
+        raise DataError(
+            f"nothing is left for {' and '.join(empty)}: {listed}",
+            where="data.split",
+            fix="Every role needs samples: give it a share above 0, or a source of its own",
+        )
+    return cut
+
+
+def source_files(config: DataConfig, base: Path) -> tuple[Path, ...]:
+    """Every file that the data is read from, those of a folder one by one, sorted.
+
+    Raises:
+        DataError: a source or one of `files` does not exist.
+    """
+    found = [origin.files(source, base) for source in sources(config).values()]
+    found += [origin.declared(file, base) for file in config.files]
+    return tuple(sorted({file for files in found for file in files}))
+
+
+def source_code(config: DataConfig) -> tuple[str, ...]:
+    """The callables that bring data."""
+    kinds = {source: origin.kind(source) for source in sources(config).values()}
+    return tuple(source for source, kind in kinds.items() if kind is origin.Kind.CALLABLE)
+
+
+def source_libraries(config: DataConfig) -> tuple[str, ...]:
+    """The distributions whose version may change what is read."""
+    kinds = [origin.kind(source) for source in sources(config).values()]
+    return tuple(sorted({name for kind in kinds for name in origin.LIBRARIES[kind]}))

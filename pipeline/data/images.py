@@ -1,0 +1,191 @@
+"""Encoded images become one `uint8` array: upright, in one mode, one size and one layout."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from edgestill.data.config import DataConfig, ImageConfig
+from edgestill.data.origin import below
+from edgestill.data.raw import RawData, checked, choose_columns
+from edgestill.errors import DataError
+from edgestill.extras import require
+
+Pixels = NDArray[numpy.uint8]
+# An image's bytes, its path, or None where the source has a gap.
+Encoded = bytes | Path | None
+
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+)
+_SPLIT_NAMES = frozenset(("train", "training", "val", "valid", "validation", "test", "calibration"))
+_SHOWN = 10
+_BATCH = 1024
+_PART = 32  # images of one task: small ones decode quicker than a thread takes up a task
+
+
+def read_folder(path: Path, config: DataConfig, work: Path) -> RawData:
+    """A folder with a folder per class, `image` `[n, c, h, w]` or `[n, h, w, c] uint8`.
+
+    Raises:
+        DataError: no classes, a class without images, images that cannot be read or differ in size.
+    """
+    where = str(path)
+    choose_columns(["image", "label"], config, where)
+    folders = sorted(
+        item for item in path.iterdir() if item.is_dir() and not item.name.startswith(".")
+    )
+    names = {folder.name for folder in folders}
+    if names and names <= _SPLIT_NAMES:
+        listed = ", ".join(f"{name}: {path / name}" for name in sorted(names))
+        raise DataError(
+            f"its folders look like splits, not like classes: {', '.join(sorted(names))}",
+            where=where,
+            fix=f"Give each role its source: data.source: {{{listed}}}",
+        )
+    if not folders:
+        raise DataError(
+            "it holds no folders", where=where, fix="Put the images into a folder for each class"
+        )
+    files, labels, ignored = [], [], []
+    for folder in folders:
+        found = below(folder)
+        images = [file for file in found if file.suffix.lower() in SUFFIXES]
+        ignored += [file for file in found if file.suffix.lower() not in SUFFIXES]
+        if not images:
+            raise DataError(
+                f"the class folder {folder.name} has no images",
+                where=where,
+                fix="Remove it, or add images",
+            )
+        files += images
+        labels += [folder.name] * len(images)
+    named = ((str(file.relative_to(path)), file) for file in files)
+    pixels = decode_all(named, len(files), config.image, where, work)
+    notes: tuple[str, ...] = ()
+    if ignored:
+        shown = ", ".join(str(file.relative_to(path)) for file in ignored[:3])
+        notes = (f"{where}: {len(ignored)} files are not images by their ending: {shown}",)
+    raw = checked({"image": pixels}, numpy.array(labels), (), where)
+    return RawData(raw.inputs, raw.labels, (), where, notes)
+
+
+def decode_all(
+    encoded: Iterable[tuple[str, Encoded]], count: int, config: ImageConfig, where: str, work: Path
+) -> Pixels:
+    """All images, named for messages, as one array on disk (in `work`, gone when it is closed).
+
+    Raises:
+        DataError: every image that cannot be read, by name; or images of differing sizes.
+    """
+    require("PIL.Image", extra="build")
+    pixels: Pixels | None = None
+    broken: list[str] = []
+    shapes: Counter[tuple[int, ...]] = Counter()
+    at = 0
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for batch in _batches(encoded):
+            parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
+            decoded = chain.from_iterable(pool.map(partial(_decode_part, config=config), parts))
+            for (name, _), result in zip(batch, decoded, strict=True):
+                if isinstance(result, str):
+                    broken.append(f"{name} ({result})")
+                else:
+                    shapes[result.shape] += 1
+                    if pixels is None:
+                        pixels = _on_disk((count, *result.shape), work)
+                    if result.shape == pixels.shape[1:]:
+                        pixels[at] = result
+                at += 1
+    if broken:
+        more = f" and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+        raise DataError(
+            f"{len(broken)} of {count} images cannot be read: {', '.join(broken[:_SHOWN])}{more}",
+            where=where,
+            fix="Replace or remove them",
+        )
+    if len(shapes) > 1:
+        raise _differing(shapes, config, where)
+    if pixels is None:
+        raise DataError("it has no images", where=where)
+    return pixels
+
+
+def _batches(
+    encoded: Iterable[tuple[str, Encoded]],
+) -> Iterator[list[tuple[str, Encoded]]]:
+    items = iter(encoded)
+    while batch := list(islice(items, _BATCH)):
+        yield batch
+
+
+def _on_disk(shape: tuple[int, ...], work: Path) -> Pixels:
+    """An array whose pages the system may write out, in a file that vanishes with it."""
+    work.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=work) as file:
+        return numpy.memmap(file, dtype=numpy.uint8, mode="w+", shape=shape)
+
+
+def _differing(shapes: Counter[tuple[int, ...]], config: ImageConfig, where: str) -> DataError:
+    rows, columns = (1, 2) if config.layout == "NCHW" else (0, 1)
+    sizes = [f"{shape[rows]}x{shape[columns]} ({n})" for shape, n in shapes.most_common(5)]
+    more = f" and {len(shapes) - 5} more sizes" if len(shapes) > 5 else ""
+    height, width = (shapes.most_common(1)[0][0][axis] for axis in (rows, columns))
+    return DataError(
+        f"the images differ in size: {', '.join(sizes)}{more} (height x width)",
+        where=where,
+        fix=f"Resize them: data.image.size: [{height}, {width}]",
+    )
+
+
+def _decode_part(part: Sequence[tuple[str, Encoded]], config: ImageConfig) -> list[Pixels | str]:
+    return [_decode(encoded, config) for _, encoded in part]
+
+
+def _decode(encoded: Encoded, config: ImageConfig) -> Pixels | str:
+    """One image as `[c, h, w]` or `[h, w, c]`, or why it cannot be read."""
+    from PIL import Image, ImageOps
+
+    if encoded is None:
+        return "no image"
+    try:
+        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as opened:
+            opened.load()
+            image = _eight_bits(ImageOps.exif_transpose(opened))
+        if image.mode in ("P", "PA"):  # a palette with transparency
+            image = image.convert("RGBA")
+        if image.mode != config.mode:
+            image = image.convert(config.mode)
+        if config.size is not None:
+            height, width = config.size
+            image = image.resize((width, height), Image.Resampling.BILINEAR)
+    # Broken files make the decoders raise nearly anything.
+    except Exception as error:  # noqa: BLE001
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    pixels: Pixels = numpy.asarray(image)
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    return pixels.transpose(2, 0, 1) if config.layout == "NCHW" else pixels
+
+
+def _eight_bits(image: Any) -> Any:
+    """16 bits are scaled to 8, which pillow's own conversion would clip."""
+    from PIL import Image
+
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = numpy.asarray(image)
+    if values.dtype.kind == "f" or values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"{image.mode} pixels are neither 8 nor 16 bits")
+    return Image.fromarray(((values.astype(numpy.uint32) * 255 + 32767) // 65535).astype("uint8"))

@@ -1,0 +1,229 @@
+"""Labels as the task needs them: one mapping from names to numbers over all sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy
+
+from edgestill.data.raw import Array, RawData
+from edgestill.errors import DataError
+from edgestill.metrics import IGNORED_LABEL
+from edgestill.reference import nearest
+
+# More classes than samples and than this are taken for a mistake, unless the classes have names.
+_MANY_CLASSES = 1000
+
+
+def encode_labels(
+    sources: Sequence[RawData], task: str
+) -> tuple[list[Array | None], tuple[str, ...]]:
+    """The labels of each source, and the names of the classes.
+
+    classification: `[n] int64`; multilabel: `[n, k] float32`, zeros and ones; regression: `[n]` or
+    `[n, ...] float32`; custom: numbers as they are, or None.
+
+    Raises:
+        DataError: labels that the task cannot use.
+    """
+    names = _given_names(sources)
+    if task != "custom":
+        for source in sources:
+            _require_labels(source, task)
+    if any(source.labels is not None and _is_text(source.labels) for source in sources):
+        if task in ("multilabel", "regression"):
+            raise _text(sources, task)
+        sources, names = _numbered(sources, names)
+    if task == "classification":
+        classes = [_class_numbers(source, names) for source in sources]
+        return list(classes), names or _numbers_as_names(classes, sources)
+    if task == "multilabel":
+        return _yes_or_no(sources, names)
+    if task == "regression":
+        return [_floats(source) for source in sources], ()
+    return [_custom(source) for source in sources], names
+
+
+def _given_names(sources: Sequence[RawData]) -> tuple[str, ...]:
+    given = {source.class_names: source for source in sources if source.class_names}
+    if len(given) > 1:
+        first, second = list(given.values())[:2]
+        raise DataError(
+            f"{first.where} names the classes {', '.join(first.class_names[:5])} ..., "
+            f"{second.where} names them {', '.join(second.class_names[:5])} ...",
+            where="data.source",
+            fix="Write both with the same classes in the same order",
+        )
+    names = next(iter(given), ())
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"two classes are named {twice[0]!r}", where="data.source")
+    return names
+
+
+def _require_labels(source: RawData, task: str) -> None:
+    if source.labels is None:
+        raise DataError(
+            f"there are no labels (the inputs are {', '.join(source.inputs)})",
+            where=source.where,
+            fix=f"Say which column holds them with data.labels (task: {task} needs labels; "
+            "task: custom does not)",
+        )
+
+
+def _is_text(labels: Array) -> bool:
+    if labels.dtype.kind == "O":
+        return any(isinstance(item, (str, bytes)) for item in labels.flat)
+    return labels.dtype.kind in "UST"
+
+
+def _as_text(item: object) -> str:
+    return item.decode() if isinstance(item, bytes) else str(item)
+
+
+def _text(sources: Sequence[RawData], task: str) -> DataError:
+    found = next(s for s in sources if s.labels is not None and _is_text(s.labels))
+    assert found.labels is not None
+    fix = {
+        "regression": "Set task: classification, or give numbers",
+        "multilabel": "Set task: classification, or give a column of 0 and 1 per label",
+    }
+    return DataError(
+        f"the labels are text, such as {_as_text(found.labels.flat[0])!r}; the task is {task}",
+        where=found.where,
+        fix=fix[task],
+    )
+
+
+def _numbered(
+    sources: Sequence[RawData], names: tuple[str, ...]
+) -> tuple[list[RawData], tuple[str, ...]]:
+    """Names of classes as their numbers, in the order of the names or of the alphabet."""
+    texts = [s for s in sources if s.labels is not None and _is_text(s.labels)]
+    numbers = [s for s in sources if s.labels is not None and not _is_text(s.labels)]
+    if numbers and not names:
+        raise DataError(
+            f"{texts[0].where} has names as labels, {numbers[0].where} has numbers",
+            where="data.source",
+            fix="Give both as names",
+        )
+    found = {
+        s.where: [_as_text(item) for item in s.labels.flat] for s in texts if s.labels is not None
+    }
+    names = names or tuple(sorted({item for items in found.values() for item in items}))
+    index = {name: number for number, name in enumerate(names)}
+    encoded = []
+    for source in sources:
+        if source not in texts:
+            encoded.append(source)
+            continue
+        items = found[source.where]
+        unknown = next((i for i, item in enumerate(items) if item not in index), None)
+        if unknown is not None:
+            raise DataError(
+                f"label {items[unknown]!r} of sample {unknown} is none of the classes",
+                where=source.where,
+                fix=nearest(items[unknown], list(names), "Classes"),
+            )
+        labels = numpy.array([index[item] for item in items], numpy.int64)
+        encoded.append(RawData(source.inputs, labels, names, source.where))
+    return encoded, names
+
+
+def _class_numbers(source: RawData, names: tuple[str, ...]) -> Array:
+    labels = source.labels
+    assert labels is not None
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise DataError(
+            f"the labels have the shape {list(labels.shape)}; "
+            "classification has one class a sample",
+            where=source.where,
+            fix="Set task: multilabel for columns of 0 and 1, take argmax(1) of one-hot labels, "
+            "or set task: custom",
+        )
+    if labels.dtype.kind not in "biuf":
+        raise DataError(f"labels are {labels.dtype}, not numbers or names", where=source.where)
+    if labels.dtype.kind == "f" and (labels % 1 != 0).any():
+        example = labels[labels % 1 != 0][0]
+        raise DataError(
+            f"the labels are no classes but numbers such as {example:g}",
+            where=source.where,
+            fix="Set task: regression",
+        )
+    classes = labels.astype(numpy.int64)
+    negative = numpy.flatnonzero((classes < 0) & (classes != IGNORED_LABEL))
+    if len(negative):
+        raise DataError(
+            f"label {classes[negative[0]]} of sample {negative[0]} is negative",
+            where=source.where,
+            fix=f"Number the classes from 0 ({IGNORED_LABEL} means no label), "
+            "or set task: regression",
+        )
+    beyond = numpy.flatnonzero(classes >= len(names)) if names else negative
+    if len(beyond):
+        raise DataError(
+            f"label {classes[beyond[0]]} of sample {beyond[0]} is beyond the {len(names)} classes, "
+            f"numbered 0 to {len(names) - 1}",
+            where=source.where,
+            fix="Correct it, or add the class's name",
+        )
+    return classes
+
+
+def _numbers_as_names(classes: Sequence[Array], sources: Sequence[RawData]) -> tuple[str, ...]:
+    count = int(max(array.max() for array in classes)) + 1
+    samples = sum(len(source) for source in sources)
+    if count > max(_MANY_CLASSES, samples):
+        raise DataError(
+            f"the largest label is {count - 1}, which makes {count} classes for {samples} samples",
+            where=sources[0].where,
+            fix="Number the classes from 0 without gaps, or set task: regression",
+        )
+    return tuple(str(number) for number in range(count))
+
+
+def _yes_or_no(
+    sources: Sequence[RawData], names: tuple[str, ...]
+) -> tuple[list[Array | None], tuple[str, ...]]:
+    widths = set()
+    encoded: list[Array | None] = []
+    for source in sources:
+        labels = source.labels
+        assert labels is not None
+        if labels.ndim != 2 or not numpy.isin(labels, (0, 1)).all():
+            raise DataError(
+                f"the labels are {labels.dtype} {list(labels.shape)}; "
+                "multilabel needs a column of 0 and 1 for each label",
+                where=source.where,
+                fix="Set task: classification for one class a sample",
+            )
+        widths.add(labels.shape[1])
+        encoded.append(labels.astype(numpy.float32))
+    if len(widths) > 1 or (names and widths != {len(names)}):
+        found = " and ".join(str(width) for width in sorted(widths))
+        expected = f", for {len(names)} class names" if names else ""
+        raise DataError(
+            f"the sources have {found} columns of labels{expected}", where="data.source"
+        )
+    return encoded, names or tuple(str(number) for number in range(widths.pop()))
+
+
+def _floats(source: RawData) -> Array:
+    labels = source.labels
+    assert labels is not None
+    if labels.dtype.kind not in "biuf":
+        raise DataError(f"labels are {labels.dtype}, not numbers", where=source.where)
+    with numpy.errstate(over="ignore"):
+        floats = labels.astype(numpy.float32)
+    if not numpy.isfinite(floats).all():
+        raise DataError("labels are too large for float32", where=source.where, fix="Scale them")
+    return floats
+
+
+def _custom(source: RawData) -> Array | None:
+    labels = source.labels
+    if labels is not None and labels.dtype.kind not in "biuf":
+        raise DataError(f"labels are {labels.dtype}, not numbers", where=source.where)
+    return labels

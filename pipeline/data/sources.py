@@ -1,0 +1,106 @@
+"""Reads a source, whatever it is, into `RawData`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from edgestill.data.config import DataConfig
+from edgestill.data.images import read_folder
+from edgestill.data.origin import Kind, files, kind
+from edgestill.data.raw import RawData, checked, choose_columns
+from edgestill.data.tables import read_delimited, read_parquet
+from edgestill.errors import DataError
+from edgestill.extras import require
+from edgestill.reference import call, describe, nearest
+
+
+def read(source: str, config: DataConfig, base: Path, work: Path) -> RawData:
+    """The inputs and labels of one source.
+
+    Args:
+        base: the folder that relative paths start from.
+        work: where decoded images lie while they are used.
+
+    Raises:
+        DataError: the source is missing, cannot be read, or holds what no model can use.
+    """
+    files(source, base)
+    path = base / source
+    found = kind(source)
+    if found is Kind.DIGITS:
+        return _read_digits(config)
+    if found is Kind.CALLABLE:
+        return _read_callable(source, config, base)
+    if found is Kind.ARRAYS:
+        return _read_arrays(path, config)
+    if found is Kind.TABLE:
+        return read_delimited(path, config)
+    if found is Kind.PARQUET:
+        return read_parquet(path, config, work)
+    return read_folder(path, config, work)
+
+
+def _read_digits(config: DataConfig) -> RawData:
+    """1,797 digits, `image` `[n, 1, 8, 8] uint8` from 0 to 16."""
+    where = Kind.DIGITS.value
+    choose_columns(["image", "label"], config, where)
+    digits = require("sklearn.datasets", extra="build").load_digits()
+    images = digits.images.astype(numpy.uint8)[:, None]
+    return checked({"image": images}, digits.target, map(str, digits.target_names), where)
+
+
+def _read_arrays(path: Path, config: DataConfig) -> RawData:
+    try:
+        with numpy.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise DataError(f"not a readable .npz file ({error})", where=str(path)) from error
+        raise DataError(
+            "it holds objects, which only unpickling could load: not loaded",
+            where=str(path),
+            fix="Save arrays of numbers in one shape",
+        ) from error
+    except Exception as error:
+        raise DataError(f"not a readable .npz file ({describe(error)})", where=str(path)) from error
+    inputs, label = choose_columns(arrays, config, str(path))
+    chosen = {name: arrays[name] for name in inputs}
+    return checked(chosen, arrays[label] if label else None, (), str(path))
+
+
+def _read_callable(source: str, config: DataConfig, base: Path) -> RawData:
+    """What the user's function returns: `(inputs, labels)`, a dict, or an object."""
+    returned = call(source, base, {}, DataError)
+    inputs, labels, class_names = _parts(returned, config, source)
+    if not isinstance(inputs, Mapping):
+        inputs = {"input": inputs}
+    unknown = [name for name in config.inputs if name not in inputs]
+    if unknown:
+        fix = nearest(unknown[0], list(inputs), "There are")
+        raise DataError(f"it gives no input {unknown[0]!r}", where=source, fix=fix)
+    chosen = {name: inputs[name] for name in config.inputs or inputs}
+    return checked(chosen, labels, class_names, source)
+
+
+def _parts(returned: Any, config: DataConfig, where: str) -> tuple[Any, Any, Any]:
+    if isinstance(returned, Mapping):
+        held = dict(returned)
+        class_names = held.pop("class_names", ())
+        if isinstance(held.get("inputs"), Mapping):
+            held = {**held.pop("inputs"), **held}
+        _, label = choose_columns(held, config, where)
+        labels = held.pop(label) if label else None
+        return held, labels, class_names
+    if isinstance(returned, tuple) and len(returned) == 2:
+        return (*returned, ())
+    if hasattr(returned, "inputs") and hasattr(returned, "labels"):
+        return returned.inputs, returned.labels, getattr(returned, "class_names", ())
+    raise DataError(
+        f"it returned a {type(returned).__name__}",
+        where=where,
+        fix="Return (inputs, labels), a dict with labels, or an object with inputs and labels",
+    )

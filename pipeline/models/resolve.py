@@ -1,0 +1,182 @@
+"""From a recipe's model to a PyTorch module with weights. Importing this loads no torch."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgestill.errors import ModelError
+from edgestill.extras import require
+from edgestill.models.config import ModelConfig
+from edgestill.reference import call, describe, load, nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# Where checkpoints of common trainers keep the state dict, and what wrappers put before its keys.
+_HOLDERS = ("state_dict", "model_state_dict", "model", "net")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
+_SHOWN = 5
+
+
+def load_callable(reference: str, base: Path) -> Callable[..., Any]:
+    """The user's function that `file.py:callable` or `package.module:callable` names.
+
+    Raises:
+        ModelError: it cannot be found or imported, or is no callable.
+    """
+    function = load(reference, base, ModelError)
+    if not callable(function):
+        raise ModelError(f"it is a {type(function).__name__}, not a callable", where=reference)
+    return function  # type: ignore[no-any-return]
+
+
+def build(config: ModelConfig, base: Path) -> nn.Module:
+    """The module that the recipe's callable returns for its arguments.
+
+    Raises:
+        ModelError: the reference is wrong, the callable raises, or it returns no module.
+    """
+    torch = require("torch", extra="build")
+    if config.model is None:
+        raise ModelError(
+            f"{config.onnx or 'the model'} is not a PyTorch model",
+            fix="Give model: file.py:callable to train or distil it",
+        )
+    found = load(config.model, base, ModelError)
+    if isinstance(found, torch.nn.Module):
+        if config.arguments:
+            raise ModelError(
+                f"it is a finished {type(found).__name__}: there is nothing to pass arguments to",
+                where=config.model,
+                fix="Leave out arguments, or name a function or a class",
+            )
+        # The module's file is imported once: each build starts from the same weights.
+        return copy.deepcopy(found)  # type: ignore[no-any-return]
+    module = call(config.model, base, config.arguments, ModelError)
+    if not isinstance(module, torch.nn.Module):
+        raise ModelError(
+            f"it returned {_a(module)}, not a torch.nn.Module",
+            where=config.model,
+            fix="Return the module itself; weights are loaded from weights:",
+        )
+    return module  # type: ignore[no-any-return]
+
+
+def _a(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def load_weights(module: nn.Module, config: ModelConfig, base: Path) -> None:
+    """Put the recipe's weights into `module`, every one of them.
+
+    Raises:
+        ModelError: the file is missing, unreadable or a pickle, or does not fit the module.
+    """
+    assert config.weights is not None
+    path = base / config.weights
+    if not path.is_file():
+        files = sorted(file.name for file in path.parent.glob("*")) if path.parent.is_dir() else []
+        raise ModelError(
+            f"there is no file {path}",
+            where="weights",
+            fix=nearest(path.name, files, f"Files in {path.parent}"),
+        )
+    expected = module.state_dict()
+    state = _without_prefix(_read(path), set(expected))
+    _require_fit(expected, state, str(path))
+    module.load_state_dict(state, strict=False)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    torch = require("torch", extra="build")
+    if path.suffix == ".safetensors":
+        safetensors = require("safetensors.torch", extra="build")
+        try:
+            return dict(safetensors.load_file(path))
+        except Exception as error:
+            raise ModelError(
+                f"not a readable safetensors file ({describe(error)})", where=str(path)
+            ) from error
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        if "weights_only" in str(error) or "Unsupported" in str(error):
+            raise ModelError(
+                "it holds pickled Python objects, which can run any code: not loaded",
+                where=str(path),
+                fix="Where you trust it, save what is needed: "
+                "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')",
+            ) from error
+        raise ModelError(
+            f"not a readable torch file ({describe(error)})", where=str(path)
+        ) from error
+    while isinstance(held, Mapping):
+        if held and all(isinstance(value, torch.Tensor) for value in held.values()):
+            return dict(held)
+        holder = next((k for k in _HOLDERS if isinstance(held.get(k), Mapping)), None)
+        if holder is None:
+            break
+        held = held[holder]
+    content = (
+        f"the keys {', '.join(map(str, list(held)[:8]))}" if isinstance(held, Mapping) else _a(held)
+    )
+    raise ModelError(
+        f"it holds no state dict but {content}",
+        where=str(path),
+        fix="Save model.state_dict()",
+    )
+
+
+def _without_prefix(state: dict[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
+    """The state dict without what DataParallel, torch.compile or Lightning put before its keys."""
+    for prefix in _PREFIXES:
+        if state and all(key.startswith(prefix) for key in state):
+            shorter = {key.removeprefix(prefix): value for key, value in state.items()}
+            if len(expected & set(shorter)) > len(expected & set(state)):
+                return _without_prefix(shorter, expected)
+            deeper = _without_prefix(shorter, expected)
+            if len(expected & set(deeper)) > len(expected & set(state)):
+                return deeper
+    return state
+
+
+def _require_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], where: str) -> None:
+    given = {expected[key].data_ptr() for key in state if key in expected}
+    # A file has tied weights once; files of old have no batch counters.
+    missing = [
+        f"{key} {list(value.shape)}"
+        for key, value in expected.items()
+        if key not in state
+        and not key.endswith("num_batches_tracked")
+        and not (value.numel() and value.data_ptr() in given)
+    ]
+    unexpected = [f"{k} {list(v.shape)}" for k, v in state.items() if k not in expected]
+    misshapen = [
+        f"{key} {list(value.shape)} where the model has {list(expected[key].shape)}"
+        for key, value in state.items()
+        if key in expected and value.shape != expected[key].shape
+    ]
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+    found = [_listed(kind, keys) for kind, keys in problems.items() if keys]
+    if found:
+        raise ModelError(
+            f"the weights do not fit the model: {'; '.join(found)}",
+            where=where,
+            fix="Check that model and arguments are those the weights were trained with",
+        )
+    broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
+    if broken:
+        raise ModelError(_listed("weights with NaN or Inf", broken), where=where)
+
+
+def _listed(kind: str, keys: list[str]) -> str:
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return f"{len(keys)} {kind}: {', '.join(keys[:_SHOWN])}{more}"
+
+
+def number_of_parameters(module: nn.Module) -> int:
+    """How many numbers were or can be learnt; shared ones count once."""
+    return sum(parameter.numel() for parameter in module.parameters())
