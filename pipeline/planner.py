@@ -15,12 +15,13 @@ from edgestill.compile.config import CompileStep
 from edgestill.data.config import SplitStep, source_code, source_files, source_libraries
 from edgestill.distill.config import DistillStep
 from edgestill.export.config import AdoptStep, CheckStep, ExportStep
+from edgestill.metric_config import FunctionMetric
 from edgestill.models.config import ModelConfig
 from edgestill.quantize.config import QuantizeStep
 from edgestill.recipe import Recipe, TargetConfig
 from edgestill.stages import STAGES, Stage
 from edgestill.targets import TARGETS
-from edgestill.train.config import AskStep, FunctionMetric, LoadStep, TrainStep
+from edgestill.train.config import AskStep, LoadStep, TrainStep
 from edgestill.verify.config import EvaluateStep
 
 BASELINE = "teacher"  # the candidate whose speed a speed-up is measured against

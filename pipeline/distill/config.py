@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from edgestill.config import config
+from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
-from edgestill.train.config import LossConfig, MetricConfig, TrainConfig
+from edgestill.train.config import LossConfig, TrainConfig
 
 
 @config

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgestill.config import config
+from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
-from edgestill.train.config import LossConfig, MetricConfig
+from edgestill.train.config import LossConfig
 
 
 @config

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgestill.config import config
+from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
 
 NonNegative = Annotated[float, Field(ge=0)]
@@ -61,23 +62,6 @@ LossConfig = CeLoss | KdLoss | MseLoss
 
 # The name that a recipe uses, and the type that holds its settings.
 LOSS_CONFIGS: dict[str, type[LossConfig]] = {"ce": CeLoss, "kd": KdLoss, "mse": MseLoss}
-
-
-@config
-class FunctionMetric:
-    """A user's own metric.
-
-    Attributes:
-        function: `file.py:callable`.
-        better: which way it points.
-    """
-
-    function: str
-    better: Literal["bigger", "smaller"]
-
-
-# A name in `edgestill.metrics.METRICS`, or a user's own.
-MetricConfig = str | FunctionMetric
 
 
 @config

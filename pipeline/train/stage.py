@@ -17,10 +17,11 @@ from edgestill.artifact import (
 )
 from edgestill.data.arrays import load_inputs, load_labels
 from edgestill.extras import require
-from edgestill.metrics import Metric, MetricConfig
+from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
 from edgestill.models.resolve import build, load_callable, load_weights, number_of_parameters
 from edgestill.models.wrapper import DeviceModel
+from edgestill.scoring import resolve_metric, score_outputs
 from edgestill.step import StepContext
 from edgestill.train.config import AskStep, LoadStep, LossConfig, TrainStep
 from edgestill.train.loop import Objective, Samples, Trained, Trainer
@@ -119,14 +120,13 @@ def make_objective(
     base: Path,
 ) -> Objective:
     """The losses, and the metric that chooses the best epoch."""
-    resolved = Metric.resolve(metric, lambda reference: load_callable(reference, base))
+    resolved = resolve_metric(metric, lambda reference: load_callable(reference, base))
+    names, prediction = model.output_names, model.output_names[model.prediction_index]
     return Objective(
         losses=make_losses(losses, task),
         teacher=teacher,
-        score=lambda outputs, labels: resolved.score(
-            dict(zip(model.output_names, outputs, strict=True)),
-            model.output_names[model.prediction_index],
-            labels,
+        score=lambda outputs, labels: score_outputs(
+            resolved, dict(zip(names, outputs, strict=True)), prediction, labels
         ),
         bigger_is_better=resolved.bigger_is_better,
     )

@@ -25,6 +25,9 @@ class EpochRecord:
     validation: float
     seconds: float
 
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
 
 @dataclass
 class Progress:

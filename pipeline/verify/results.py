@@ -101,8 +101,10 @@ class TargetResult:
     """All candidates of a target, the one that ships, and why.
 
     Attributes:
-        chosen: the precision that ships; None when nothing was measured.
-        reasons: for each candidate that does not ship, why; for the chosen one, why it does.
+        verify: here or elsewhere.
+        shipped: the precisions that ship: one, where the recipe left the choice to measurements.
+        would_choose: what would be chosen on this device, where that is something else.
+        reasons: for each candidate of a choice, why it ships or does not.
     """
 
     target: str
@@ -110,5 +112,6 @@ class TargetResult:
     verify: str
     candidates: tuple[CandidateResult, ...]
     baseline: CandidateResult | None
-    chosen: str | None
+    shipped: tuple[str, ...]
+    would_choose: tuple[str, ...] | None
     reasons: dict[str, str]

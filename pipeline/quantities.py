@@ -1,0 +1,54 @@
+"""Quantities as a reader wants them: few digits, the fitting unit, and what they rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgestill.stats import Estimate
+
+_TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
+
+
+def digits(value: float, significant: int = 3) -> str:
+    """`value` with so many significant digits, without an exponent: 1234.5 -> 1234, 0.01236 -> 0.0124."""
+    if value == 0:
+        return "0"
+    text = f"{value:.{significant}g}"
+    if "e" in text:
+        text = f"{value:.0f}" if abs(value) >= 1 else f"{value:.6f}".rstrip("0")
+    return text
+
+
+def time_text(seconds: float) -> str:
+    """A duration such as `51.2 µs`."""
+    scale, unit = next(((s, u) for s, u in _TIMES if abs(seconds) >= s), _TIMES[-1])
+    return f"{digits(seconds / scale)} {unit}"
+
+
+def size_text(size_bytes: float) -> str:
+    """A size such as `97.2 kB`, in powers of 1000."""
+    scale, unit = next(((s, u) for s, u in _SIZES if abs(size_bytes) >= s), _SIZES[-1])
+    return f"{digits(size_bytes / scale)} {unit}"
+
+
+def score_text(value: float, unit: str, *, drop: bool = False) -> str:
+    """A score or a drop; proportions (`unit` is `pp`) as percent and as percentage points."""
+    if unit != "pp":
+        return digits(value, 4)
+    return f"{100 * value:.2f}pp" if drop else f"{100 * value:.2f}%"
+
+
+def count_text(count: int, one: str, many: str) -> str:
+    """`1 process`, `12 processes`."""
+    return f"{count} {one if count == 1 else many}"
+
+
+def estimate_text(
+    estimate: Estimate, text: Callable[[float], str], *, of: str = "samples"
+) -> str:
+    """The value, its interval and what it rests on: `51.2 µs [49, 53], 1200 calls`."""
+    value = text(estimate.value)
+    if estimate.interval is not None:
+        value += f" [{text(estimate.interval.low)}, {text(estimate.interval.high)}]"
+    return f"{value}, n = {estimate.count} {of}"

@@ -1,0 +1,145 @@
+"""A recipe's metric applied to predictions: scores, paired drops, agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy
+from numpy.typing import NDArray
+
+from edgestill.artifact import Predictions
+from edgestill.errors import DataError
+from edgestill.metric_config import FunctionMetric, MetricConfig
+from edgestill.metrics import AGREEMENTS, METRICS, MetricSpec, UserMetric, sample_scores
+from edgestill.metrics import largest_difference as difference_of
+from edgestill.metrics import score as score_by
+from edgestill.stats import (
+    Estimate,
+    mean_score,
+    paired_drop,
+    paired_drop_of,
+    samples_to_decide,
+    score_of,
+)
+
+Array = NDArray[Any]
+Task = Literal["classification", "multilabel", "regression", "custom"]
+
+
+def resolve_metric(
+    metric: MetricConfig, load: Callable[[str], Callable[..., Any]]
+) -> MetricSpec:
+    """The metric of a recipe; `load` finds the callable of a user's own."""
+    if isinstance(metric, FunctionMetric):
+        return UserMetric(metric.function, metric.better).load(load)
+    return METRICS[metric]
+
+
+def score_outputs(
+    metric: MetricSpec, outputs: Mapping[str, Array], prediction: str, labels: Array | None
+) -> float:
+    """The score of a model's outputs by name; a built-in metric reads `prediction` alone.
+
+    Raises:
+        DataError: there are no labels and the metric needs them.
+    """
+    return score_by(metric, _read_by(metric, outputs, prediction), _require(labels, metric))
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A metric on one split.
+
+    Attributes:
+        labels: of the split, `[n, ...]`.
+    """
+
+    task: Task
+    metric: MetricSpec
+    labels: Array | None
+
+    @property
+    def unit(self) -> str:
+        """`pp` where scores are proportions, else `plain`."""
+        return self.metric.unit
+
+    def score_of(self, predictions: Predictions) -> float:
+        """The score of all samples."""
+        return score_by(self.metric, self._values(predictions), self._labels)
+
+    def estimate(self, predictions: Predictions, level: float) -> Estimate:
+        """The score with its interval."""
+        values = self._values(predictions)
+        if self.metric.per_sample:
+            return mean_score(sample_scores(self.metric, values, self._labels), level)
+        return score_of(self.metric.function, values, self._labels, level)
+
+    def drop(self, reference: Predictions, candidate: Predictions, level: float) -> Estimate:
+        """How much worse `candidate` is than `reference`, paired on the same samples."""
+        first, second, labels = self._values(reference), self._values(candidate), self._labels
+        bigger = self.metric.bigger_is_better
+        if self.metric.per_sample:
+            scores = [sample_scores(self.metric, values, labels) for values in (first, second)]
+            return paired_drop(*scores, level, bigger_is_better=bigger)
+        return paired_drop_of(
+            self.metric.function, first, second, labels, level, bigger_is_better=bigger
+        )
+
+    def samples_to_decide(
+        self, reference: Predictions, candidate: Predictions, at_most: float, level: float
+    ) -> int | None:
+        """Roughly how many samples would decide the drop; None where that cannot be said."""
+        if not self.metric.per_sample:
+            return None
+        values = self._values(reference), self._values(candidate)
+        scores = [sample_scores(self.metric, value, self._labels) for value in values]
+        return samples_to_decide(
+            *scores, at_most, level, bigger_is_better=self.metric.bigger_is_better
+        )
+
+    def agreement(self, first: Predictions, second: Predictions, level: float) -> Estimate:
+        """How far two models answer alike, whatever the labels say."""
+        spec = AGREEMENTS[self.task]
+        one, other = _prediction(first), _prediction(second)
+        if spec.per_sample:
+            return mean_score(numpy.asarray(spec.function(one, other), numpy.float64), level)
+        return score_of(spec.function, one, other, level)
+
+    def largest_difference(self, first: Predictions, second: Predictions) -> float:
+        """The largest absolute difference between any two values of the two predictions."""
+        return difference_of(_prediction(first), _prediction(second))
+
+    @property
+    def _labels(self) -> Array:
+        return _require(self.labels, self.metric)
+
+    def _values(self, predictions: Predictions) -> Any:
+        names = predictions.description.outputs
+        arrays = {name: _array(predictions, name) for name in names}
+        return _read_by(self.metric, arrays, predictions.description.prediction)
+
+
+def _read_by(metric: MetricSpec, outputs: Mapping[str, Array], prediction: str) -> Any:
+    """What a metric is given: a user's own sees every output of a model that has several."""
+    builtin = METRICS.get(metric.name) is metric
+    return outputs[prediction] if builtin or len(outputs) == 1 else dict(outputs)
+
+
+def _require(labels: Array | None, metric: MetricSpec) -> Array:
+    if labels is None:
+        raise DataError(
+            f"the data has no labels, which {metric.name} needs",
+            fix="Name them with data.labels",
+        )
+    return labels
+
+
+def _prediction(predictions: Predictions) -> Array:
+    return _array(predictions, predictions.description.prediction)
+
+
+def _array(predictions: Predictions, name: str) -> Array:
+    array: Array = numpy.load(predictions.output_path(name), mmap_mode="r")
+    return array

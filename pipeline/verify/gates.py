@@ -1,0 +1,189 @@
+"""Budgets become verdicts, each with the bound that decided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from edgestill.artifact import Predictions
+from edgestill.quantities import count_text, estimate_text, score_text, size_text, time_text
+from edgestill.scoring import Scorer
+from edgestill.stats import (
+    SMALLEST_BLOCKS,
+    Estimate,
+    Verdict,
+    decide,
+    decide_exact,
+    mean_throughput,
+    percentile,
+    smallest_sample,
+)
+from edgestill.verify.config import (
+    AgreementGate,
+    LatencyGate,
+    MemoryGate,
+    ScoreGate,
+    SizeGate,
+    SpeedupGate,
+    ThroughputGate,
+)
+from edgestill.verify.evidence import BASELINE, Candidate, Evidence
+from edgestill.verify.latency import blocks_of, speedup_over
+from edgestill.verify.results import GateResult
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a gate found, before it has a name."""
+
+    verdict: Verdict
+    budget: str
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A shipped candidate of a target, and what it is compared with.
+
+    Attributes:
+        references: predictions on the test split of `teacher` and `student` (the float model).
+        scorer: the task's metric on the test split.
+    """
+
+    evidence: Evidence
+    candidate: Candidate
+    references: Mapping[str, Predictions]
+    scorer: Scorer
+    level: float
+
+
+def decide_gates(subject: Subject, gates: tuple[tuple[str, Any], ...]) -> tuple[GateResult, ...]:
+    """Every gate of the recipe on one candidate."""
+    target = f"{subject.evidence.target} {subject.candidate.name}"
+    results = []
+    for name, gate in gates:
+        found = _DECIDERS[type(gate)](subject, name, gate)
+        results.append(
+            GateResult(name, target, found.verdict, found.budget, found.found, found.advice)
+        )
+    return tuple(results)
+
+
+def _score(subject: Subject, name: str, gate: ScoreGate) -> Finding:
+    scorer, unit = subject.scorer, subject.scorer.unit
+    if gate.drop_vs is None:
+        estimate = scorer.estimate(subject.candidate.test, subject.level)
+        bound = f"<= {score_text(gate.at_most, unit)}" if gate.at_most is not None else ""
+        bound += f">= {score_text(gate.at_least, unit)}" if gate.at_least is not None else ""
+        verdict = decide(estimate, at_most=gate.at_most, at_least=gate.at_least)
+        found = estimate_text(estimate, lambda value: score_text(value, unit))
+        advice = "" if verdict is not Verdict.INCONCLUSIVE else "more test samples would decide it"
+        return Finding(verdict, f"{name} {bound}", found, advice)
+    assert gate.at_most is not None
+    budget = f"{name} drop vs {gate.drop_vs} <= {score_text(gate.at_most, unit, drop=True)}"
+    reference = subject.references.get(gate.drop_vs)
+    if reference is None:
+        return Finding(Verdict.INCONCLUSIVE, budget, "no reference", f"there is no {gate.drop_vs}")
+    estimate = scorer.drop(reference, subject.candidate.test, subject.level)
+    verdict = decide(estimate, at_most=gate.at_most)
+    found = estimate_text(estimate, lambda value: score_text(value, unit, drop=True))
+    advice = ""
+    if verdict is Verdict.INCONCLUSIVE:
+        enough = scorer.samples_to_decide(
+            reference, subject.candidate.test, gate.at_most, subject.level
+        )
+        advice = (
+            f"about {enough} test samples would decide it" if enough else "the drop is the budget"
+        )
+    return Finding(verdict, budget, found, advice)
+
+
+def _agreement(subject: Subject, name: str, gate: AgreementGate) -> Finding:
+    budget = f"{name} with {gate.vs} >= {score_text(gate.at_least, 'pp')}"
+    reference = subject.references.get(gate.vs)
+    if reference is None:
+        return Finding(Verdict.INCONCLUSIVE, budget, "no reference", f"there is no {gate.vs}")
+    estimate = subject.scorer.agreement(reference, subject.candidate.test, subject.level)
+    verdict = decide(estimate, at_least=gate.at_least)
+    found = estimate_text(estimate, lambda value: score_text(value, "pp"))
+    advice = "" if verdict is not Verdict.INCONCLUSIVE else "more test samples would decide it"
+    return Finding(verdict, budget, found, advice)
+
+
+def _latency(subject: Subject, name: str, gate: LatencyGate) -> Finding:
+    del name
+    budget = f"p{gate.percentile:g} <= {time_text(gate.at_most)} (batch {gate.batch})"
+    blocks = subject.evidence.blocks_ns(subject.candidate.name, gate.batch)
+    calls, needed = sum(len(block) for block in blocks), smallest_sample(gate.percentile)
+    if calls < needed:
+        return Finding(
+            Verdict.INCONCLUSIVE, budget, f"{calls} calls", f"p{gate.percentile:g} needs {needed}"
+        )
+    in_ns = percentile(blocks, gate.percentile, subject.level)
+    verdict = decide(in_ns, at_most=gate.at_most * 1e9)
+    found = estimate_text(in_ns, lambda value: time_text(value / 1e9), of="calls")
+    return Finding(verdict, budget, found, _more_blocks(verdict, in_ns, len(blocks)))
+
+
+def _throughput(subject: Subject, name: str, gate: ThroughputGate) -> Finding:
+    budget = f"{name} >= {gate.at_least:g}/s (batch {gate.batch})"
+    blocks = subject.evidence.blocks_ns(subject.candidate.name, gate.batch)
+    if not blocks:
+        return Finding(Verdict.INCONCLUSIVE, budget, "not measured", "it was not run here")
+    estimate = mean_throughput(blocks, gate.batch, subject.level)
+    verdict = decide(estimate, at_least=gate.at_least)
+    found = estimate_text(estimate, lambda value: f"{value:.0f}/s", of="calls")
+    return Finding(verdict, budget, found, _more_blocks(verdict, estimate, len(blocks)))
+
+
+def _speedup(subject: Subject, name: str, gate: SpeedupGate) -> Finding:
+    budget = f"{name} over {gate.over} >= {gate.at_least:g}x (batch {gate.batch})"
+    evidence = subject.evidence
+    baseline = BASELINE if gate.over == "teacher" else evidence.reference.name
+    if not blocks_of(evidence, baseline, gate.batch):
+        return Finding(
+            Verdict.INCONCLUSIVE, budget, "no baseline", f"the {gate.over} was not measured here"
+        )
+    candidate = subject.candidate.name
+    estimate = speedup_over(evidence, baseline, candidate, gate.batch, subject.level)
+    verdict = decide(estimate, at_least=gate.at_least)
+    found = estimate_text(estimate, lambda value: f"{value:.2f}x", of="pairs of blocks")
+    return Finding(verdict, budget, found, _more_blocks(verdict, estimate, estimate.count))
+
+
+def _size(subject: Subject, name: str, gate: SizeGate) -> Finding:
+    size = subject.candidate.engine.size_bytes
+    verdict = decide_exact(size, at_most=gate.at_most)
+    return Finding(verdict, f"{name} <= {size_text(gate.at_most)}", size_text(size))
+
+
+def _memory(subject: Subject, name: str, gate: MemoryGate) -> Finding:
+    budget = f"{name} <= {size_text(gate.at_most)}"
+    batch = next(iter(subject.evidence.rounds), 1)
+    blocks = blocks_of(subject.evidence, subject.candidate.name, batch)
+    if not blocks:
+        return Finding(Verdict.INCONCLUSIVE, budget, "not measured", "it was not run here")
+    peak = max(block.peak_rss_bytes for block in blocks)
+    found = f"{size_text(peak)} peak of {count_text(len(blocks), 'process', 'processes')}"
+    return Finding(decide_exact(peak, at_most=gate.at_most), budget, found)
+
+
+def _more_blocks(verdict: Verdict, estimate: Estimate, blocks: int) -> str:
+    if verdict is not Verdict.INCONCLUSIVE:
+        return ""
+    if estimate.interval is None:
+        return f"{blocks} blocks; an interval needs {SMALLEST_BLOCKS} (measure.rounds)"
+    return "more rounds or a quieter machine would decide it (measure.rounds, --fresh)"
+
+
+_DECIDERS: Mapping[type, Callable[[Subject, str, Any], Finding]] = {
+    ScoreGate: _score,
+    AgreementGate: _agreement,
+    LatencyGate: _latency,
+    ThroughputGate: _throughput,
+    SpeedupGate: _speedup,
+    SizeGate: _size,
+    MemoryGate: _memory,
+}
