@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgestill.metric_config import FunctionMetric
 from edgestill.recipe.load import load_recipe, presets
 from edgestill.recipe.schema import (
     OWN_METRIC,
@@ -11,7 +12,6 @@ from edgestill.recipe.schema import (
     Task,
     TrainedModelConfig,
 )
-from edgestill.train.config import FunctionMetric
 
 __all__ = [
     "OWN_METRIC",

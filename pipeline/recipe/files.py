@@ -10,11 +10,11 @@ from pathlib import Path as FilePath
 from edgestill.data import origin
 from edgestill.data.config import DataConfig, shares
 from edgestill.errors import UsageError
+from edgestill.metric_config import FunctionMetric
 from edgestill.recipe.draft import Draft
 from edgestill.recipe.problems import Path, did_you_mean, nearest
 from edgestill.recipe.schema import TrainedModelConfig
 from edgestill.reference import Reference, parse
-from edgestill.train.config import FunctionMetric
 
 
 def check_files(draft: Draft) -> None:
@@ -167,12 +167,13 @@ def _find_module(draft: Draft, path: Path, reference: Reference, base: FilePath)
             draft.problems.add(path, f"there is no module {top}", fix)
             return None
         if not rest:
-            return FilePath(spec.origin) if (spec.origin or "").endswith(".py") else None
+            file = spec.origin or ""
+            return FilePath(file) if file.endswith(".py") else None
         folders, top = [FilePath(item) for item in spec.submodule_search_locations or ()], ""
     parts = [top, *rest] if top else rest
     for folder in folders:
-        file = folder.joinpath(*parts)
-        for candidate in (file.with_name(f"{file.name}.py"), file / "__init__.py"):
+        module = folder.joinpath(*parts)
+        for candidate in (module.with_name(f"{module.name}.py"), module / "__init__.py"):
             if candidate.is_file():
                 return candidate
     if reference.module.startswith("edgestill.") and folders:

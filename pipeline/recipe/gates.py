@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from edgestill.metric_config import FunctionMetric, MetricConfig
 from edgestill.recipe.draft import Draft
 from edgestill.recipe.problems import Path, did_you_mean, show_value
 from edgestill.recipe.reader import Reader
 from edgestill.recipe.schema import OWN_METRIC, GateConfig
-from edgestill.recipe.tasks import METRIC_FACTS, gate_metrics
-from edgestill.train.config import FunctionMetric
+from edgestill.recipe.tasks import METRIC_FACTS
 from edgestill.verify.config import (
     GATE_CONFIGS,
     AgreementGate,
@@ -22,14 +22,15 @@ from edgestill.verify.config import (
 
 
 def read_gates(
-    reader: Reader, value: Any, path: Path, *, task: str, own: bool
+    reader: Reader, value: Any, path: Path, *, task: str, metric: MetricConfig
 ) -> list[tuple[Path, str, GateConfig]]:
     """Each gate with its place and name.
 
     Args:
-        own: whether the recipe brings a metric of its own.
+        metric: the recipe's, which alone is computed and can have a gate.
     """
-    known = (*gate_metrics(task, own), *GATE_CONFIGS)
+    score = OWN_METRIC if isinstance(metric, FunctionMetric) else metric
+    known = tuple(name for name in (score, *GATE_CONFIGS) if name)
     if not reader.mapping(value, path, known):
         return []
     gates: list[tuple[Path, str, GateConfig]] = []
@@ -52,10 +53,14 @@ def read_gates(
 
 
 def _note_unknown(reader: Reader, name: str, path: Path, task: str, known: Sequence[str]) -> None:
-    if name in METRIC_FACTS:
-        what = f"a metric of {' and '.join(METRIC_FACTS[name].tasks)}, and the task is {task}"
-    elif name == OWN_METRIC:
+    if name == OWN_METRIC:
         what = "the gate of a metric of your own, and the recipe has none"
+    elif name in METRIC_FACTS and task not in METRIC_FACTS[name].tasks:
+        what = f"a metric of {' and '.join(METRIC_FACTS[name].tasks)}, and the task is {task}"
+    elif name in METRIC_FACTS:
+        fix = f"Write metric: {name}, or a gate on {known[0]}."
+        reader.problems.add(path, f"the metric of this recipe is {known[0]}", fix)
+        return
     else:
         what = "not a known gate"
     reader.problems.add(path, what, did_you_mean(name, known, "Known gates"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import edgestill.presets
 from edgestill.errors import RecipeError, UsageError
 from edgestill.recipe.document import read_document
 from edgestill.recipe.files import check_files
@@ -51,7 +50,7 @@ def presets() -> tuple[str, ...]:
 
 def presets_folder() -> Path:
     """Where the presets lie."""
-    return Path(next(iter(edgestill.presets.__path__)))
+    return Path(__file__).parents[1] / "presets"
 
 
 def _find(path_or_preset: str) -> tuple[Path, Path]:

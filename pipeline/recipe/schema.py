@@ -9,9 +9,10 @@ from edgestill.config import config
 from edgestill.data.config import DataConfig
 from edgestill.distill.config import DistillConfig
 from edgestill.export.config import ExportConfig
+from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
 from edgestill.quantize.config import QuantizeConfig
-from edgestill.train.config import MetricConfig, TrainConfig
+from edgestill.train.config import TrainConfig
 from edgestill.verify.config import (
     AgreementGate,
     LatencyGate,

@@ -13,6 +13,7 @@ from pydantic import Field
 from edgestill.data.config import DataConfig
 from edgestill.distill.config import DistillConfig
 from edgestill.export.config import ExportConfig
+from edgestill.metric_config import FunctionMetric, MetricConfig
 from edgestill.quantize.config import QuantizeConfig
 from edgestill.recipe.document import Document
 from edgestill.recipe.draft import Draft
@@ -23,7 +24,7 @@ from edgestill.recipe.reader import BROKEN, Reader
 from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, Task, TrainedModelConfig
 from edgestill.recipe.targets import read_targets
 from edgestill.recipe.tasks import DEFAULT_METRICS, metrics_of
-from edgestill.train.config import FunctionMetric, LossConfig, MetricConfig
+from edgestill.train.config import LossConfig
 from edgestill.verify.config import MeasureConfig
 
 KEYS = (
@@ -150,10 +151,10 @@ class Sections:
         return read_targets(self.reader, value, ("targets",), quantize=quantize)
 
     def gates(self, task: Task, metric: MetricConfig) -> list[tuple[Path, str, GateConfig]]:
-        value, own = self.tree.get("gates"), isinstance(metric, FunctionMetric)
+        value = self.tree.get("gates")
         if value is None:
             return []
-        return read_gates(self.reader, value, ("gates",), task=task, own=own)
+        return read_gates(self.reader, value, ("gates",), task=task, metric=metric)
 
 
 def available_cores() -> int:

@@ -52,7 +52,7 @@ def _read_target(reader: Reader, entry: Any, path: Path, quantize: bool) -> Targ
         reader.problems.add((*path, "target"), what, did_you_mean(name, _KNOWN, "Known targets"))
         return None
     options = _read_options(reader, name, entry, path)
-    verify = entry.get("verify")
+    verify: Any = entry.get("verify")
     verify = "here" if verify is None else reader.value(_Verify, verify, (*path, "verify"))
     precision = entry.get("precision")
     auto = precision is None or precision == "auto"

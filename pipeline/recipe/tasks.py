@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from edgestill.recipe.schema import OWN_METRIC, Task
+from edgestill.recipe.schema import Task
 
 TASKS: tuple[Task, ...] = get_args(Task)
 
@@ -24,11 +24,20 @@ class MetricFacts:
     proportion: bool = True
 
 
+_CLASSES: tuple[Task, ...] = ("classification",)
+_LABELS: tuple[Task, ...] = ("multilabel",)
+_VALUES: tuple[Task, ...] = ("regression",)
 METRIC_FACTS: Mapping[str, MetricFacts] = {
-    "accuracy": MetricFacts(("classification",)),
-    "label_accuracy": MetricFacts(("multilabel",)),
-    "rmse": MetricFacts(("regression",), bigger_is_better=False, proportion=False),
-    "mae": MetricFacts(("regression",), bigger_is_better=False, proportion=False),
+    "accuracy": MetricFacts(_CLASSES),
+    "top5": MetricFacts(_CLASSES),
+    "f1_macro": MetricFacts(_CLASSES),
+    "balanced_accuracy": MetricFacts(_CLASSES),
+    "label_accuracy": MetricFacts(_LABELS),
+    "exact_match": MetricFacts(_LABELS),
+    "f1_micro": MetricFacts(_LABELS),
+    "mae": MetricFacts(_VALUES, bigger_is_better=False, proportion=False),
+    "rmse": MetricFacts(_VALUES, bigger_is_better=False, proportion=False),
+    "r2": MetricFacts(_VALUES, proportion=False),
 }
 DEFAULT_METRICS: Mapping[Task, str] = {
     "classification": "accuracy",
@@ -36,18 +45,15 @@ DEFAULT_METRICS: Mapping[Task, str] = {
     "regression": "rmse",
 }
 
-_CLASSES: tuple[Task, ...] = ("classification", "multilabel")
-# Every loss of LOSS_CONFIGS, and the tasks it can train. A custom task's outputs are the user's
-# own, so that only a distance to the teacher's or the labels' values has a meaning.
-LOSS_TASKS: Mapping[str, Sequence[Task]] = {"ce": _CLASSES, "kd": _CLASSES, "mse": TASKS}
+# Every loss of LOSS_CONFIGS, and the tasks it can train: of a custom task nothing is known but
+# that outputs are numbers.
+LOSS_TASKS: Mapping[str, Sequence[Task]] = {
+    "ce": (*_CLASSES, *_LABELS),
+    "kd": (*_CLASSES, *_LABELS),
+    "mse": TASKS,
+}
 
 
 def metrics_of(task: str) -> tuple[str, ...]:
-    """The metrics that can judge a task, its default first."""
-    names = [name for name, facts in METRIC_FACTS.items() if task in facts.tasks]
-    return tuple(sorted(names, key=lambda name: name != DEFAULT_METRICS.get(task)))  # type: ignore[call-overload]
-
-
-def gate_metrics(task: str, own: bool) -> tuple[str, ...]:
-    """The names a score gate may have; `own` where the recipe brings a metric of its own."""
-    return (*metrics_of(task), *((OWN_METRIC,) if own else ()))
+    """The metrics that can judge a task."""
+    return tuple(name for name, facts in METRIC_FACTS.items() if task in facts.tasks)

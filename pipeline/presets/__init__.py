@@ -1,1 +1,0 @@
-"""Recipes that work as they are: `edgestill run digits`."""
