@@ -86,7 +86,8 @@ def read_document(text: str, name: str, overrides: Sequence[str] = ()) -> Docume
         problems.raise_any()
     document = Document(tree, problems)
     for index, override in enumerate(overrides):
-        _apply(document, override, Origin(f"--set {override}", 10**9 + index))
+        shown = override if len(override) <= 60 else f"{override[:57]}..."
+        _apply(document, override, Origin(f"--set {shown}", 10**9 + index))
     return document
 
 
@@ -234,7 +235,7 @@ def _step(
         return None
     if part.isascii() and part.isdecimal() and len(part) < 6 and int(part) < len(parent):
         return int(part)
-    what = f"{show_path(path)} has {len(parent)} entries, counted from 0, and no {part}"
+    what = f"{show_path(path)} has no entry {part}: it has {len(parent)}, counted from 0"
     problems.add((), what, origin=origin)
     return None
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from edgestill.recipe.problems import Path, Problems
-from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig
+from edgestill.recipe.problems import Path, Problems, misspelt
+from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, TrainedModelConfig
 from edgestill.train.config import LossConfig
+
+KEYS = tuple(field.name for field in fields(Recipe) if field.name not in ("path", "base"))
+_MODEL_KEYS = tuple(field.name for field in fields(TrainedModelConfig))
 
 
 @dataclass(frozen=True)
@@ -38,5 +41,10 @@ class Draft:
         return value
 
     def given(self, *path: str | int) -> bool:
-        """Whether the recipe gives the key at `path` a value, right or wrong."""
-        return self.raw(*path) is not None or self.problems.at(path)
+        """Whether the recipe gives the key at `path` a value, right or wrong, or misspells it."""
+        if self.raw(*path) is not None or self.problems.at(path):
+            return True
+        *outer, name = path
+        siblings = self.raw(*outer)
+        known = KEYS if not outer else _MODEL_KEYS
+        return isinstance(siblings, dict) and misspelt(str(name), siblings, known)

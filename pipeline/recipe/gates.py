@@ -75,6 +75,7 @@ def check_gates(draft: Draft) -> None:
             _check_bound(draft, path, gate)
         _check_reference(draft, path, gate)
         _check_batch(draft, path, gate)
+    _check_durations(draft)
     here = any(target.verify == "here" for _, target in draft.targets)
     if draft.gates and not here and not draft.problems.within(("targets",)):
         what = "no target is verified here, so no gate would be decided"
@@ -103,24 +104,20 @@ def _check_score(draft: Draft, path: Path, name: str, gate: ScoreGate) -> None:
         add((*path, "at_least"), f"a smaller {name} is better: this would refuse good models", fix)
     else:
         key = "at_least" if gate.at_most is None else "at_most"
-        _check_scale(draft, (*path, key), name, proportion)
+        _check_scale(draft, (*path, key), getattr(gate, key), name, proportion)
 
 
-def _check_scale(draft: Draft, path: Path, name: str, proportion: bool | None) -> None:
+def _check_scale(
+    draft: Draft, path: Path, value: float, name: str, proportion: bool | None
+) -> None:
     """Points of what is no proportion, and proportions beyond the scale."""
-    raw = draft.raw(*path)
-    if isinstance(raw, str):
-        if proportion is False:
-            what = f"{show_value(raw)} is in points, and {name} is not a proportion"
-            draft.problems.add(path, what, f"Write a number on the scale of {name}, such as 0.5.")
-        raw = float(raw.rstrip("p% ")) / 100
-    if proportion and abs(raw) > 1:
-        written = draft.raw(*path)
-        fix = (
-            f"Write {written}pp or {written / 100:g}."
-            if isinstance(written, (int, float))
-            else None
-        )
+    written = draft.raw(*path)
+    if proportion is False and isinstance(written, str):
+        what = f"{show_value(written)} is in points, and {name} is not a proportion"
+        draft.problems.add(path, what, f"Write a number on the scale of {name}, such as 0.5.")
+    elif proportion and abs(value) > 1:
+        unit = "pp" if path[-1] == "at_most" else " %"
+        fix = f"Write {written:g}{unit} or {value / 100:g}." if written == value else None
         draft.problems.add(path, f"{show_value(written)} is more than the whole of {name}", fix)
 
 
@@ -145,7 +142,7 @@ def _check_bound(draft: Draft, path: Path, gate: Any) -> None:
     if draft.problems.within(place):
         return
     if isinstance(gate, AgreementGate):
-        _check_scale(draft, place, "agreement", proportion=True)
+        _check_scale(draft, place, bound, "agreement", proportion=True)
     if bound <= 0:
         what = f"{show_value(draft.raw(*place))} is no budget"
         draft.problems.add(place, what, "Write a value above 0.")
@@ -170,3 +167,20 @@ def _check_batch(draft: Draft, path: Path, gate: Any) -> None:
         what = f"the exported model takes batches of {fixed} alone, not of {gate.batch}"
         fix = f"Write batch: {fixed}, or export: {{batch: dynamic}}."
         draft.problems.add((*path, "batch"), what, fix)
+
+
+def _check_durations(draft: Draft) -> None:
+    """Times and budgets outside gates: that have a unit, and so no bound in their type."""
+    measure, quantize = draft.recipe.measure, draft.recipe.quantize
+    bounds = [
+        (("measure", "block"), measure.block),
+        (("measure", "time_limit"), measure.time_limit),
+    ]
+    for path, value in bounds:
+        if value <= 0:
+            what = f"{show_value(draft.raw(*path))} is no time"
+            draft.problems.add(path, what, "Write a value above 0.")
+    if quantize is not None and quantize.budget.accuracy_drop < 0:
+        path = ("quantize", "budget", "accuracy_drop")
+        what = f"{show_value(draft.raw(*path))} is no budget"
+        draft.problems.add(path, what, "Write what int8 may cost, such as 0.5pp.")

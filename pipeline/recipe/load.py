@@ -58,7 +58,7 @@ def _find(path_or_preset: str) -> tuple[Path, Path]:
     path = Path(path_or_preset)
     try:
         if path.is_file():
-            return path, path.parent
+            return path, path.parent.absolute()
         if path.is_dir():
             fix = f"Name a file in it, such as {path / 'recipe.yaml'}."
             raise UsageError("a folder, not a recipe", where=path_or_preset, fix=fix)

@@ -53,6 +53,12 @@ def nearest(word: object, known: Iterable[str]) -> str | None:
     return by_lower[matches[0]] if matches else None
 
 
+def misspelt(name: str, keys: Iterable[str], known: Iterable[str]) -> bool:
+    """Whether one of `keys` that is not known was probably meant to be `name`."""
+    names = list(known)
+    return any(key not in names and nearest(key, names) == name for key in keys)
+
+
 def did_you_mean(word: object, known: Sequence[str], label: str) -> str:
     """`Did you mean kd? Known losses: ce, kd, mse.`, the question only where there is a match."""
     match = nearest(word, known)

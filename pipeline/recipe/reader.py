@@ -13,7 +13,7 @@ import annotated_types
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from edgestill.recipe.problems import Path, Problems, did_you_mean, nearest, show_value
+from edgestill.recipe.problems import Path, Problems, did_you_mean, misspelt, nearest, show_value
 
 Config = TypeVar("Config")
 FieldReader = Callable[[Any, Path], Any]
@@ -56,7 +56,7 @@ class Reader:
         for name, annotation in _annotations(kind).items():
             if name not in value or (value[name] is None and not self.problems.at((*path, name))):
                 if _required(fields[name]):
-                    self.missing(path, name)
+                    self.missing(value, path, name, list(fields))
                 continue
             read = (own or {}).get(name)
             place = (*path, name)
@@ -87,9 +87,17 @@ class Reader:
                 fix = did_you_mean(key, known, "Allowed keys")
                 self.problems.add((*path, key), "unknown key", fix)
 
-    def missing(self, path: Path, name: str, fix: str | None = None) -> None:
-        """Note that `name` is missing, at the line of what should hold it."""
-        self.problems.add((*path, name), "missing", fix)
+    def missing(
+        self,
+        value: Mapping[str, Any],
+        path: Path,
+        name: str,
+        known: Sequence[str],
+        fix: str | None = None,
+    ) -> None:
+        """Note that `name` is missing in `value`, unless it is there, spelt wrongly."""
+        if not misspelt(name, value, known):
+            self.problems.add((*path, name), "missing", fix)
 
     def value(self, annotation: Any, value: Any, path: Path) -> Any:
         """The value as the annotated type, or BROKEN with a problem."""

@@ -16,7 +16,7 @@ from edgestill.export.config import ExportConfig
 from edgestill.metric_config import FunctionMetric, MetricConfig
 from edgestill.quantize.config import QuantizeConfig
 from edgestill.recipe.document import Document
-from edgestill.recipe.draft import Draft
+from edgestill.recipe.draft import KEYS, Draft
 from edgestill.recipe.gates import read_gates
 from edgestill.recipe.losses import read_losses
 from edgestill.recipe.problems import Path, did_you_mean, show_value
@@ -27,22 +27,6 @@ from edgestill.recipe.tasks import DEFAULT_METRICS, metrics_of
 from edgestill.train.config import LossConfig
 from edgestill.verify.config import MeasureConfig
 
-KEYS = (
-    "name",
-    "seed",
-    "threads",
-    "task",
-    "metric",
-    "data",
-    "teacher",
-    "student",
-    "distill",
-    "export",
-    "quantize",
-    "targets",
-    "measure",
-    "gates",
-)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -98,7 +82,8 @@ class Sections:
     def name(self) -> str:
         name: str = self.field("name", str, "")
         if self.tree.get("name") is None:
-            self.reader.missing((), "name", "Give the release a name, such as name: digits.")
+            fix = "Give the release a name, such as name: digits."
+            self.reader.missing(self.tree, (), "name", KEYS, fix)
         elif name and not _NAME.fullmatch(name):
             self.problems.add(
                 ("name",),
@@ -109,7 +94,8 @@ class Sections:
 
     def data(self) -> DataConfig:
         if self.tree.get("data") is None:
-            self.reader.missing((), "data", "Say where samples come from: data: {source: ...}.")
+            fix = "Say where samples come from: data: {source: ...}."
+            self.reader.missing(self.tree, (), "data", KEYS, fix)
         return self.section("data", DataConfig) or DataConfig(source="")
 
     def metric(self, task: Task) -> MetricConfig:
