@@ -172,14 +172,10 @@ def _check_batch(draft: Draft, path: Path, gate: Any) -> None:
 def _check_durations(draft: Draft) -> None:
     """Times and budgets outside gates: that have a unit, and so no bound in their type."""
     measure, quantize = draft.recipe.measure, draft.recipe.quantize
-    bounds = [
-        (("measure", "block"), measure.block),
-        (("measure", "time_limit"), measure.time_limit),
-    ]
-    for path, value in bounds:
+    for key, value in (("block", measure.block), ("time_limit", measure.time_limit)):
         if value <= 0:
-            what = f"{show_value(draft.raw(*path))} is no time"
-            draft.problems.add(path, what, "Write a value above 0.")
+            what = f"{show_value(draft.raw('measure', key))} is no time"
+            draft.problems.add(("measure", key), what, "Write a value above 0.")
     if quantize is not None and quantize.budget.accuracy_drop < 0:
         path = ("quantize", "budget", "accuracy_drop")
         what = f"{show_value(draft.raw(*path))} is no budget"
