@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from edgestill.digest import canonical, canonical_json, digest_value
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_PART = re.compile(r"[.\[:]")
+_MANY = 6
 _NAME = re.compile(r"[^.\[\]]+")
 
 
@@ -43,13 +46,24 @@ class Key:
 
 def differences(old: Key, new: Key) -> tuple[str, ...]:
     """One line for each value that differs: `config.losses[1].kd.weight: 0.9 -> 0.5`."""
-    before = dict(_leaves({"stage": old.stage, **old.parts}))
-    after = dict(_leaves({"stage": new.stage, **new.parts}))
+    before = dict(_leaves({"stage name": old.stage, **old.parts}))
+    after = dict(_leaves({"stage name": new.stage, **new.parts}))
     return tuple(
         f"{path}: {_shown(before, path)} -> {_shown(after, path)}"
         for path in {**after, **before}
         if _shown(before, path, whole=True) != _shown(after, path, whole=True)
     )
+
+
+def summary(lines: Sequence[str]) -> tuple[str, ...]:
+    """`differences` with the many lines of one part, such as an updated library's files, as one."""
+    parts = [_PART.split(line, maxsplit=1)[0] for line in lines]
+    counts = Counter(parts)
+    shown = (
+        line if counts[part] <= _MANY else f"{part}: {counts[part]} values differ"
+        for part, line in zip(parts, lines, strict=True)
+    )
+    return tuple(dict.fromkeys(shown))
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -23,7 +23,7 @@ from edgestill.store.disk import (
 )
 from edgestill.store.entry import MANIFEST, RESULT, Entry, EntryInfo, Manifest
 from edgestill.store.facts import Facts
-from edgestill.store.key import Key, differences
+from edgestill.store.key import Key, differences, summary
 from edgestill.store.layout import Layout
 from edgestill.store.lock import Lock
 from edgestill.store.staging import Staging
@@ -99,7 +99,7 @@ class Store:
             (differences(manifest.key, key), -manifest.created) for manifest in of_step or of_stage
         ]
         nearest = min(candidates, key=lambda item: (len(item[0]), item[1]), default=((), 0.0))
-        return nearest[0]
+        return summary(nearest[0])
 
     def facts(self, key: Key) -> Facts:
         """The records of a key."""

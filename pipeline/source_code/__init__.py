@@ -1,0 +1,10 @@
+"""The digest of the code that a result depends on, found by reading source, never by importing it.
+
+Of local code (edgestill's own, and the user's files beside the one that is named) every file counts
+that an import statement can reach, at whatever depth of the program it stands. Of an installed
+library its version counts, of the standard library nothing.
+"""
+
+from edgestill.source_code.digests import CodeDigest, code_digest, stage_digest, undeclared
+
+__all__ = ["CodeDigest", "code_digest", "stage_digest", "undeclared"]

@@ -1,0 +1,144 @@
+"""The digests of a stage's code and of a user's callable."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from edgestill.errors import ModelError, UsageError
+from edgestill.reference import Reference, nearest, parse
+from edgestill.source_code.imports import defined_names, parse_source
+from edgestill.source_code.walk import OWN, Module, Walk, is_installed, library_versions
+
+
+@dataclass(frozen=True)
+class CodeDigest:
+    """What the source of a callable consists of.
+
+    Attributes:
+        files: the sha256 of each local file by its module's path, such as `nets/blocks.py`, which
+            stays the same when the project moves.
+        libraries: the version of each imported distribution.
+        paths: where the local files are.
+    """
+
+    files: Mapping[str, str]
+    libraries: Mapping[str, str]
+    paths: tuple[Path, ...] = field(compare=False, repr=False, default=())
+
+    @property
+    def parts(self) -> dict[str, dict[str, str]]:
+        """What belongs into a key."""
+        return {"files": dict(self.files), "libraries": dict(self.libraries)}
+
+
+def stage_digest(*modules: str) -> dict[str, str]:
+    """The sha256 of each of edgestill's own files that `modules` import, directly or not.
+
+    A module that is named only in a table of strings has to be given too.
+    """
+    return dict(_stage_digest(modules))
+
+
+@cache
+def _stage_digest(modules: tuple[str, ...]) -> Mapping[str, str]:
+    walk = Walk(None)
+    for name in modules:
+        walk.add(name)
+    digests = walk.follow()
+    return {label.removeprefix(f"{OWN}/"): digest for label, digest in digests.items()}
+
+
+def code_digest(reference: str, base: Path, error: type[UsageError] = ModelError) -> CodeDigest:
+    """What `file.py:callable` (relative to `base`) or `package.module:callable` consists of.
+
+    Raises:
+        error: no such file or module, a syntax error in it, or it does not define the callable.
+    """
+    parsed = parse(reference, error)
+    walk, entry = _start(parsed, base, error)
+    if entry is not None and entry.file is not None and entry.file.suffix == ".py":
+        _require_defined(parsed, entry.file, error)
+    digests = walk.follow()
+    versions = {n: v for top in walk.libraries for n, v in library_versions(top)}
+    return CodeDigest(
+        dict(sorted(digests.items())), dict(sorted(versions.items())), tuple(walk.paths)
+    )
+
+
+def undeclared(
+    reference: str, base: Path, *digests: CodeDigest, before: Collection[str] = ()
+) -> list[Path]:
+    """The user's files that were really imported though no import statement names them.
+
+    To be asked after the code ran. A result depends on these files too: the user has to declare
+    them under `files:`.
+
+    Args:
+        digests: of this reference and of all others that this process has loaded.
+        before: the names in `sys.modules` before the code was loaded: these are not its doing.
+    """
+    parsed = parse(reference)
+    known = {path.resolve() for digest in digests for path in digest.paths}
+    found = set()
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or name in before or name == "__main__":
+            continue
+        path = Path(file).resolve()
+        inside = any(path.is_relative_to(folder) for folder in _folders(parsed, base))
+        own = name.partition(".")[0] == OWN
+        if inside and not own and not is_installed(path) and path not in known:
+            found.add(path)
+    return sorted(found)
+
+
+def _start(reference: Reference, base: Path, error: type[UsageError]) -> tuple[Walk, Module | None]:
+    """A walk that starts at a reference, and its module where that is local."""
+    walk = Walk(_folders(reference, base))
+    if reference.is_file:
+        file = reference.file(base)
+        if not file.is_file():
+            files = sorted(item.name for item in file.parent.glob("*.py"))
+            fix = nearest(file.name, files, f"Python files in {file.parent}")
+            raise error(f"there is no file {file}", where=str(reference), fix=fix)
+        return walk, walk.add_file(file)
+    module = walk.add(reference.module)
+    if module is not None or reference.module.partition(".")[0] in walk.libraries:
+        return walk, module
+    if reference.module.partition(".")[0] in sys.stdlib_module_names:
+        return walk, None
+    raise error(
+        f"there is no module {reference.module}",
+        where=str(reference),
+        fix=f"Install it, or run from the folder that holds it (looked in {base} too)",
+    )
+
+
+def _folders(reference: Reference, base: Path) -> tuple[Path, ...]:
+    """Where the code's own imports are looked for first: as when it is loaded."""
+    if reference.is_file:
+        return (reference.file(base).parent,)
+    return tuple(dict.fromkeys((base.resolve(), Path.cwd())))
+
+
+def _require_defined(reference: Reference, file: Path, error: type[UsageError]) -> None:
+    try:
+        tree = parse_source(file.read_bytes())
+    except SyntaxError as wrong:
+        what = f"{reference.module} is not Python: {wrong.msg}"
+        raise error(what, where=f"{file}:{wrong.lineno}") from wrong
+    except (ValueError, RecursionError) as wrong:
+        raise error(f"{reference.module} is not Python: {wrong}", where=str(file)) from wrong
+    names = list(dict.fromkeys(defined_names(tree.body)))
+    # A star import or a module's own __getattr__ may bring any name.
+    if not {reference.name, "*", "__getattr__"} & set(names):
+        public = [name for name in names if not name.startswith("_")]
+        raise error(
+            f"there is no {reference.name!r} in {reference.module}",
+            where=str(reference),
+            fix=nearest(reference.name, public, "It has"),
+        )
