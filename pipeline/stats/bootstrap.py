@@ -57,7 +57,9 @@ def mean_interval(
         centre = float(distinct[frequency.argmax()])
     differing = values[values != centre] - centre
     if len(differing) <= _FEW:
-        size = float(np.abs(differing).max()) if len(differing) else span
+        # One or two differences say little about how large the next may be.
+        largest = float(np.abs(differing).max()) if len(differing) else span
+        size = min(span, largest * (1.0 + 3.0 / max(len(differing), 1)))
         unseen = rng.exponential(size / count, resamples)
         low, high = _quantiles(replicates - unseen, replicates + unseen, level, count)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -46,10 +47,12 @@ def incomplete_beta(a: float, b: float, x: float) -> float:
     return min(1.0, math.exp(log_front) * fraction / a)
 
 
+@lru_cache(maxsize=4096)
 def beta_quantile(probability: float, a: float, b: float) -> float:
     return _bisect(lambda x: incomplete_beta(a, b, x) < probability, 0.0, 1.0)
 
 
+@lru_cache(maxsize=256)
 def student_t_quantile(probability: float, freedom: float) -> float:
     """The quantile of Student's t with `freedom` degrees of freedom."""
     if probability < 0.5:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -149,6 +150,7 @@ def _checked(blocks: Sequence[Block]) -> list[Floats]:
     return series
 
 
+@lru_cache(maxsize=256)
 def _order_ranks(count: int, share: float, tail: float) -> tuple[int, int]:
     """1-based ranks whose samples bound the quantile, each with an error of at most `tail`.
 
