@@ -34,10 +34,12 @@ class DeviceModel(nn.Module):
         inputs: the device inputs, in the order of `forward`'s arguments.
         output_names: the outputs, in the order in which `forward` returns them.
         prediction_index: the position of the output that metrics read.
+        prediction_shape: what it predicts for one sample, without the batch.
     """
 
     output_names: tuple[str, ...]
     prediction_index: int
+    prediction_shape: tuple[int, ...]
 
     def __init__(
         self,
@@ -164,6 +166,7 @@ class DeviceModel(nn.Module):
             raise ModelError("forward returns no tensor", fix="Return at least one")
         self.output_names = tuple(named)
         self.prediction_index = self.output_names.index(_prediction(self.output_names, output))
+        self.prediction_shape = tuple(list(named.values())[self.prediction_index].shape[1:])
 
 
 def _binds_by_name(module: nn.Module, names: Sequence[str]) -> bool:

@@ -39,6 +39,8 @@ def make_signed(model: Any) -> None:
             model.graph.initializer.append(signed)
             initializers[signed_name] = model.graph.initializer[-1]
         node.input[2] = signed_name
+    # Noted types of quantized values would still say u8.
+    model.graph.ClearField("value_info")
     used = {name for node in model.graph.node for name in node.input}
     unused = [tensor for tensor in model.graph.initializer if tensor.name not in used]
     for tensor in unused:

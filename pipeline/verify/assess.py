@@ -109,10 +109,10 @@ def not_run(target: str, gates: tuple[tuple[str, Any], ...], why: str) -> tuple[
     return (GateResult("all", target, Verdict.NOT_RUN, names, "not run here", why),)
 
 
-def measured(gates: Sequence[GateResult], names: Mapping[str, Any]) -> bool:
-    """Whether a gate that rests on time was left undecided."""
-    timed = {name for name, gate in names.items() if hasattr(gate, "batch")}
-    return any(g.verdict is Verdict.INCONCLUSIVE and g.gate in timed for g in gates)
+def undecided(gates: Sequence[GateResult], configs: tuple[tuple[str, Any], ...]) -> bool:
+    """Whether a gate that rests on time ended without a verdict."""
+    timed = {name for name, gate in configs if hasattr(gate, "batch")}
+    return any(gate.verdict is Verdict.INCONCLUSIVE and gate.gate in timed for gate in gates)
 
 
 def _choice(

@@ -1,0 +1,1 @@
+"""The verbs of edgestill, for Python and for the command line."""

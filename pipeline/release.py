@@ -1,0 +1,256 @@
+"""The release folder: written whole or not at all, and checked before anything in it is opened.
+
+    manifest.json                  every file with its sha256 and size; sealed by a digest of itself
+    release.json                   what `verify` needs to know: task, gates, targets, how to measure
+    recipe.yaml                    the recipe it was made from
+    report.json  report.md         what the run found
+    model/                         the float student as ONNX
+    targets/<target>/<precision>/  engines; `teacher` is the baseline of speed-ups
+    evaluation/                    the test split
+    references/{teacher,student}/  their answers on it
+    code/                          a user's own metric, run only when allowed
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgestill.artifact import Artifact, Dataset, Engine, OnnxModel, Predictions
+from edgestill.digest import canonical, digest_file, digest_folder, digest_value
+from edgestill.errors import DamagedRelease, StoreError, UsageError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+DESCRIPTION = "release.json"
+
+
+@dataclass(frozen=True)
+class ReleasedTarget:
+    """A target of a release.
+
+    Attributes:
+        candidates: precision -> folder of the engine.
+        baseline: folder of the teacher's engine, where there is one.
+        shipped: the precisions that ship.
+        auto: whether they were chosen by measurements.
+        selected_on: the device on which they were chosen; None where the recipe said.
+    """
+
+    target: str
+    verify: str
+    candidates: dict[str, str]
+    baseline: str | None
+    shipped: tuple[str, ...]
+    auto: bool
+    selected_on: str | None
+
+
+@dataclass(frozen=True)
+class ReleaseDescription:
+    """Everything that a device needs to verify and to load a release.
+
+    Attributes:
+        metric: a name, or `{function, better}` for a user's own.
+        gates: name and budget, in base units.
+        measure: the settings of the measurement.
+    """
+
+    name: str
+    task: str
+    metric: str | dict[str, str]
+    threads: int
+    seed: int
+    gates: tuple[tuple[str, dict[str, Any]], ...]
+    measure: dict[str, Any]
+    targets: tuple[ReleasedTarget, ...]
+    references: tuple[str, ...]
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release whose files are those of its manifest."""
+
+    path: Path
+    description: ReleaseDescription
+
+    @property
+    def evaluation(self) -> Dataset:
+        return _view(Dataset, self.path / "evaluation")
+
+    def reference(self, name: str) -> Predictions:
+        return _view(Predictions, self.path / "references" / name)
+
+    def engine(self, folder: str) -> Engine:
+        return _view(Engine, self.path / folder)
+
+    @property
+    def model(self) -> OnnxModel:
+        return _view(OnnxModel, self.path / "model")
+
+
+def _view(view: Any, path: Path) -> Any:
+    return view(path, digest_folder(path))
+
+
+class ReleaseWriter:
+    """Collects the parts of a release in a folder beside its place."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, artifact: Artifact[Any], place: str) -> str:
+        """Copy an artifact, its logs left out; gives its place."""
+        shutil.copytree(
+            artifact.path, self.folder / place, ignore=shutil.ignore_patterns("log"), copy_function=_copy
+        )
+        for folder, _, _ in os.walk(self.folder / place):
+            os.chmod(folder, 0o755)
+        return place
+
+    def add_text(self, place: str, text: str) -> None:
+        file = self.folder / place
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
+    def describe(self, description: ReleaseDescription) -> None:
+        text = json.dumps(canonical(asdict(description)), indent=2, ensure_ascii=False)
+        self.add_text(DESCRIPTION, text + "\n")
+
+
+def _copy(source: str, destination: str) -> None:
+    """Copy without the store's read-only mode."""
+    shutil.copyfile(source, destination)
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[ReleaseWriter]:
+    """A writer whose result replaces `place` when the block ends without an error.
+
+    Raises:
+        UsageError: `place` holds something that is not a release of ours.
+        StoreError: the folder cannot be written.
+    """
+    if place.exists() and not (place / MANIFEST).is_file() and any(place.iterdir()):
+        raise UsageError(
+            "the output folder is not empty and not a release",
+            where=str(place),
+            fix="Choose another with --out",
+        )
+    staged = place.with_name(f".{place.name}.{os.getpid()}.partial")
+    former = place.with_name(f".{place.name}.{os.getpid()}.former")
+    try:
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir(parents=True)
+        yield ReleaseWriter(staged)
+        _seal(staged)
+        if place.exists():
+            place.rename(former)
+        staged.rename(place)
+        shutil.rmtree(former, ignore_errors=True)
+    except OSError as error:
+        raise StoreError(
+            f"the release cannot be written ({error.strerror})",
+            where=str(place),
+            fix="Free some space or choose another folder with --out",
+        ) from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+        if former.exists() and not place.exists():
+            former.rename(place)
+
+
+def _seal(folder: Path) -> None:
+    names = sorted(f.relative_to(folder).as_posix() for f in folder.rglob("*") if f.is_file())
+    files = {
+        name: {"sha256": digest_file(folder / name), "bytes": (folder / name).stat().st_size}
+        for name in names
+    }
+    with (folder / MANIFEST).open("w", encoding="utf-8") as file:
+        file.write(_manifest_text(FORMAT, files))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _manifest_text(format_: int, files: Mapping[str, Any]) -> str:
+    content = {"format": format_, "files": files}
+    return json.dumps({**content, "sha256": digest_value(content)}, indent=1, sort_keys=True) + "\n"
+
+
+def open_release(path: Path) -> Release:
+    """The release in a folder, after every file was compared with the manifest.
+
+    Raises:
+        UsageError: the folder is not a release.
+        DamagedRelease: a file is missing, changed or too many.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    if not (path / MANIFEST).is_file():
+        raise UsageError(
+            "not a release" if path.exists() else "there is no such folder",
+            where=str(path),
+            fix="Give the folder that `edgestill run` wrote, such as dist/digits",
+        )
+    _require_intact(path)
+    try:
+        adapter = TypeAdapter(ReleaseDescription)
+        return Release(path, adapter.validate_json((path / DESCRIPTION).read_bytes()))
+    except (OSError, ValidationError) as error:
+        raise DamagedRelease(
+            f"it was not written by this version of edgestill ({error})",
+            where=str(path / DESCRIPTION),
+            fix="Verify it with the version in its report, or build it again",
+        ) from error
+
+
+def read_manifest(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """The files of a release by relative path, from a manifest that agrees with its own digest.
+
+    Raises:
+        DamagedRelease: the manifest was changed, or is of another format.
+    """
+    file = path / MANIFEST
+    try:
+        text = file.read_text(encoding="utf-8")
+        manifest = json.loads(text)
+        # Every byte counts, those between the values too.
+        sealed = text == _manifest_text(manifest["format"], manifest["files"])
+    except (ValueError, KeyError, TypeError):
+        sealed = False
+    if not sealed:
+        raise DamagedRelease("the manifest was changed", where=str(file), fix=_AGAIN)
+    if manifest["format"] != FORMAT:
+        raise DamagedRelease(
+            f"format {manifest['format']} is of another version of edgestill", where=str(file)
+        )
+    files: Mapping[str, Mapping[str, Any]] = manifest["files"]
+    return files
+
+
+_AGAIN = "Fetch the release again from where it was built"
+
+
+def _require_intact(path: Path) -> None:
+    expected = read_manifest(path)
+    # Links would lead out of what the manifest covers.
+    links = [f for f in path.rglob("*") if f.is_symlink()]
+    if links:
+        raise DamagedRelease("a link does not belong in a release", where=str(links[0]), fix=_AGAIN)
+    found = {f.relative_to(path).as_posix() for f in path.rglob("*") if f.is_file()} - {MANIFEST}
+    for name in sorted({*expected, *found}):
+        if name not in found:
+            raise DamagedRelease("the file is missing", where=str(path / name), fix=_AGAIN)
+        if name not in expected:
+            raise DamagedRelease(
+                "the file is not in the manifest", where=str(path / name), fix="Remove it, or " + _AGAIN.lower()
+            )
+        if digest_file(path / name) != expected[name]["sha256"]:
+            raise DamagedRelease("the file was changed", where=str(path / name), fix=_AGAIN)

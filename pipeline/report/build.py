@@ -1,0 +1,93 @@
+"""From results to a report: the overall verdict, the exit code and what was used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+
+from edgestill.digest import canonical
+from edgestill.errors import ExitCode
+from edgestill.report.model import FORMAT, ModelSummary, Report, StepSummary
+from edgestill.stats import Verdict
+from edgestill.targets.fingerprint import Fingerprint
+from edgestill.verify.results import GateResult, HopResult, TargetResult
+
+REPORTED = (
+    "torch onnx onnxscript onnxruntime openvino nncf tensorrt-rtx tensorrt numpy accelerate"
+).split()
+
+
+def overall(gates: Sequence[GateResult], failures: Sequence[str] = ()) -> tuple[Verdict, ExitCode]:
+    """The verdict on all gates: the environment's failure, a failed gate and an undecided one,
+    in this order, decide the exit code; a gate that was not run has no effect.
+
+    Args:
+        failures: targets that had to run and could not.
+    """
+    verdicts = [gate.verdict for gate in gates]
+    if failures:
+        return Verdict.INCONCLUSIVE, ExitCode.ENVIRONMENT
+    if Verdict.FAIL in verdicts:
+        return Verdict.FAIL, ExitCode.GATE_FAILED
+    if Verdict.INCONCLUSIVE in verdicts:
+        return Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE
+    if Verdict.PASS in verdicts:
+        return Verdict.PASS, ExitCode.PASSED
+    return Verdict.NOT_RUN, ExitCode.PASSED
+
+
+def make_report(
+    *,
+    kind: str,
+    name: str,
+    task: str,
+    metric: str,
+    bigger_is_better: bool,
+    seed: int,
+    threads: int,
+    splits: dict[str, int],
+    models: Sequence[ModelSummary],
+    hops: Sequence[HopResult],
+    targets: Sequence[TargetResult],
+    gates: Sequence[GateResult],
+    steps: Sequence[StepSummary],
+    fingerprint: Fingerprint,
+    notes: Sequence[str] = (),
+    failures: Sequence[str] = (),
+) -> Report:
+    """The report of a run or a verification that ends now."""
+    verdict, exit_code = overall(gates, failures)
+    return Report(
+        format=FORMAT,
+        kind=kind,
+        name=name,
+        task=task,
+        metric=metric,
+        bigger_is_better=bigger_is_better,
+        verdict=verdict,
+        exit_code=exit_code,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        edgestill=version("edgestill"),
+        seed=seed,
+        threads=threads,
+        splits=splits,
+        models=tuple(models),
+        hops=tuple(hops),
+        targets=tuple(targets),
+        gates=tuple(gates),
+        steps=tuple(steps),
+        device=canonical(fingerprint),
+        versions=_versions(),
+        notes=(*notes, *failures),
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in REPORTED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
