@@ -12,6 +12,8 @@ from edgestill.errors import MissingExtra
 # Libraries that would report use to their makers: each is told not to before its first import.
 _SILENCE = {
     "nncf": {"NNCF_CI": "1"},
+    # Importing openvino sends an event unless it believes to be in a CI job: its only switch.
+    "openvino": {"TF_BUILD": "1"},
     "datasets": {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"},
     "transformers": {"HF_HUB_DISABLE_TELEMETRY": "1"},
     "accelerate": {"HF_HUB_DISABLE_TELEMETRY": "1"},

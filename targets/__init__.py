@@ -1,0 +1,105 @@
+"""The targets: where each one's code lies, what it takes, and what it is installed with.
+
+Loading this table loads no runtime and no numpy.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from edgestill.errors import UsageError
+from edgestill.targets.options import (
+    OnnxRuntimeOptions,
+    OpenVinoOptions,
+    TensorRtOptions,
+    TensorRtRtxOptions,
+)
+
+if TYPE_CHECKING:
+    from edgestill.targets.base import Target
+
+
+@dataclass(frozen=True)
+class TargetSpec:
+    """What is known about a target without loading it.
+
+    Attributes:
+        class_path: `module:Class` of its implementation, which is constructed with its name.
+        options: the type of its options.
+        precisions: what it compiles to.
+        scheme: how an int8 model has to be quantized for it.
+        module: the Python module of its runtime.
+        distribution: the package on PyPI that has the runtime; its version is the runtime's.
+        extra: what to install: `pip install edgestill[extra]`.
+    """
+
+    class_path: str
+    options: type[Any]
+    precisions: tuple[str, ...]
+    scheme: str
+    module: str
+    distribution: str
+    extra: str
+
+
+TARGETS: Mapping[str, TargetSpec] = MappingProxyType(
+    {
+        "onnxruntime": TargetSpec(
+            class_path="edgestill.targets.onnxruntime:OnnxRuntime",
+            options=OnnxRuntimeOptions,
+            precisions=("fp32", "int8"),
+            scheme="cpu",
+            module="onnxruntime",
+            distribution="onnxruntime",
+            extra="onnxruntime",
+        ),
+        "openvino": TargetSpec(
+            class_path="edgestill.targets.openvino:OpenVino",
+            options=OpenVinoOptions,
+            precisions=("fp32", "int8"),
+            scheme="cpu",
+            module="openvino",
+            distribution="openvino",
+            extra="openvino",
+        ),
+        "tensorrt-rtx": TargetSpec(
+            class_path="edgestill.targets.tensorrt:TensorRt",
+            options=TensorRtRtxOptions,
+            precisions=("fp32", "fp16", "int8"),
+            scheme="tensorrt",
+            module="tensorrt_rtx",
+            distribution="tensorrt-rtx",
+            extra="tensorrt-rtx",
+        ),
+        "tensorrt": TargetSpec(
+            class_path="edgestill.targets.tensorrt:TensorRt",
+            options=TensorRtOptions,
+            precisions=("fp32", "fp16", "int8"),
+            scheme="tensorrt",
+            module="tensorrt",
+            distribution="tensorrt",
+            extra="tensorrt",
+        ),
+    }
+)
+
+
+def get_target(name: str) -> Target:
+    """The target called `name`.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name not in TARGETS:
+        near = difflib.get_close_matches(name, TARGETS, n=1)
+        known = f"Known targets: {', '.join(TARGETS)}"
+        fix = f"Did you mean {near[0]}? {known}" if near else known
+        raise UsageError(f"'{name}' is not a known target", fix=fix)
+    module, _, attribute = TARGETS[name].class_path.partition(":")
+    target: Target = getattr(import_module(module), attribute)(name)
+    return target

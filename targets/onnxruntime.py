@@ -1,0 +1,154 @@
+"""ONNX Runtime on CPU: an optimised ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgestill.artifact import (
+    Engine,
+    EngineDescription,
+    OnnxModel,
+    Signature,
+    TensorSpec,
+)
+from edgestill.digest import canonical
+from edgestill.errors import DeviceError, EdgestillError, ExportError
+from edgestill.extras import require
+from edgestill.targets.base import (
+    Availability,
+    Session,
+    feed_error,
+    require_precision,
+    require_signature,
+)
+from edgestill.targets.options import OnnxRuntimeOptions
+
+MODEL_FILE = "model.onnx"
+WEIGHTS_FILE = "model.onnx.data"
+
+_PROVIDERS = ["CPUExecutionProvider"]
+_ERRORS_ONLY = 3
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+}
+
+
+def _require() -> Any:
+    return require("onnxruntime", extra="onnxruntime")
+
+
+class OnnxRuntime:
+    """The target `onnxruntime`."""
+
+    def __init__(self, name: str = "onnxruntime") -> None:
+        self.name = name
+
+    def probe(self) -> Availability:
+        try:
+            version = _require().__version__
+        except EdgestillError as error:
+            return Availability(False, error.what, error.fix or "")
+        return Availability(True, version=version, can_compile=True, can_run=True)
+
+    def compile(
+        self, model: OnnxModel, precision: str, options: OnnxRuntimeOptions, out: Path
+    ) -> Engine:
+        ort = _require()
+        require_precision(model, precision, self.name, "cpu")
+        settings = _settings(ort, threads=1)
+        # The level above rearranges weights for this CPU's vector width. It is left to the load.
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        settings.optimized_model_filepath = str(out / MODEL_FILE)
+        if model.model_path.with_name(WEIGHTS_FILE).exists():
+            key = "session.optimized_model_external_initializers_file_name"
+            settings.add_session_config_entry(key, WEIGHTS_FILE)
+        try:
+            session = ort.InferenceSession(str(model.model_path), settings, providers=_PROVIDERS)
+        except Exception as error:
+            raise ExportError(
+                f"ONNX Runtime {ort.__version__} cannot compile the model ({_reason(error)})",
+                where=str(model.model_path),
+            ) from error
+        signature = model.description.signature
+        require_signature(
+            signature, _specs(session.get_inputs()), _specs(session.get_outputs()), self.name
+        )
+        description = EngineDescription(
+            target=self.name,
+            precision=precision,
+            scheme=model.description.scheme,
+            signature=signature,
+            file=MODEL_FILE,
+            options=canonical(options),
+            built_on={"onnxruntime": ort.__version__},
+        )
+        return Engine.seal(out, description)
+
+    def load(self, engine: Engine, threads: int) -> Session:
+        found = engine.description
+        return OnnxRuntimeSession(engine.path / found.file, found.signature, threads)
+
+
+class OnnxRuntimeSession:
+    """An ONNX file, optimised or not, in ONNX Runtime."""
+
+    def __init__(self, file: Path, signature: Signature, threads: int) -> None:
+        ort = _require()
+        self.signature = signature
+        self._names = {spec.name for spec in signature.inputs}
+        self._outputs = [spec.name for spec in signature.outputs]
+        try:
+            settings = _settings(ort, threads)
+            self._session = ort.InferenceSession(str(file), settings, providers=_PROVIDERS)
+        except Exception as error:
+            raise DeviceError(
+                f"ONNX Runtime {ort.__version__} cannot load the model ({_reason(error)})",
+                where=str(file),
+                fix="Compile it with the version of ONNX Runtime that runs it",
+            ) from error
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        if feeds.keys() != self._names:
+            raise feed_error(self.signature, feeds) or AssertionError
+        try:
+            # Each run allocates its outputs: they are the caller's without a copy.
+            arrays = self._session.run(self._outputs, feeds)
+        except Exception as error:
+            raise feed_error(self.signature, feeds) or DeviceError(
+                f"ONNX Runtime failed ({_reason(error)})"
+            ) from error
+        return dict(zip(self._outputs, arrays, strict=True))
+
+    def close(self) -> None:
+        self._session = None
+
+
+def _settings(ort: Any, threads: int) -> Any:
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = _ERRORS_ONLY
+    return settings
+
+
+def _specs(nodes: Any) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            node.name,
+            _DTYPES.get(node.type, node.type.removeprefix("tensor(").removesuffix(")")),
+            tuple(size if isinstance(size, int) else None for size in node.shape),
+        )
+        for node in nodes
+    )
+
+
+def _reason(error: Exception) -> str:
+    """The last part of `[ONNXRuntimeError] : 1 : FAIL : Load model from ... failed: why`."""
+    return " ".join(str(error).split(" : ", 3)[-1].split())

@@ -1,0 +1,161 @@
+"""OpenVINO on CPU: its intermediate representation, an XML file with the weights beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from edgestill.artifact import Engine, EngineDescription, OnnxModel, TensorSpec
+from edgestill.digest import canonical
+from edgestill.errors import DeviceError, EdgestillError, ExportError
+from edgestill.extras import require
+from edgestill.targets.base import (
+    Availability,
+    Session,
+    feed_error,
+    require_precision,
+    require_signature,
+)
+from edgestill.targets.options import OpenVinoOptions
+
+MODEL_FILE = "model.xml"
+
+
+def _require() -> Any:
+    return require("openvino", extra="openvino")
+
+
+class OpenVino:
+    """The target `openvino`."""
+
+    def __init__(self, name: str = "openvino") -> None:
+        self.name = name
+
+    def probe(self) -> Availability:
+        try:
+            ov = _require()
+        except EdgestillError as error:
+            return Availability(False, error.what, error.fix or "")
+        version = _version(ov)
+        try:
+            devices = ov.Core().available_devices
+        except Exception as error:  # noqa: BLE001 - a probe tells, it does not raise
+            return Availability(False, f"OpenVINO cannot start ({_reason(error)})", version=version)
+        if "CPU" not in devices:
+            reason = "OpenVINO has no plugin for this CPU"
+            return Availability(True, reason, version=version, can_compile=True)
+        return Availability(True, version=version, can_compile=True, can_run=True)
+
+    def compile(
+        self, model: OnnxModel, precision: str, options: OpenVinoOptions, out: Path
+    ) -> Engine:
+        ov = _require()
+        require_precision(model, precision, self.name, "cpu")
+        try:
+            # `read_model` is the runtime's own reader: `convert_model` would also report use.
+            representation = ov.Core().read_model(model.model_path)
+            ov.save_model(representation, out / MODEL_FILE, compress_to_fp16=False)
+        except Exception as error:
+            raise ExportError(
+                f"OpenVINO {_version(ov)} cannot compile the model ({_reason(error)})",
+                where=str(model.model_path),
+            ) from error
+        signature = model.description.signature
+        outputs = [spec.name for spec in signature.outputs]
+        require_signature(
+            signature,
+            _specs(representation.inputs, [spec.name for spec in signature.inputs]),
+            _specs(representation.outputs, outputs),
+            self.name,
+        )
+        description = EngineDescription(
+            target=self.name,
+            precision=precision,
+            scheme=model.description.scheme,
+            signature=signature,
+            file=MODEL_FILE,
+            options=canonical(options),
+            built_on={"openvino": _version(ov)},
+        )
+        return Engine.seal(out, description)
+
+    def load(self, engine: Engine, threads: int) -> Session:
+        return OpenVinoSession(engine, threads)
+
+
+class OpenVinoSession:
+    """An intermediate representation in OpenVINO's CPU plugin."""
+
+    def __init__(self, engine: Engine, threads: int) -> None:
+        ov = _require()
+        found = engine.description
+        self.signature = found.signature
+        self._names = {spec.name for spec in self.signature.inputs}
+        self._tensor = ov.Tensor
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(threads),
+            "INFERENCE_PRECISION_HINT": found.options["inference_precision"],
+        }
+        file = engine.path / found.file
+        try:
+            core = ov.Core()
+            compiled = core.compile_model(core.read_model(file), "CPU", settings)
+            self._request = compiled.create_infer_request()
+        except Exception as error:
+            raise DeviceError(
+                f"OpenVINO {_version(ov)} cannot load the model ({_reason(error)})",
+                where=str(file),
+                fix="Compile it with the version of OpenVINO that runs it",
+            ) from error
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        if feeds.keys() != self._names:
+            raise feed_error(self.signature, feeds) or AssertionError
+        request = self._request
+        try:
+            for index, spec in enumerate(self.signature.inputs):
+                tensor = self._tensor(feeds[spec.name], shared_memory=True)
+                request.set_input_tensor(index, tensor)
+            request.infer()
+            # The request writes into the same memory each time: what is handed out is a copy.
+            return {
+                spec.name: numpy.array(request.get_output_tensor(index).data)
+                for index, spec in enumerate(self.signature.outputs)
+            }
+        except Exception as error:
+            raise feed_error(self.signature, feeds) or DeviceError(
+                f"OpenVINO failed ({_reason(error)})"
+            ) from error
+
+    def close(self) -> None:
+        self._request = None
+
+
+def _specs(ports: Any, names: list[str]) -> tuple[TensorSpec, ...]:
+    """The ports; one that has several names goes by that which is expected at its place."""
+    specs = []
+    for index, port in enumerate(ports):
+        expected = names[index] if index < len(names) else ""
+        own = port.names
+        name = expected if expected in own else min(own, default="")
+        dtype = numpy.dtype(port.element_type.to_dtype()).name
+        shape = tuple(None if size.is_dynamic else size.get_length() for size in port.partial_shape)
+        specs.append(TensorSpec(name, dtype, shape))
+    return tuple(specs)
+
+
+def _version(ov: Any) -> str:
+    version: str = ov.__version__.split("-")[0]
+    return version
+
+
+def _reason(error: Exception) -> str:
+    """The last lines of OpenVINO's several, which say why; the first ones say where in its code."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[-2:]) or type(error).__name__
