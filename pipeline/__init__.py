@@ -1,1 +1,91 @@
-"""edgestill: distil, quantize, compile and verify PyTorch models for edge devices."""
+"""edgestill: distil, quantize, compile and verify PyTorch models for edge devices.
+
+The public names below come in on first use, so that `import edgestill` costs next to nothing and
+a device needs no training stack.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgestill.api.application import load
+    from edgestill.api.doctor import Diagnosis, diagnose
+    from edgestill.api.plan import plan_recipe
+    from edgestill.api.profile import profile_model
+    from edgestill.api.run import run_recipe
+    from edgestill.api.verify import verify_release
+    from edgestill.errors import (
+        DamagedRelease,
+        DataError,
+        DeviceError,
+        EdgestillError,
+        EnvironmentFailure,
+        ExitCode,
+        ExportError,
+        MissingExtra,
+        ModelError,
+        RecipeError,
+        StoreError,
+        UsageError,
+    )
+    from edgestill.report.model import Report
+    from edgestill.stats import Verdict
+
+    __version__: str
+
+__all__ = [
+    "DamagedRelease",
+    "DataError",
+    "DeviceError",
+    "Diagnosis",
+    "EdgestillError",
+    "EnvironmentFailure",
+    "ExitCode",
+    "ExportError",
+    "MissingExtra",
+    "ModelError",
+    "RecipeError",
+    "Report",
+    "StoreError",
+    "UsageError",
+    "Verdict",
+    "__version__",
+    "diagnose",
+    "load",
+    "plan_recipe",
+    "profile_model",
+    "run_recipe",
+    "verify_release",
+]
+
+# Where each public name is defined; what is not listed is an error.
+_HOMES = {
+    "Diagnosis": "edgestill.api.doctor",
+    "Report": "edgestill.report.model",
+    "Verdict": "edgestill.stats",
+    "diagnose": "edgestill.api.doctor",
+    "load": "edgestill.api.application",
+    "plan_recipe": "edgestill.api.plan",
+    "profile_model": "edgestill.api.profile",
+    "run_recipe": "edgestill.api.run",
+    "verify_release": "edgestill.api.verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("edgestill")
+    elif name in __all__:
+        value = getattr(import_module(_HOMES.get(name, "edgestill.errors")), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value  # asked for once only
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,41 @@
+"""Results on standard output: as wide and as colourful as it is, whoever reads it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+
+import click
+
+# For terminals and logs that know no Unicode.
+_PLAIN = str.maketrans({"µ": "u", "×": "x", "─": "-", "·": "-", "→": "->", "…": "...", "└": "`"})
+_WIDTHS = (60, 120)
+_WIDTH_OF_A_LOG = 100
+
+
+def write_result(text: str) -> None:
+    """Write to standard output; where the reader has left, let it go (the exit code stays)."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(_PLAIN).encode(encoding, "replace").decode(encoding)
+    try:
+        click.echo(text.rstrip("\n"))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def output_width() -> int:
+    """Columns to fill."""
+    narrowest, widest = _WIDTHS
+    columns = shutil.get_terminal_size((_WIDTH_OF_A_LOG, 24)).columns
+    return min(max(columns, narrowest), widest)
+
+
+def output_in_color() -> bool:
+    """Whether standard output is a terminal whose user has not asked for no colour."""
+    return (
+        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )

@@ -1,0 +1,321 @@
+"""What a report says, as sections that the terminal and Markdown lay out their own way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgestill.errors import ExitCode
+from edgestill.metrics import METRICS
+from edgestill.quantities import count_text, digits, score_text, size_text
+from edgestill.report.figures import (
+    Cell,
+    Column,
+    Section,
+    doubts,
+    figure,
+    interval_text,
+    measured_percentile,
+    seconds_text,
+)
+from edgestill.report.model import ModelSummary, Report, StepSummary
+from edgestill.stats import Estimate, Verdict
+from edgestill.verify.results import CandidateResult, GateResult, HopResult, TargetResult
+
+WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NOT_RUN, Verdict.PASS)
+
+
+def headline(report: Report) -> str:
+    """The one line for a reader in a hurry, which starts with the verdict."""
+    gates = report.gates
+    asked = [gate for gate in gates if gate.verdict is not Verdict.NOT_RUN]
+    failed = [gate for gate in gates if gate.verdict is Verdict.FAIL]
+    open_ = [gate for gate in gates if gate.verdict is Verdict.INCONCLUSIVE]
+    if report.exit_code is ExitCode.ENVIRONMENT:
+        what = "a target that had to run could not, see the notes"
+        what += f"; {_share(failed, asked)} failed: {_names(failed)}" if failed else ""
+    elif failed:
+        what = f"{_share(failed, asked)} failed: {_names(failed)}"
+    elif open_:
+        what = f"none failed, {_share(open_, asked)} not decided: {_names(open_)}"
+    elif asked:
+        what = "the gate passed" if len(asked) == 1 else f"all {len(asked)} gates passed"
+    elif gates:
+        what = "no gate was run"
+    else:
+        what = "no gates, so nothing was decided"
+    elsewhere = dict.fromkeys(gate.target for gate in gates if gate.verdict is Verdict.NOT_RUN)
+    if elsewhere and asked:
+        what += f" (not run here: {', '.join(elsewhere)})"
+    return f"{report.verdict}  {report.name}: {what}"
+
+
+def worst_first(gates: Sequence[GateResult]) -> list[GateResult]:
+    """The gates, those that need attention at the top."""
+    return sorted(gates, key=lambda gate: WORST_FIRST.index(gate.verdict))
+
+
+def unit_of(report: Report) -> str:
+    """`pp` where the metric is a proportion; a user's own is a plain number."""
+    spec = METRICS.get(report.metric)
+    return spec.unit if spec is not None else "plain"
+
+
+def targets(report: Report) -> list[Section]:
+    """Each target with its candidates."""
+    return [_target(report, target) for target in report.targets]
+
+
+def hops(report: Report) -> Section:
+    """The way from teacher to device, each hop under the one that it was made from."""
+    unit = unit_of(report)
+    lost = most_lost(report.hops)
+    rows = tuple(_hop(hop, depth, unit, hop is lost) for hop, depth in _in_order(report.hops))
+    columns = (
+        Column("place", numeric=False),
+        Column(report.metric),
+        Column("drop"),
+        Column("agreement"),
+        Column("largest difference"),
+    )
+    lines = tuple(_hop_lines(report, lost))
+    return _without_empty(Section("Where it was lost", columns, rows, lines))
+
+
+def most_lost(found: Sequence[HopResult]) -> HopResult | None:
+    """The hop with the largest drop; None where none has one above zero."""
+    losing = [(hop.drop.value, hop) for hop in found if hop.drop and hop.drop.value > 0]
+    return max(losing, key=lambda item: item[0])[1] if losing else None
+
+
+def models(report: Report) -> Section:
+    """Teacher and student, and how much smaller the one is."""
+    unit = unit_of(report)
+    columns = (
+        Column("model", numeric=False),
+        Column("weights", numeric=False),
+        Column("parameters"),
+        Column("ONNX file"),
+        Column("epoch kept"),
+        Column("validation"),
+    )
+    rows = tuple(_model(model, unit) for model in report.models)
+    lines = _compression(report)
+    if "validation" in report.splits and any(m.best_validation is not None for m in report.models):
+        samples = report.splits["validation"]
+        lines.append(f"Validation is {report.metric} on {samples} samples, which chose the epoch.")
+    return _without_empty(Section("Models", columns, rows, tuple(lines)))
+
+
+def steps(report: Report, longest: int) -> Section:
+    """What took time, now or when it was computed."""
+    if not report.steps:
+        return Section("Steps")
+    ordered = sorted(report.steps, key=lambda step: step.seconds, reverse=True)[:longest]
+    reused = [step for step in report.steps if step.reused]
+    now = sum(step.seconds for step in report.steps if not step.reused)
+    summary = (
+        f"{len(report.steps)} steps: {len(reused)} reused, the others took {seconds_text(now)}."
+    )
+    return Section(
+        "Steps",
+        (Column("step", numeric=False), Column("time"), Column("", numeric=False)),
+        tuple(_step(step) for step in ordered),
+        (summary,),
+    )
+
+
+def _target(report: Report, target: TargetResult) -> Section:
+    everyone = [*target.candidates, *([target.baseline] if target.baseline else [])]
+    title = target.runtime
+    if not title.startswith(target.target):
+        title = f"{target.target} ({target.runtime})"
+    if all(candidate.test_score is None and candidate.latency is None for candidate in everyone):
+        sizes = ", ".join(f"{c.name} {size_text(c.size_bytes)}" for c in everyone)
+        advice = f"On the device: edgestill verify RELEASE --target {target.target}"
+        return Section(title, lines=(f"Compiled and not run here: {sizes}.", advice))
+    columns = (
+        Column("engine", numeric=False),
+        Column("size"),
+        Column(report.metric),
+        Column(f"drop vs {_reference(target)}"),
+        Column("p50"),
+        Column("p95"),
+        Column("speedup"),
+    )
+    rows = [_candidate(candidate, target, unit_of(report)) for candidate in everyone]
+    return _without_empty(
+        Section(title, columns, tuple(rows), tuple(_target_lines(report, target, everyone)))
+    )
+
+
+def _candidate(candidate: CandidateResult, target: TargetResult, unit: str) -> tuple[Cell, ...]:
+    latency = candidate.latency
+    role = "ships" if candidate.name in target.shipped else ""
+    score, drop, speedup = candidate.test_score, candidate.validation_drop, candidate.speedup
+    return (
+        Cell(candidate.name, "baseline" if candidate is target.baseline else role),
+        Cell(size_text(candidate.size_bytes)),
+        Cell(score_text(score, unit)) if score is not None else Cell(),
+        figure(drop, lambda value: score_text(value, unit, drop=True)) if drop else Cell(),
+        measured_percentile(latency, "50") if latency else Cell(),
+        measured_percentile(latency, "95") if latency else Cell(),
+        figure(speedup, lambda value: f"{digits(value)}x") if speedup else Cell(),
+    )
+
+
+def _target_lines(
+    report: Report, target: TargetResult, everyone: Sequence[CandidateResult]
+) -> list[str]:
+    lines = []
+    for name, reason in target.reasons.items():
+        ships = "ships" if name in target.shipped else "does not ship"
+        lines.append(f"{name} {ships}: {reason}.")
+    if target.would_choose is not None:
+        lines.append(
+            f"On this device the choice would be {', '.join(target.would_choose) or 'none'}, "
+            f"and the release ships {', '.join(target.shipped) or 'none'}."
+        )
+    drops = [c.validation_drop for c in everyone if c.validation_drop]
+    rests = []
+    if any(c.test_score is not None for c in everyone) and "test" in report.splits:
+        rests.append(f"{report.metric} on {report.splits['test']} test samples")
+    if drops:
+        rests.append(f"the drop on {drops[0].count} validation samples")
+    speedups = [c.speedup for c in everyone if c.speedup]
+    if speedups:
+        rests.append(f"the speedup over the teacher in {speedups[0].count} pairs of blocks")
+    timed = [(c.name, c.latency) for c in everyone if c.latency]
+    if timed:
+        first = timed[0][1]
+        calls = ", ".join(f"{name} {latency.calls:,}" for name, latency in timed)
+        rests.append(
+            f"times at batch {first.batch} with {count_text(first.threads, 'thread', 'threads')}, "
+            f"{first.blocks} blocks, calls: {calls}"
+        )
+    levels = {e.interval.level for c in everyone for e in _estimates(c) if e.interval}
+    if levels:
+        rests.append(f"brackets are {' and '.join(f'{x:.0%}' for x in sorted(levels))} intervals")
+    lines += [f"It rests on {'; '.join(rests)}."] if rests else []
+    return lines + [line for name, latency in timed for line in doubts(name, latency)]
+
+
+def _estimates(candidate: CandidateResult) -> list[Estimate]:
+    timed = candidate.latency.percentiles_ns.values() if candidate.latency else ()
+    return [e for e in (candidate.validation_drop, candidate.speedup, *timed) if e is not None]
+
+
+def _reference(target: TargetResult) -> str:
+    """The candidate that drops are against: the float one, or the first there is."""
+    names = [candidate.name for candidate in target.candidates]
+    return "fp32" if "fp32" in names or not names else names[0]
+
+
+def _in_order(found: Sequence[HopResult]) -> list[tuple[HopResult, int]]:
+    """Each hop with its depth, parents before their children."""
+    known = {hop.name for hop in found}
+
+    def below(parent: str | None, depth: int) -> list[tuple[HopResult, int]]:
+        ordered = []
+        for hop in found:
+            if hop.parent == parent or (parent is None and hop.parent not in known):
+                ordered += [(hop, depth), *below(hop.name, depth + 1)]
+        return ordered
+
+    return below(None, 0)
+
+
+def _hop(hop: HopResult, depth: int, unit: str, lost: bool) -> tuple[Cell, ...]:
+    drop = hop.drop
+    difference = hop.largest_difference
+    return (
+        Cell("  " * depth + hop.name, "  " * depth + "lost most" if lost else ""),
+        Cell(score_text(hop.score, unit)),
+        figure(drop, lambda value: score_text(value, unit, drop=True)) if drop else Cell(),
+        Cell(score_text(hop.agreement, "pp")) if hop.agreement is not None else Cell(),
+        Cell(f"{difference:.2g}") if difference is not None else Cell(),
+    )
+
+
+def _hop_lines(report: Report, lost: HopResult | None) -> list[str]:
+    unit = unit_of(report)
+    lines = []
+    if lost is not None and lost.drop is not None:
+        drop = score_text(lost.drop.value, unit, drop=True)
+        interval = lost.drop.interval
+        chance = interval is None or interval.low <= 0
+        basis = interval_text(lost.drop, lambda value: score_text(value, unit, drop=True))
+        lines.append(
+            f"Most was lost from {lost.parent} to {lost.name}: {drop} {basis}"
+            + (", which may be chance." if chance else ".")
+        )
+    counts = sorted({hop.drop.count for hop in report.hops if hop.drop})
+    if counts:
+        samples = " to ".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
+        lines.append(
+            f"Each is compared with the one that it is indented under, on {samples} test samples."
+        )
+    return lines
+
+
+def _model(model: ModelSummary, unit: str) -> tuple[Cell, ...]:
+    best, last = model.best_validation, model.last_validation
+    kept = f"{model.best_epoch} of {model.epochs}" if model.best_epoch is not None else ""
+    basis = f"last {score_text(last, unit)}" if last is not None else ""
+    return (
+        Cell(model.role),
+        Cell(model.origin),
+        Cell(f"{model.parameters:,}" if model.parameters is not None else "unknown"),
+        Cell(size_text(model.onnx_bytes)),
+        Cell(kept),
+        Cell(score_text(best, unit), basis) if best is not None else Cell(),
+    )
+
+
+def _compression(report: Report) -> list[str]:
+    by_role = {model.role: model for model in report.models}
+    teacher, student = by_role.get("teacher"), by_role.get("student")
+    if teacher is None or student is None:
+        return []
+    parts = []
+    if teacher.parameters and student.parameters:
+        parts.append(f"{_times(teacher.parameters, student.parameters)} fewer parameters")
+    if student.onnx_bytes:
+        parts.append(f"{_times(teacher.onnx_bytes, student.onnx_bytes)} fewer bytes as ONNX")
+    for target in report.targets:
+        for candidate in target.candidates:
+            if candidate.name in target.shipped and candidate.size_bytes:
+                ratio = _times(teacher.onnx_bytes, candidate.size_bytes)
+                parts.append(f"{ratio} as {target.target} {candidate.name}")
+    return [f"The student against the teacher: {', '.join(parts)}."] if parts else []
+
+
+def _step(step: StepSummary) -> tuple[Cell, ...]:
+    return (
+        Cell(step.name),
+        Cell(seconds_text(step.seconds)),
+        Cell("reused" if step.reused else ""),
+    )
+
+
+def _without_empty(section: Section) -> Section:
+    """Without the columns in which nothing stands."""
+    kept = [i for i, _ in enumerate(section.columns) if any(row[i].text for row in section.rows)]
+    return Section(
+        section.title,
+        tuple(section.columns[i] for i in kept),
+        tuple(tuple(row[i] for i in kept) for row in section.rows),
+        section.lines,
+    )
+
+
+def _share(some: Sequence[GateResult], of: Sequence[GateResult]) -> str:
+    return f"{len(some)} of {len(of)} gates"
+
+
+def _names(gates: Sequence[GateResult], most: int = 3) -> str:
+    names = [f"{gate.gate} on {gate.target}" for gate in gates[:most]]
+    return ", ".join([*names, *([f"{len(gates) - most} more"] if len(gates) > most else [])])
+
+
+def _times(larger: float, smaller: float) -> str:
+    return f"{digits(larger / smaller)}x"
