@@ -47,8 +47,8 @@ def percentile(blocks: Sequence[Block], p: float, level: float = 0.95) -> Estima
     order statistics (exact for independent calls; nothing is assumed of their distribution);
     order statistics at p -+ t * the between-block error of the share of calls below the
     percentile (Woodruff 1952, with the block as cluster); and the normal tolerance limit of k
-    blocks (Natrella 1963, 2-14) with the spread of block medians, which carries an upper bound past
-    the slowest call when few blocks that drift have not shown the slowest block yet.
+    blocks (Natrella 1963; NIST handbook, 7.2.6.3) with the spread of block medians, which carries
+    an upper bound past the slowest call when few drifting blocks have not shown the slowest yet.
     No interval from fewer than 12 blocks or `smallest_sample(p)` calls.
     """
     share = _share(p)
@@ -114,7 +114,7 @@ def mean_throughput(blocks: Sequence[Block], batch: int, level: float = 0.95) ->
     """Samples per second, one call of `batch` samples after the other; `count` is the calls.
 
     All samples over all time; the interval is Student's t on the log of this ratio, with the
-    blocks' linearized residuals (Cochran 1977, 6.4). None below 12 blocks.
+    blocks' linearized residuals (Cochran 1977, chapter 6). None below 12 blocks.
     """
     series = _checked(blocks)
     totals = np.array([block.sum() for block in series])
