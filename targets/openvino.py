@@ -58,6 +58,7 @@ class OpenVino:
         try:
             # `read_model` is the runtime's own reader: `convert_model` would also report use.
             representation = ov.Core().read_model(model.model_path)
+            _name_by_position(representation)
             ov.save_model(representation, out / MODEL_FILE, compress_to_fp16=False)
         except Exception as error:
             raise ExportError(
@@ -135,6 +136,16 @@ class OpenVinoSession:
 
     def close(self) -> None:
         self._request = None
+
+
+def _name_by_position(representation: Any) -> None:
+    """Name what OpenVINO added itself, so that the same model gives the same bytes.
+
+    Its own names come from a counter that runs for the whole process.
+    """
+    for position, operation in enumerate(representation.get_ordered_ops()):
+        if operation.get_friendly_name() == operation.get_name():
+            operation.set_friendly_name(f"{operation.get_type_name()}/{position}")
 
 
 def _specs(ports: Any, names: list[str]) -> tuple[TensorSpec, ...]:
