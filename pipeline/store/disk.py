@@ -116,15 +116,18 @@ def explained_error(error: Exception, root: Path) -> StoreError | None:
         return None
     code = error.errno if isinstance(error, OSError) else None
     filename = error.filename if isinstance(error, OSError) else None
-    path = Path(os.fsdecode(filename)) if isinstance(filename, (str, bytes)) else root
+    path = Path(os.fsdecode(filename)).absolute() if isinstance(filename, (str, bytes)) else root
     # Libraries with writers of their own raise their own types around the system's words.
     native = code is None and any(os.strerror(full) in str(error) for full in _FULL)
     if code in _FULL or native:
         reason = os.strerror(code) if code else str(error)
         fix = "Free some space (edgestill store gc) or choose another disk with --store FOLDER"
-    elif code in _REFUSED and path.absolute().is_relative_to(root):
+    elif code in _REFUSED and (path.is_relative_to(root) or root.is_relative_to(path)):
         reason = os.strerror(code)
         fix = "Change the permissions or choose another folder with --store FOLDER"
+    elif code in (errno.ENOTDIR, errno.EEXIST) and root.is_relative_to(path):
+        reason = "its folder, or one above it, is a file"
+        fix = "Choose another folder with --store FOLDER"
     elif code in _NO_LOCKS:
         reason = f"this file system has no locks ({os.strerror(code)})"
         fix = "Choose a folder on a local disk with --store FOLDER"
