@@ -18,7 +18,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,6 @@ class ReleaseDescription:
     measure: dict[str, Any]
     targets: tuple[ReleasedTarget, ...]
     references: tuple[str, ...]
-    versions: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -147,7 +146,7 @@ def writing(place: Path) -> Iterator[ReleaseWriter]:
     staged = place.with_name(f".{place.name}.{os.getpid()}.partial")
     former = place.with_name(f".{place.name}.{os.getpid()}.former")
     try:
-        shutil.rmtree(staged, ignore_errors=True)
+        _clear_killed(place)
         staged.mkdir(parents=True)
         yield ReleaseWriter(staged)
         _seal(staged)
@@ -165,6 +164,18 @@ def writing(place: Path) -> Iterator[ReleaseWriter]:
         shutil.rmtree(staged, ignore_errors=True)
         if former.exists() and not place.exists():
             former.rename(place)
+
+
+def _clear_killed(place: Path) -> None:
+    """Tidy up after runs that were killed: put back what they had moved away, drop the rest."""
+    for left in place.parent.glob(f".{place.name}.*.*"):
+        pid = left.suffixes[-2].removeprefix(".") if len(left.suffixes) > 1 else ""
+        if not pid.isdecimal() or Path(f"/proc/{pid}").exists():
+            continue
+        if left.suffix == ".former" and not place.exists():
+            left.rename(place)
+        elif left.suffix in (".partial", ".former"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _seal(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,29 +10,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgestill.artifact import Artifact
+from edgestill.artifact import Artifact, View
 from edgestill.capture import captured
 from edgestill.console import Console
 from edgestill.digest import canonical
 from edgestill.errors import EdgestillError
 from edgestill.planner import Plan, Ref, Step
+from edgestill.report.model import StepSummary
 from edgestill.source_code import code_digest, stage_digest
 from edgestill.step import StepContext
 from edgestill.store import Entry, Key, Store
 from edgestill.targets.fingerprint import Fingerprint
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """How a step of this run came by its result.
-
-    Attributes:
-        seconds: what computing it took, in this run or in the one that it is reused from.
-    """
-
-    name: str
-    hit: bool
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -63,7 +50,7 @@ class Runner:
         self.console = console
         self.log = log
         self.entries: dict[str, Entry] = {}
-        self.records: list[StepRecord] = []
+        self.records: list[StepSummary] = []
 
     def artifact(self, ref: Ref) -> Artifact[Any]:
         """The result of a step or of its part, computed if it has to be."""
@@ -71,6 +58,17 @@ class Runner:
         view = self.plan.steps[ref.step].stage.result
         assert view is not None
         return view(entry.path / ref.part, entry.digest(ref.part))
+
+    def typed(self, ref: Ref, view: type[View]) -> View:
+        """The same, as the view that the caller knows it to have."""
+        found = self.artifact(ref)
+        assert isinstance(found, view)
+        return found
+
+    def note(self, name: str, seconds: float) -> None:
+        """Record work that is not a step of the plan, such as a measurement."""
+        self.records.append(StepSummary(name, reused=False, seconds=seconds))
+        self.console.say(f"  {name:<28} {seconds:6.1f} s")
 
     def resolve(self, name: str) -> Entry:
         """The committed result of a step, after those that it needs."""
@@ -85,7 +83,7 @@ class Runner:
             with self.console.step(name):
                 entry = self.store.compute(key, lambda out, work: self._execute(step, out, work))
         self.entries[name] = entry
-        self.records.append(StepRecord(name, entry.hit, entry.seconds))
+        self.records.append(StepSummary(name, entry.hit, entry.seconds))
         if not entry.hit:
             self.console.say(f"  {name:<28} {entry.seconds:6.1f} s")
         return entry

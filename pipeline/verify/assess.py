@@ -10,6 +10,7 @@ from edgestill.artifact import Predictions
 from edgestill.errors import DeviceError
 from edgestill.scoring import Scorer
 from edgestill.stats import Estimate, Verdict
+from edgestill.targets.measure import MeasureConfig as TimingConfig
 from edgestill.verify.choice import Choice, choose
 from edgestill.verify.config import LatencyGate, MeasureConfig
 from edgestill.verify.evidence import BASELINE, Candidate, Evidence
@@ -101,6 +102,17 @@ def hop_results(
             )
         results.append(result)
     return tuple(results)
+
+
+def measure_config(rules: Rules, batch: int) -> TimingConfig:
+    """How the timing loop measures for these rules."""
+    return TimingConfig(
+        rounds=rules.measure.rounds,
+        batch=batch,
+        threads=rules.threads,
+        block_seconds=rules.measure.block,
+        time_limit_s=rules.measure.time_limit,
+    )
 
 
 def not_run(target: str, gates: tuple[tuple[str, Any], ...], why: str) -> tuple[GateResult, ...]:

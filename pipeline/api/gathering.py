@@ -1,0 +1,178 @@
+"""A run's evidence: the results of its plan as typed artifacts, and the blocks of its targets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from edgestill.artifact import Checkpoint, Dataset, Engine, OnnxModel, Predictions
+from edgestill.capture import captured
+from edgestill.data.arrays import load_labels
+from edgestill.measuring import Session, latest_series, measure_series
+from edgestill.models.resolve import load_callable
+from edgestill.planner import BASELINE, Ref, TargetPlan
+from edgestill.report.model import ModelSummary
+from edgestill.runner import Runner
+from edgestill.scoring import Scorer, resolve_metric
+from edgestill.store import Facts, Key
+from edgestill.targets import TARGETS, get_target
+from edgestill.targets.fingerprint import Fingerprint
+from edgestill.targets.measure import Candidate as MeasuredCandidate
+from edgestill.targets.measure import Round
+from edgestill.verify.assess import Rules, assess, measure_config, undecided
+from edgestill.verify.evidence import Candidate, Evidence
+from edgestill.verify.results import CandidateResult, GateResult, TargetResult
+
+Judged = tuple[TargetResult, tuple[GateResult, ...]]
+
+
+class Gathering:
+    """Asks a runner for results, and the device for blocks.
+
+    Args:
+        fresh: whether blocks that were measured before are left aside.
+    """
+
+    def __init__(self, runner: Runner, fingerprint: Fingerprint, *, fresh: bool) -> None:
+        self.runner = runner
+        self.recipe = runner.plan.recipe
+        self.fingerprint = fingerprint
+        self.fresh = fresh
+
+    def split(self, role: str) -> Dataset:
+        return self.runner.typed(Ref("data", role), Dataset)
+
+    def engine(self, ref: Ref) -> Engine:
+        return self.runner.typed(ref, Engine)
+
+    def onnx(self, role: str) -> OnnxModel:
+        return self.runner.typed(Ref(f"export {role}"), OnnxModel)
+
+    def predictions(self, ref: Ref) -> Predictions:
+        return self.runner.typed(ref, Predictions)
+
+    def rules(self) -> Rules:
+        """What the recipe decides by, on the splits of this run."""
+        recipe = self.recipe
+        metric = resolve_metric(recipe.metric, lambda name: load_callable(name, recipe.base))
+        references = {"student": self.predictions(Ref("evaluate onnx", "fp32/test"))}
+        if recipe.teacher is not None:
+            asked = "ask teacher" in self.runner.plan.steps
+            ref = Ref("ask teacher") if asked else Ref("evaluate onnx", f"{BASELINE}/test")
+            references["teacher"] = self.predictions(ref)
+        return Rules(
+            gates=recipe.gates,
+            measure=recipe.measure,
+            threads=recipe.threads,
+            accuracy_drop=recipe.quantize.budget.accuracy_drop if recipe.quantize else None,
+            test=Scorer(recipe.task, metric, load_labels(self.split("test"))),
+            validation=Scorer(recipe.task, metric, load_labels(self.split("validation"))),
+            references=references,
+        )
+
+    def models(self) -> tuple[ModelSummary, ...]:
+        """Teacher and student, how they came about and how large they are."""
+        entries = {"teacher": self.recipe.teacher, "student": self.recipe.student}
+        return tuple(self._model(role, entry.onnx) for role, entry in entries.items() if entry)
+
+    def _model(self, role: str, onnx_file: str | None) -> ModelSummary:
+        size = self.onnx(role).model_path.stat().st_size
+        if onnx_file is not None:
+            return ModelSummary(role, onnx_file, "adopted", None, size)
+        found = self.runner.typed(Ref(role), Checkpoint).description
+        trained = found.validation
+        return ModelSummary(
+            role=role,
+            source=found.model,
+            origin=found.origin,
+            parameters=found.parameters,
+            onnx_bytes=size,
+            epochs=len(trained) or None,
+            best_epoch=found.best_epoch,
+            best_validation=trained[found.best_epoch - 1] if found.best_epoch else None,
+            last_validation=trained[-1] if trained else None,
+        )
+
+    def elsewhere(self, target: TargetPlan) -> TargetResult:
+        """What was built for a target that another machine verifies."""
+        engines = {name: self.engine(ref) for name, ref in target.engines.items()}
+        return TargetResult(
+            target=target.config.target,
+            runtime=self._runtime(target),
+            verify="elsewhere",
+            candidates=tuple(
+                CandidateResult(name, engine.digest, engine.size_bytes)
+                for name, engine in engines.items()
+            ),
+            baseline=None,
+            shipped=tuple(engines),
+            would_choose=None,
+            reasons={},
+        )
+
+    def judged(self, target: TargetPlan, rules: Rules) -> Judged:
+        """The choice and the gates of a target; measured again where former blocks leave a gate
+        open, since what could not be decided is never shown a second time."""
+        candidates = self._candidates(target)
+        sessions = {batch: self._session(candidates, rules, batch) for batch in rules.batches}
+        former = {
+            batch: () if self.fresh else latest_series(self._facts(target, s), s.config.rounds)
+            for batch, s in sessions.items()
+        }
+        rounds = {b: former[b] or self._measure(target, s) for b, s in sessions.items()}
+        judged = self._assess(target, candidates, rounds, rules)
+        reused = [batch for batch, found in former.items() if found]
+        if reused and undecided(judged[1], rules.gates):
+            rounds |= {batch: self._measure(target, sessions[batch]) for batch in reused}
+            judged = self._assess(target, candidates, rounds, rules)
+        return judged
+
+    def _assess(
+        self,
+        target: TargetPlan,
+        candidates: tuple[Candidate, ...],
+        rounds: dict[int, tuple[Round, ...]],
+        rules: Rules,
+    ) -> Judged:
+        evidence = Evidence(target.config.target, candidates, rounds)
+        auto, runtime = target.config.auto, self._runtime(target)
+        return assess(evidence, rules, auto=auto, shipped=None, runtime=runtime)
+
+    def _candidates(self, target: TargetPlan) -> tuple[Candidate, ...]:
+        assert target.evaluate is not None
+        return tuple(
+            Candidate(
+                name,
+                self.engine(ref),
+                self.predictions(Ref(target.evaluate, f"{name}/validation")),
+                self.predictions(Ref(target.evaluate, f"{name}/test")),
+            )
+            for name, ref in target.engines.items()
+        )
+
+    def _session(self, candidates: Sequence[Candidate], rules: Rules, batch: int) -> Session:
+        measured = tuple(MeasuredCandidate(c.name, c.engine, c.test) for c in candidates)
+        return Session(measured, self.split("test"), measure_config(rules, batch))
+
+    def _measure(self, target: TargetPlan, session: Session) -> tuple[Round, ...]:
+        batch = session.config.batch
+        label = f"measure {target.config.target}" + (f" batch {batch}" if batch > 1 else "")
+        started = time.monotonic()
+        with self.runner.console.step(label), captured(self.runner.log):
+            rounds = measure_series(
+                session, self._facts(target, session), self.runner.console.progress
+            )
+        self.runner.note(label, time.monotonic() - started)
+        return rounds
+
+    def _facts(self, target: TargetPlan, session: Session) -> Facts:
+        name = target.config.target
+        versions = {TARGETS[name].distribution: get_target(name).probe().version}
+        # The samples' labels have no say in how long a call takes.
+        samples = self.runner.entries["data"].digest("test/inputs")
+        parts = session.key_parts(samples, self.fingerprint.digest, versions)
+        return self.runner.store.facts(Key(f"measure {name}", "measure", parts))
+
+    def _runtime(self, target: TargetPlan) -> str:
+        name = target.config.target
+        return f"{name} {get_target(name).probe().version}"

@@ -1,0 +1,29 @@
+"""`edgestill plan`: what a run would do, without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgestill.api.run import open_store
+from edgestill.console import Console
+from edgestill.planner import make_plan
+from edgestill.recipe import load_recipe
+from edgestill.runner import Prospect, Runner
+
+
+def plan_recipe(
+    recipe: str,
+    *,
+    overrides: Sequence[str] = (),
+    store: Path | None = None,
+    console: Console | None = None,
+) -> tuple[Prospect, ...]:
+    """Each step of the recipe: whether its result is there, and if not what changed.
+
+    Raises:
+        UsageError: the recipe is wrong, or a file of it is missing.
+    """
+    opened = open_store(store, console or Console())
+    runner = Runner(make_plan(load_recipe(recipe, overrides)), opened, console or Console(), Path())
+    return runner.prospects()

@@ -1,0 +1,72 @@
+"""What a run puts into its release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from edgestill.api.gathering import Gathering
+from edgestill.digest import canonical
+from edgestill.metric_config import FunctionMetric
+from edgestill.planner import BASELINE, TargetPlan
+from edgestill.release import ReleasedTarget, ReleaseDescription, ReleaseWriter
+from edgestill.report.markdown import render as render_markdown
+from edgestill.report.model import Report
+from edgestill.verify.results import TargetResult
+
+
+def write_release(
+    writer: ReleaseWriter, gathering: Gathering, report: Report, overrides: Sequence[str]
+) -> None:
+    """Copy engines, model, evaluation set and references, and describe them."""
+    recipe, references = gathering.recipe, gathering.rules().references
+    released = tuple(
+        _target(writer, gathering, target, result)
+        for target, result in zip(gathering.runner.plan.targets, report.targets, strict=True)
+    )
+    writer.add(gathering.onnx("student"), "model")
+    writer.add(gathering.split("test"), "evaluation")
+    for name, predictions in references.items():
+        writer.add(predictions, f"references/{name}")
+    metric = recipe.metric
+    if isinstance(metric, FunctionMetric):
+        file = Path(metric.function.rpartition(":")[0])
+        if file.suffix == ".py":
+            writer.add_text(f"code/{file.name}", (recipe.base / file).read_text("utf-8"))
+    writer.describe(
+        ReleaseDescription(
+            name=recipe.name,
+            task=recipe.task,
+            metric=metric if isinstance(metric, str) else asdict(metric),
+            threads=recipe.threads,
+            seed=recipe.seed,
+            gates=tuple((name, canonical(gate)) for name, gate in recipe.gates),
+            measure=canonical(recipe.measure),
+            targets=released,
+            references=tuple(references),
+        )
+    )
+    changed = "".join(f"# --set {override}\n" for override in overrides)
+    writer.add_text("recipe.yaml", changed + recipe.path.read_text("utf-8"))
+    writer.add_text("report.json", report.to_json())
+    writer.add_text("report.md", render_markdown(report))
+
+
+def _target(
+    writer: ReleaseWriter, gathering: Gathering, target: TargetPlan, result: TargetResult
+) -> ReleasedTarget:
+    places = {
+        name: writer.add(gathering.engine(ref), f"targets/{result.target}/{name}")
+        for name, ref in target.engines.items()
+    }
+    measured = target.config.auto and target.evaluate is not None
+    return ReleasedTarget(
+        target=result.target,
+        verify=result.verify,
+        candidates={name: place for name, place in places.items() if name != BASELINE},
+        baseline=places.get(BASELINE),
+        shipped=result.shipped,
+        auto=target.config.auto,
+        selected_on=gathering.fingerprint.digest if measured else None,
+    )

@@ -1,0 +1,210 @@
+"""`edgestill verify`: a release on this machine, without torch, from its own files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from edgestill.artifact import Predictions
+from edgestill.capture import captured
+from edgestill.console import Console
+from edgestill.data.arrays import load_labels
+from edgestill.errors import DeviceError, UsageError
+from edgestill.metric_config import FunctionMetric
+from edgestill.reference import load as load_reference
+from edgestill.release import Release, ReleasedTarget, open_release
+from edgestill.report.build import make_report
+from edgestill.report.markdown import render as render_markdown
+from edgestill.report.model import Report
+from edgestill.scoring import Scorer, resolve_metric
+from edgestill.step import StepContext
+from edgestill.targets import get_target
+from edgestill.targets.fingerprint import Fingerprint
+from edgestill.targets.measure import Candidate as MeasuredCandidate
+from edgestill.targets.measure import measure
+from edgestill.verify.assess import Rules, assess, hop_results, measure_config, not_run
+from edgestill.verify.config import GATE_CONFIGS, EvaluateStep, MeasureConfig, ScoreGate
+from edgestill.verify.evidence import BASELINE, Candidate, Evidence
+from edgestill.verify.results import GateResult, TargetResult
+from edgestill.verify.stage import EvaluateInputs, evaluate
+
+Hops = list[tuple[str, str | None, Predictions]]
+
+
+def verify_release(
+    release: str | Path,
+    *,
+    targets: Sequence[str] = (),
+    allow_code: bool = False,
+    out: Path | None = None,
+    console: Console | None = None,
+) -> Report:
+    """Run what a release ships on this machine and decide its gates again.
+
+    The report is written beside the release, as `<release>.verify.json` and `.md`.
+
+    Args:
+        targets: only these; a target that is named has to run here.
+        allow_code: whether a user's own metric, which is code in the release, may run.
+        out: where the report goes, without its suffix.
+
+    Raises:
+        UsageError: the folder is not a release, or has no such target.
+        DamagedRelease: a file is not what the manifest says; nothing of it was opened.
+        DeviceError: no target can run here.
+    """
+    console = console or Console()
+    opened = open_release(Path(release))
+    chosen = _chosen(opened, targets)
+    place = out or opened.path.with_name(f"{opened.path.resolve().name}.verify")
+    with TemporaryDirectory(prefix="edgestill-") as scratch:
+        verification = _Verification(opened, allow_code, Path(scratch), place, console)
+        report = verification.run(chosen, named=bool(targets))
+    place.with_name(place.name + ".json").write_text(report.to_json(), encoding="utf-8")
+    place.with_name(place.name + ".md").write_text(render_markdown(report), encoding="utf-8")
+    return report
+
+
+def _chosen(release: Release, names: Sequence[str]) -> tuple[ReleasedTarget, ...]:
+    known = {target.target: target for target in release.description.targets}
+    for name in names:
+        if name not in known:
+            raise UsageError(
+                f"the release has no target {name!r}",
+                where=str(release.path),
+                fix=f"Its targets: {', '.join(known) or 'none'}",
+            )
+    return tuple(t for name, t in known.items() if name in names or not names)
+
+
+class _Verification:
+    def __init__(
+        self, release: Release, allow_code: bool, scratch: Path, place: Path, console: Console
+    ) -> None:
+        self.release = release
+        self.console = console
+        self.scratch = scratch
+        self.log = place.with_name(place.name + ".log")
+        self.test = release.evaluation
+        self.rules = _rules(release, allow_code)
+        self.hops: Hops = []
+
+    def run(self, targets: Sequence[ReleasedTarget], *, named: bool) -> Report:
+        description = self.release.description
+        results: list[TargetResult] = []
+        gates: list[GateResult] = []
+        failures: list[str] = []
+        for name in description.references:
+            self.hops.append((f"{name} (from the build)", None, self.rules.references[name]))
+        for target in targets:
+            found = get_target(target.target).probe()
+            if not found.can_run:
+                why = f"{found.reason}. {found.fix}" if found.fix else found.reason
+                gates += not_run(target.target, self.rules.gates, why)
+                if named or target.verify == "here":
+                    failures.append(f"{target.target} cannot run here: {why}")
+                continue
+            result, decided = self._target(target, f"{target.target} {found.version}")
+            results.append(result)
+            gates += decided
+        if not results:
+            raise DeviceError(
+                "none of the release's targets can run here",
+                where=str(self.release.path),
+                fix="; ".join(failures) or "Verify it on the device that it was built for",
+            )
+        return make_report(
+            kind="verify",
+            name=description.name,
+            task=description.task,
+            metric=self.rules.test.metric.name,
+            bigger_is_better=self.rules.test.metric.bigger_is_better,
+            seed=description.seed,
+            threads=description.threads,
+            splits={"test": self.test.description.count},
+            models=(),
+            hops=hop_results(self.hops, self.rules.test, self.rules.measure.level),
+            targets=results,
+            gates=gates,
+            steps=(),
+            fingerprint=Fingerprint.read(),
+            failures=failures,
+        )
+
+    def _target(
+        self, target: ReleasedTarget, runtime: str
+    ) -> tuple[TargetResult, tuple[GateResult, ...]]:
+        folders = dict(target.candidates)
+        if target.baseline is not None:
+            folders = {BASELINE: target.baseline, **folders}
+        engines = {name: self.release.engine(folder) for name, folder in folders.items()}
+        out = self.scratch / target.target
+        out.mkdir()
+        context = StepContext(self.release.path, out, self.console.progress, self.console.say)
+        inputs = EvaluateInputs(engines, {"test": self.test})
+        with self.console.step(f"evaluate {target.target}"), captured(self.log):
+            answers = evaluate(EvaluateStep(self.rules.threads), inputs, out, context)
+        candidates = tuple(
+            Candidate(name, engine, None, answers[f"{name}/test"])
+            for name, engine in engines.items()
+        )
+        measured = [MeasuredCandidate(c.name, c.engine, c.test) for c in candidates]
+        rounds = {}
+        for batch in self.rules.batches:
+            config = measure_config(self.rules, batch)
+            with self.console.step(f"measure {target.target}"), captured(self.log):
+                found = []
+                for round_ in measure(measured, self.test, config):
+                    found.append(round_)
+                    self.console.progress(len(found) / config.rounds, f"round {len(found)}")
+            rounds[batch] = tuple(found)
+        for candidate in candidates:
+            if candidate.name != BASELINE:
+                name = f"{target.target} {candidate.name}"
+                self.hops.append((name, "student (from the build)", candidate.test))
+        return assess(
+            Evidence(target.target, candidates, rounds),
+            self.rules,
+            auto=target.auto,
+            shipped=target.shipped,
+            runtime=runtime,
+        )
+
+
+def _rules(release: Release, allow_code: bool) -> Rules:
+    """What the release says to decide by."""
+    description = release.description
+    metric_config: Any = description.metric
+    gates = tuple(
+        (name, GATE_CONFIGS.get(name, ScoreGate)(**budget)) for name, budget in description.gates
+    )
+    if isinstance(metric_config, dict):
+        metric_config = FunctionMetric(**metric_config)
+    metric = resolve_metric(metric_config, _loader(release, allow_code))
+    return Rules(
+        gates=gates,
+        measure=MeasureConfig(**description.measure),
+        threads=description.threads,
+        accuracy_drop=None,
+        test=Scorer(description.task, metric, load_labels(release.evaluation)),
+        validation=None,
+        references={name: release.reference(name) for name in description.references},
+    )
+
+
+def _loader(release: Release, allow_code: bool) -> Callable[[str], Callable[..., Any]]:
+    def load(reference: str) -> Callable[..., Any]:
+        if not allow_code:
+            raise UsageError(
+                f"the metric {reference} is code that came with the release",
+                where=str(release.path),
+                fix="Read it in code/, and allow it with --allow-code",
+            )
+        file, _, name = reference.rpartition(":")
+        place = f"code/{Path(file).name}:{name}" if file.endswith(".py") else reference
+        function: Callable[..., Any] = load_reference(place, release.path, UsageError)
+        return function
+
+    return load

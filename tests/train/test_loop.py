@@ -1,0 +1,144 @@
+"""The training loop: learns, stops on NaN, and resumes bit for bit wherever it was stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from edgestill.artifact import TensorSpec
+from edgestill.errors import ModelError
+from edgestill.metrics import METRICS, score
+from edgestill.models.wrapper import DeviceModel
+from edgestill.train import loop
+from edgestill.train.config import TrainConfig
+from edgestill.train.loop import Objective, Samples, Trained, Trainer, learning_rate
+from edgestill.train.losses import default_losses, make_losses
+from edgestill.train.losses.base import LossInputs
+from edgestill.train.reproducible import reproducible
+
+CONFIG = TrainConfig(epochs=3, batch_size=16, learning_rate=1e-2)
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process."""
+
+
+def samples(seed: int = 0, count: int = 70) -> Samples:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, count)
+    inputs = rng.normal(size=(count, 6)).astype(np.float32)
+    inputs[np.arange(count), labels] += 2.0
+    return Samples({"features": inputs}, labels)
+
+
+def model() -> DeviceModel:
+    # Dropout, batch statistics and momentum: each has state that a resume could lose.
+    net = nn.Sequential(
+        nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 3)
+    )
+    return DeviceModel(net, None, (TensorSpec("features", "float32", (None, 6)),))
+
+
+def objective() -> Objective:
+    return Objective(
+        losses=make_losses(default_losses("classification", teacher=False), "classification"),
+        teacher=None,
+        score=lambda outputs, labels: score(METRICS["accuracy"], outputs[0], labels),
+        bigger_is_better=True,
+    )
+
+
+def train(work: Path, config: TrainConfig = CONFIG) -> Trained:
+    with reproducible(seed=0, threads=2):
+        trainer = Trainer(model(), objective(), config, seed=0, work=work)
+        return trainer.run(samples(), samples(1), lambda share, words: None)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_training_learns_and_keeps_the_best_epoch(tmp_path: Path, optimizer: str) -> None:
+    config = TrainConfig(epochs=15, batch_size=16, learning_rate=3e-2, optimizer=optimizer)  # type: ignore[arg-type]
+    trained = train(tmp_path, config)
+    scores = [record.validation for record in trained.history]
+    assert len(scores) == 15
+    assert max(scores) > 0.75 > 1.5 / 3
+    assert scores[trained.best_epoch - 1] == max(scores)
+    assert trained.history[-1].losses["ce"] < trained.history[0].losses["ce"]
+
+
+@pytest.mark.parametrize("stop_at", range(1, 15, 2))
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_stopped_training_goes_on_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int, optimizer: str
+) -> None:
+    config = TrainConfig(epochs=3, batch_size=16, learning_rate=1e-2, optimizer=optimizer)  # type: ignore[arg-type]
+    whole = train(tmp_path / "whole", config)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", 1e9)
+    steps = 0
+    step = Trainer._step
+
+    def stopping(self: Trainer, *args: object) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == stop_at:
+            raise Stopped
+        step(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "_step", stopping)
+    with pytest.raises(Stopped):
+        train(tmp_path / "stopped", config)
+    stopped_at = steps
+    resumed = train(tmp_path / "stopped", config)
+    assert steps - stopped_at < 15 or stop_at == 1, "it began again from the start"
+    assert resumed.best_epoch == whole.best_epoch
+    for name, tensor in whole.weights.items():
+        assert torch.equal(tensor, resumed.weights[name]), name
+    assert [r.validation for r in resumed.history] == [r.validation for r in whole.history]
+    assert [r.losses for r in resumed.history] == [r.losses for r in whole.history]
+
+
+def test_a_damaged_checkpoint_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "training.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0not a checkpoint")
+    assert len(train(tmp_path).history) == 3
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
+    class Exploding:
+        name, weight, needs_teacher, needs_labels = "boom", 1.0, False, True
+
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def __call__(self, inputs: LossInputs) -> torch.Tensor:
+            self.calls += 1
+            return inputs.student_logits.mean() * (float("nan") if self.calls == 7 else 1.0)
+
+    wrong = Objective([Exploding()], None, objective().score, True)
+    with reproducible(0, 2):
+        trainer = Trainer(model(), wrong, CONFIG, seed=0, work=tmp_path)
+        with pytest.raises(ModelError) as error:
+            trainer.run(samples(), samples(1), lambda share, words: None)
+    assert str(error.value) == (
+        "training: the loss boom is nan at step 2 of epoch 2. Lower learning_rate, set clip_norm, "
+        "or look for extreme values in the data; the last good checkpoint is kept"
+    )
+
+
+def test_the_rate_rises_then_falls_to_zero() -> None:
+    rates = [learning_rate(TrainConfig(warmup=0.1), step, 100) for step in range(100)]
+    assert rates[9] == max(rates) == TrainConfig().learning_rate
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 1e-3 * rates[9]
+
+
+def test_every_sample_is_seen_once_an_epoch_in_even_batches(tmp_path: Path) -> None:
+    trainer = Trainer(model(), objective(), CONFIG, seed=0, work=tmp_path)
+    batches = trainer._batches(65, 0, 5)
+    assert sorted(torch.cat(batches).tolist()) == list(range(65))
+    assert {len(batch) for batch in batches} == {13}
+    assert not torch.equal(batches[0], trainer._batches(65, 1, 5)[0])
