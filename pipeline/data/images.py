@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -32,7 +32,7 @@ SUFFIXES = frozenset(
 _SPLIT_NAMES = frozenset(("train", "training", "val", "valid", "validation", "test", "calibration"))
 _SHOWN = 10
 _BATCH = 1024
-_PART = 32  # images of one task: small ones decode quicker than a thread takes up a task
+_SMALL_BYTES = 16_000
 
 
 def read_folder(path: Path, config: DataConfig, work: Path) -> RawData:
@@ -96,8 +96,10 @@ def decode_all(
     at = 0
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for batch in _batches(encoded):
-            parts = [batch[start : start + _PART] for start in range(0, len(batch), _PART)]
-            decoded = chain.from_iterable(pool.map(partial(_decode_part, config=config), parts))
+            images = [item for _, item in batch]
+            # Of small images most is Python's work, which threads only get in the way of.
+            mapped = pool.map if _mean_bytes(images) > _SMALL_BYTES else map
+            decoded = mapped(partial(_decode, config=config), images)
             for (name, _), result in zip(batch, decoded, strict=True):
                 if isinstance(result, str):
                     broken.append(f"{name} ({result})")
@@ -149,8 +151,9 @@ def _differing(shapes: Counter[tuple[int, ...]], config: ImageConfig, where: str
     )
 
 
-def _decode_part(part: Sequence[tuple[str, Encoded]], config: ImageConfig) -> list[Pixels | str]:
-    return [_decode(encoded, config) for _, encoded in part]
+def _mean_bytes(images: Sequence[Encoded]) -> float:
+    sizes = [len(i) if isinstance(i, bytes) else i.stat().st_size for i in images if i is not None]
+    return sum(sizes) / max(1, len(sizes))
 
 
 def _decode(encoded: Encoded, config: ImageConfig) -> Pixels | str:
@@ -160,23 +163,35 @@ def _decode(encoded: Encoded, config: ImageConfig) -> Pixels | str:
     if encoded is None:
         return "no image"
     try:
-        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as opened:
-            opened.load()
-            image = _eight_bits(ImageOps.exif_transpose(opened))
-        if image.mode in ("P", "PA"):  # a palette with transparency
-            image = image.convert("RGBA")
-        if image.mode != config.mode:
-            image = image.convert(config.mode)
-        if config.size is not None:
-            height, width = config.size
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
+        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+            image.load()
+            upright = ImageOps.exif_transpose(image) if _may_be_turned(image) else image
+            pixels: Pixels = numpy.asarray(_converted(_eight_bits(upright), config))
     # Broken files make the decoders raise nearly anything.
     except Exception as error:  # noqa: BLE001
         return str(error).splitlines()[0] if str(error) else type(error).__name__
-    pixels: Pixels = numpy.asarray(image)
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     return pixels.transpose(2, 0, 1) if config.layout == "NCHW" else pixels
+
+
+def _may_be_turned(image: Any) -> bool:
+    """Whether the file can say an orientation: reading it costs as much as decoding."""
+    keys = [str(key) for key in image.info]
+    return image.format == "TIFF" or any("exif" in key or "xmp" in key for key in keys)
+
+
+def _converted(image: Any, config: ImageConfig) -> Any:
+    from PIL import Image
+
+    if image.mode in ("P", "PA"):  # pillow warns where a palette has transparency
+        image = image.convert("RGBA")
+    if image.mode != config.mode:
+        image = image.convert(config.mode)
+    if config.size is not None:
+        height, width = config.size
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    return image
 
 
 def _eight_bits(image: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy
 
@@ -54,12 +55,12 @@ def _read_digits(config: DataConfig) -> RawData:
 
 
 def _read_arrays(path: Path, config: DataConfig) -> RawData:
+    if not is_zipfile(path):
+        raise DataError("not a readable .npz file", where=str(path), fix="Write it by numpy.savez")
     try:
         with numpy.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except ValueError as error:
-        if "allow_pickle" not in str(error):
-            raise DataError(f"not a readable .npz file ({error})", where=str(path)) from error
         raise DataError(
             "it holds objects, which only unpickling could load: not loaded",
             where=str(path),
