@@ -26,6 +26,8 @@ _FREQUENT = {
     "could not find expected ':'": "a key without ': ' after it.",
     "expected ',' or ']'": "a '[' that is not closed, or a missing comma.",
     "expected ',' or '}'": "a '{' that is not closed, or a missing comma.",
+    "found '<stream end>'": "a '[' or '{' that is not closed.",
+    "special characters are not allowed": "a control character.",
     "found unexpected end of stream": "a quote that is not closed.",
     "found undefined alias": "an alias (*) without its anchor (&). Put the text in quotes.",
     "expected a single document": "a second document ('---'). A recipe is one document.",
@@ -106,9 +108,10 @@ class _Reader:
             return None if node is None else self.value(node, path, ())
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            self.refuse(f"not YAML: {_plain(error)}", mark.line + 1 if mark else 1)
+            words = " ".join(part for part in (error.context, error.problem) if part)
+            self.refuse(f"not YAML: {_plain(words)}", mark.line + 1 if mark else 1)
         except yaml.YAMLError as error:
-            self.refuse(f"not YAML: {str(error).splitlines()[0]}", _line_of(text, error))
+            self.refuse(f"not YAML: {_plain(str(error))}", _line_of(text, error))
         except RecursionError:
             self.refuse("nested too deeply", 1)
 
@@ -179,7 +182,8 @@ class _Reader:
         if tag == _TAG + "float" and _FLOAT.fullmatch(text) and math.isfinite(float(text)):
             return float(text)
         if tag in (_TAG + "int", _TAG + "float"):
-            self.problems.add(path, f"{text} is not a finite number")
+            shown = text if len(text) <= 40 else f"{text[:37]}..."
+            self.problems.add(path, f"{shown} is not a finite number")
         else:
             self.problems.add(path, f"the YAML tag {_short(tag)} is not known", "Leave it out.")
         return None
@@ -248,13 +252,12 @@ def _short(tag: str) -> str:
     return "!!" + tag.removeprefix(_TAG) if tag.startswith(_TAG) else tag
 
 
-def _plain(error: yaml.MarkedYAMLError) -> str:
-    """What is wrong, in our words where the mistake is a frequent one."""
-    words = " ".join(part for part in (error.context, error.problem) if part).replace("\n", " ")
+def _plain(words: str) -> str:
+    """What is wrong, in our words where the mistake is a frequent one, and on one line."""
     for theirs, ours in _FREQUENT.items():
         if theirs in words:
             return ours
-    return words
+    return " ".join(words.split())
 
 
 def _line_of(text: str, error: yaml.YAMLError) -> int:

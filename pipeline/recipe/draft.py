@@ -10,7 +10,23 @@ from edgestill.recipe.problems import Path, Problems, misspelt
 from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, TrainedModelConfig
 from edgestill.train.config import LossConfig
 
-KEYS = tuple(field.name for field in fields(Recipe) if field.name not in ("path", "base"))
+# In the order in which a recipe is best written.
+KEYS = (
+    "name",
+    "seed",
+    "threads",
+    "task",
+    "metric",
+    "data",
+    "teacher",
+    "student",
+    "distill",
+    "export",
+    "quantize",
+    "targets",
+    "measure",
+    "gates",
+)
 _MODEL_KEYS = tuple(field.name for field in fields(TrainedModelConfig))
 
 

@@ -23,7 +23,7 @@ def check_files(draft: Draft) -> None:
     for role, model in (("teacher", recipe.teacher), ("student", recipe.student)):
         if model is not None:
             _check_model(draft, role, model)
-    if isinstance(recipe.metric, FunctionMetric):
+    if isinstance(recipe.metric, FunctionMetric) and recipe.metric.function:
         _check_callable(draft, ("metric", "function"), recipe.metric.function)
     if not draft.problems.within(("data", "source")):
         _check_data(draft, recipe.data)
@@ -128,29 +128,29 @@ def _check_defines(draft: Draft, path: Path, reference: Reference, file: FilePat
     except (OSError, ValueError, RecursionError) as error:
         draft.problems.add(path, f"{reference.module} cannot be read ({error})")
         return
-    names = list(_defined(tree.body))
+    bound = dict(_bound(tree.body))
     # A star import or a module's own __getattr__ may bring any name.
-    if reference.name in names or "*" in names or "__getattr__" in names:
+    if reference.name in bound or "*" in bound or "__getattr__" in bound:
         return
-    public = [name for name in dict.fromkeys(names) if not name.startswith("_")]
+    public = [name for name, imported in bound.items() if not (imported or name.startswith("_"))]
     what = f"{reference.module} has no {reference.name}"
     draft.problems.add(path, what, did_you_mean(reference.name, public, "It has"))
 
 
-def _defined(body: Sequence[ast.stmt]) -> Iterator[str]:
-    """The names that statements at the top of a module bind."""
+def _bound(body: Sequence[ast.stmt]) -> Iterator[tuple[str, bool]]:
+    """The names that statements at the top of a module bind, and whether by an import."""
     for statement in body:
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            yield statement.name
+            yield statement.name, False
         elif isinstance(statement, (ast.Import, ast.ImportFrom)):
             for alias in statement.names:
-                yield alias.asname or alias.name.partition(".")[0]
+                yield alias.asname or alias.name.partition(".")[0], True
         else:
             for node in ast.walk(statement):
                 if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                    yield node.id
+                    yield node.id, False
                 elif isinstance(node, ast.stmt) and node is not statement:
-                    yield from _defined([node])
+                    yield from _bound([node])
 
 
 def _find_module(draft: Draft, path: Path, reference: Reference, base: FilePath) -> FilePath | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgestill.metric_config import FunctionMetric, MetricConfig
 from edgestill.recipe.draft import Draft
-from edgestill.recipe.problems import Path, did_you_mean, show_value
+from edgestill.recipe.problems import Path, did_you_mean, show_path, show_value
 from edgestill.recipe.reader import Reader
 from edgestill.recipe.schema import OWN_METRIC, GateConfig
 from edgestill.recipe.tasks import METRIC_FACTS
@@ -160,13 +160,22 @@ def _check_reference(draft: Draft, path: Path, gate: Any) -> None:
 
 
 def _check_batch(draft: Draft, path: Path, gate: Any) -> None:
+    """A batch that the exported model or a target would refuse."""
     fixed = draft.recipe.export.batch
-    if not isinstance(gate, (LatencyGate, ThroughputGate, SpeedupGate)) or fixed == "dynamic":
+    if not isinstance(gate, (LatencyGate, ThroughputGate, SpeedupGate)):
         return
-    if gate.batch != fixed and not draft.problems.within((*path, "batch")):
-        what = f"the exported model takes batches of {fixed} alone, not of {gate.batch}"
-        fix = f"Write batch: {fixed}, or export: {{batch: dynamic}}."
-        draft.problems.add((*path, "batch"), what, fix)
+    if fixed != "dynamic":
+        if gate.batch != fixed and not draft.problems.within((*path, "batch")):
+            what = f"the exported model takes batches of {fixed} alone, not of {gate.batch}"
+            fix = f"Write batch: {fixed}, or export: {{batch: dynamic}}."
+            draft.problems.add((*path, "batch"), what, fix)
+        return
+    for place, target in draft.targets:
+        largest = getattr(target.options, "max_batch", gate.batch)
+        if target.verify == "here" and gate.batch > largest:
+            what = f"{target.target} is built for batches of up to {largest}, not of {gate.batch}"
+            fix = f"Write max_batch: {gate.batch} in {show_path(place)}."
+            draft.problems.add((*path, "batch"), what, fix)
 
 
 def _check_durations(draft: Draft) -> None:

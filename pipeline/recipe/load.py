@@ -55,13 +55,13 @@ def presets_folder() -> Path:
 
 def _find(path_or_preset: str) -> tuple[Path, Path]:
     """The file, and the folder that its relative paths start from."""
-    path = Path(path_or_preset)
+    path, shown = Path(path_or_preset), path_or_preset or "''"
     try:
         if path.is_file():
             return path, path.parent.absolute()
         if path.is_dir():
             fix = f"Name a file in it, such as {path / 'recipe.yaml'}."
-            raise UsageError("a folder, not a recipe", where=path_or_preset, fix=fix)
+            raise UsageError("a folder, not a recipe", where=shown, fix=fix)
         names = [item.name for item in path.parent.iterdir() if item.suffix in (".yaml", ".yml")]
     except (OSError, ValueError):  # no such folder, or not a path at all
         names = []
@@ -71,7 +71,7 @@ def _find(path_or_preset: str) -> tuple[Path, Path]:
     question = f"Did you mean {path.parent / match if match in names else match}? " if match else ""
     raise UsageError(
         "no such file and no such preset",
-        where=path_or_preset,
+        where=shown,
         fix=f"{question}Presets: {', '.join(presets())}. edgestill init writes a recipe.",
     )
 

@@ -67,7 +67,11 @@ class Reader:
                 given[name] = result
         if any(_required(field) and name not in given for name, field in fields.items()):
             return None
-        return kind(**given)
+        try:
+            return kind(**given)
+        except ValueError as error:  # the type's own check
+            self.problems.add(path, str(error))
+            return None
 
     def mapping(self, value: Any, path: Path, keys: Sequence[str]) -> bool:
         """Whether `value` is a mapping; notes it when not."""

@@ -1,0 +1,746 @@
+"""Every static problem of a recipe, by its exact words, and all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from edgestill.errors import RecipeError, UsageError
+from edgestill.recipe import load_recipe
+from edgestill.targets import TARGETS
+
+# Line 1 to 8; a case changes one part of it, or adds line 9.
+RECIPE = """\
+name: demo
+data: {source: model.py:load}
+teacher: {model: model.py:teacher, train: {}}
+student: {model: model.py:student}
+distill: {}
+quantize: {}
+targets: [onnxruntime]
+gates: {size: {at_most: 1 MB}}
+"""
+MODEL = (
+    "def load(): ...\ndef teacher(): ...\nclass Nets:\n  def inner(self): ...\nstudent = teacher\n"
+)
+
+TOP = (
+    "Allowed keys: name, seed, threads, task, metric, data, teacher, student, distill, export, "
+    "quantize, targets, measure, gates."
+)
+MODEL_KEYS = (
+    "Allowed keys: model, arguments, onnx, weights, files, normalize, output, train, pretrained."
+)
+GATES = "accuracy, agreement, latency, throughput, speedup, size, memory"
+KNOWN_TARGETS = f"Known targets: {', '.join(TARGETS)}."
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "weights.safetensors").touch()
+    (tmp_path / "student.onnx").touch()
+    return tmp_path
+
+
+def problems(folder: Path, text: str, overrides: Sequence[str] = ()) -> list[str]:
+    (folder / "recipe.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError) as raised:
+        load_recipe("recipe.yaml", overrides)
+    assert str(raised.value) == "\n".join(map(str, raised.value.problems))
+    return [str(problem) for problem in raised.value.problems]
+
+
+def changed(old: str, new: str) -> str:
+    assert old in RECIPE
+    return RECIPE.replace(old, new)
+
+
+def test_the_recipe_that_the_cases_change_is_right(folder: Path) -> None:
+    (folder / "recipe.yaml").write_text(RECIPE)
+    assert load_recipe("recipe.yaml").name == "demo"
+
+
+CASES = {
+    # Keys
+    "unknown key": (
+        RECIPE + "distil: {}\n",
+        f"9: distil: unknown key. Did you mean distill? {TOP}",
+    ),
+    "unknown key without a match": (RECIPE + "zzz: 1\n", f"9: zzz: unknown key. {TOP}"),
+    "unknown key in a section": (
+        changed("distill: {}", "distill: {epoch: 3}"),
+        "5: distill.epoch: unknown key. Did you mean epochs? Allowed keys: epochs, batch_size, "
+        "optimizer, learning_rate, weight_decay, momentum, warmup, clip_norm, losses.",
+    ),
+    "misspelt section counts as given": (
+        changed("teacher:", "teachr:"),
+        f"3: teachr: unknown key. Did you mean teacher? {TOP}",
+    ),
+    "misspelt model counts as given": (
+        changed("{model: model.py:student}", "{modle: model.py:student}"),
+        f"4: student.modle: unknown key. Did you mean model? {MODEL_KEYS}",
+    ),
+    "misspelt required key counts as given": (
+        changed("source:", "sorce:"),
+        "2: data.sorce: unknown key. Did you mean source? "
+        "Allowed keys: source, split, inputs, labels, image, files, limit.",
+    ),
+    "missing name": (
+        changed("name: demo\n", ""),
+        ": name: missing. Give the release a name, such as name: digits.",
+    ),
+    "missing data": (
+        changed("data: {source: model.py:load}", "seed: 1"),
+        ": data: missing. Say where samples come from: data: {source: ...}.",
+    ),
+    "missing key of a section": (
+        changed("{source: model.py:load}", "{}"),
+        "2: data.source: missing",
+    ),
+    "section without a value": (
+        changed("quantize: {}", "quantize:"),
+        "6: quantize: has no value. Write {} for a section with its defaults, null to leave it "
+        "out.",
+    ),
+    "key written twice": (
+        RECIPE + "quantize: {samples: 5}\n",
+        "9: quantize: written twice, first on line 6. Keep one of them.",
+    ),
+    "key that is no word": (RECIPE + "[a]: 1\n", "9: a key has to be a word"),
+    # Types
+    "text for a whole number": (
+        changed("distill: {}", "distill: {epochs: ten}"),
+        "5: distill.epochs: found 'ten'. Expected a whole number above 0.",
+    ),
+    "quoted number": (
+        changed("distill: {}", "distill: {epochs: '10'}"),
+        "5: distill.epochs: found '10'. Expected a whole number above 0.",
+    ),
+    "truth value for a number": (
+        changed("distill: {}", "distill: {epochs: true}"),
+        "5: distill.epochs: found true. Expected a whole number above 0.",
+    ),
+    "fraction for a whole number": (
+        changed("distill: {}", "distill: {epochs: 2.5}"),
+        "5: distill.epochs: found 2.5. Expected a whole number above 0.",
+    ),
+    "number for text": (RECIPE.replace("demo", "1e3"), "1: name: found 1000.0. Expected text."),
+    "out of bounds": (
+        changed("distill: {}", "distill: {warmup: 1}"),
+        "5: distill.warmup: found 1. Expected a number of at least 0 and below 1.",
+    ),
+    "not a number": (
+        changed("distill: {}", "distill: {learning_rate: .nan}"),
+        "5: distill.learning_rate: .nan is not a finite number",
+    ),
+    "infinite": (
+        changed("distill: {}", "distill: {clip_norm: 1e999}"),
+        "5: distill.clip_norm: 1e999 is not a finite number",
+    ),
+    "unknown word": (
+        changed("distill: {}", "distill: {optimizer: adam}"),
+        "5: distill.optimizer: found 'adam'. Expected adamw or sgd. Did you mean adamw?",
+    ),
+    "word or number": (
+        RECIPE + "export: {batch: dynamc}\n",
+        "9: export.batch: found 'dynamc'. Expected dynamic or a whole number above 0. "
+        "Did you mean dynamic?",
+    ),
+    "list of two": (
+        changed("source: model.py:load", "source: model.py:load, image: {size: [32]}"),
+        "2: data.image.size: found a list [32]. Expected a list of 2 whole numbers.",
+    ),
+    "text for a list": (
+        changed("student}", "student, files: a.txt}"),
+        "4: student.files: found 'a.txt'. Expected a list of texts.",
+    ),
+    "text for a section": (
+        changed("quantize: {}", "quantize: yes"),
+        "6: quantize: found 'yes' where a mapping is expected. Allowed keys: budget, samples.",
+    ),
+    "unknown role": (
+        changed("source: model.py:load", "source: {training: model.py:load}"),
+        "2: data.source: found a mapping. Expected text or a mapping with the keys train, "
+        "calibration, validation, test.",
+    ),
+    "unknown task": (
+        RECIPE + "task: clasification\n",
+        "9: task: found 'clasification'. Expected classification, multilabel, regression or "
+        "custom. Did you mean classification?",
+    ),
+    "name of no folder": (
+        changed("demo", "a/b"),
+        "1: name: 'a/b' cannot name a folder. Use letters, digits, '.', '_' and '-'.",
+    ),
+    # Units
+    "missing unit": (
+        changed("{size: {at_most: 1 MB}}", "{latency: {at_most: 5}}"),
+        "8: gates.latency.at_most: 5 has no unit. Write it as 5 ms "
+        "(units: s, ms, us, µs, ns, min).",
+    ),
+    "unknown unit": (
+        changed("1 MB", "1 mb"),
+        "8: gates.size.at_most: '1 mb' has the unit 'mb'. "
+        "Known units: B, kB, KB, MB, GB, KiB, MiB, GiB.",
+    ),
+    "points without a unit": (
+        changed("quantize: {}", "quantize: {budget: {accuracy_drop: 0.5}}"),
+        "6: quantize.budget.accuracy_drop: 0.5 has no unit. Write it as 0.5pp (units: pp, %).",
+    ),
+    "budget below zero": (
+        changed("quantize: {}", "quantize: {budget: {accuracy_drop: -1pp}}"),
+        "6: quantize.budget.accuracy_drop: '-1pp' is no budget. "
+        "Write what int8 may cost, such as 0.5pp.",
+    ),
+    "no time": (
+        RECIPE + "measure: {block: 0 ms}\n",
+        "9: measure.block: '0 ms' is no time. Write a value above 0.",
+    ),
+    # Metrics
+    "unknown metric": (
+        RECIPE + "metric: acuracy\n",
+        "9: metric: 'acuracy' is not a metric of classification. Did you mean accuracy? Known "
+        "metrics: accuracy, top5, f1_macro, balanced_accuracy. "
+        "Or bring your own: {function: file.py:callable, better: bigger}.",
+    ),
+    "custom task without a metric": (
+        changed("distill: {}", "task: custom\ndistill: {}"),
+        ": metric: missing. "
+        "A custom task needs metric: {function: file.py:callable, better: bigger}.",
+    ),
+    "custom task with a name": (
+        RECIPE + "task: custom\nmetric: accuracy\n",
+        "10: metric: 'accuracy' cannot judge a custom task. "
+        "A custom task needs metric: {function: file.py:callable, better: bigger}.",
+    ),
+    "metric that points nowhere": (
+        RECIPE + "metric: {function: 'model.py:load'}\n",
+        "9: metric.better: missing",
+    ),
+    # Losses
+    "unknown loss": (
+        changed("distill: {}", "distill: {losses: [{kld: {}}]}"),
+        "5: distill.losses[0]: 'kld' is not a known loss. Did you mean kd? "
+        "Known losses: ce, kd, mse.",
+    ),
+    "unknown bare loss": (
+        changed("distill: {}", "distill: {losses: [hint]}"),
+        "5: distill.losses[0]: 'hint' is not a known loss. Known losses: ce, kd, mse.",
+    ),
+    "losses as a mapping": (
+        changed("distill: {}", "distill: {losses: {kd: {}}}"),
+        "5: distill.losses: found a mapping where a list is expected. "
+        "Write [{ce: {weight: 0.1}}, {kd: {weight: 0.9}}].",
+    ),
+    "two losses in one entry": (
+        changed("distill: {}", "distill: {losses: [{kd: {}, ce: {}}]}"),
+        "5: distill.losses[0]: found a mapping where one loss with its settings is expected. "
+        "Write - kd: {weight: 0.9}. Known losses: ce, kd, mse.",
+    ),
+    "unknown setting of a loss": (
+        changed("distill: {}", "distill: {losses: [{kd: {temprature: 4}}]}"),
+        "5: distill.losses[0].kd.temprature: unknown key. Did you mean temperature? "
+        "Allowed keys: weight, temperature.",
+    ),
+    "loss of another task": (
+        changed("distill: {}", "distill: {losses: [ce]}\ntask: regression"),
+        "5: distill.losses[0].ce: ce does not fit regression. Losses of regression: mse.",
+    ),
+    "distance to class numbers": (
+        changed("distill: {}", "distill: {losses: [{mse: {to: labels}}]}"),
+        "5: distill.losses[0].mse.to: labels of classification are no values to be near to. "
+        "Use ce for labels, or mse to: teacher.",
+    ),
+    "weights all zero": (
+        changed("distill: {}", "distill: {losses: [{ce: {weight: 0}}, {kd: {weight: 0}}]}"),
+        "5: distill.losses: every weight is 0, so nothing is learnt. Raise one of them.",
+    ),
+    "no loss": (
+        changed("distill: {}", "distill: {losses: []}"),
+        "5: distill.losses: an empty list. Leave it out for the usual losses of the task.",
+    ),
+    # Models
+    "no student": (
+        changed("student: {model: model.py:student}\ndistill: {}", "seed: 1"),
+        ": student: missing. It is what ships: to ship the teacher itself, write student: "
+        "instead of teacher:.",
+    ),
+    "distillation without a teacher": (
+        changed("teacher: {model: model.py:teacher, train: {}}", "seed: 1"),
+        "5: distill: there is no teacher to learn from. "
+        "Add teacher:, or train the student alone with student: {train: {}}.",
+    ),
+    "neither model nor onnx": (
+        changed("{model: model.py:student}", "{}"),
+        "4: student: neither model nor onnx. Write model: file.py:callable or onnx: file.onnx.",
+    ),
+    "model and onnx": (
+        changed("{model: model.py:student}", "{model: model.py:student, onnx: student.onnx}"),
+        "4: student.onnx: both model and onnx. Keep one of them.",
+    ),
+    "onnx with arguments": (
+        changed(
+            "student: {model: model.py:student}\ndistill: {}",
+            "student: {onnx: student.onnx, arguments: {width: 3}}\nseed: 1",
+        ),
+        "4: student.arguments: arguments is for PyTorch models, and student.onnx is complete. "
+        "Leave arguments out, or give the model as model:.",
+    ),
+    "distillation of an onnx file": (
+        changed("{model: model.py:student}", "{onnx: student.onnx}"),
+        "4: student.onnx: an ONNX file cannot be trained. Leave distill: out, or give a model:.",
+    ),
+    "an onnx file as teacher": (
+        changed("{model: model.py:teacher, train: {}}", "{onnx: student.onnx}"),
+        "3: teacher.onnx: an ONNX file cannot teach in PyTorch. "
+        "Give it as model: and weights:, or leave distill: out.",
+    ),
+    "untrained teacher": (
+        changed("teacher, train: {}}", "teacher}"),
+        "3: teacher: nothing gives it trained weights. Add train: {} or weights:, "
+        "or pretrained: true if the callable loads them.",
+    ),
+    "untrained student": (
+        changed("distill: {}", "seed: 1"),
+        "4: student: nothing gives it trained weights. Add train: {}, distill: or weights:, "
+        "or pretrained: true if the callable loads them.",
+    ),
+    "weights and training": (
+        changed("train: {}}", "train: {}, weights: weights.safetensors}"),
+        "3: teacher.weights: weights are final, and train would change them. "
+        "Keep one. To start from trained weights, load them in the callable.",
+    ),
+    "pretrained and distilled": (
+        changed("student}", "student, pretrained: true}"),
+        "4: student.pretrained: pretrained says that the callable's weights are final, and "
+        "distill would change them. "
+        "Keep one. To start from trained weights, load them in the callable.",
+    ),
+    "trained and distilled": (
+        changed("student}", "student, train: {}}"),
+        "4: student.train: train gives weights, and distill would change them. "
+        "Keep one. To start from trained weights, load them in the callable.",
+    ),
+    # Targets
+    "unknown target": (
+        changed("[onnxruntime]", "[openvno]"),
+        f"7: targets[0].target: 'openvno' is not a known target. Did you mean openvino? "
+        f"{KNOWN_TARGETS}",
+    ),
+    "target without a name": (
+        changed("[onnxruntime]", "[onnxruntime, {precision: fp32}]"),
+        f"7: targets[1].target: missing. {KNOWN_TARGETS}",
+    ),
+    "targets as a mapping": (
+        changed("[onnxruntime]", "{onnxruntime: {}}"),
+        "7: targets: found a mapping where a list is expected. "
+        "Write [{target: openvino}, {target: onnxruntime}].",
+    ),
+    "unsupported precision": (
+        changed("[onnxruntime]", "[onnxruntime, {target: tensorrt, precision: int4}]"),
+        "7: targets[1].precision: 'int4' is not supported by tensorrt. "
+        "Supported: fp32, fp16, int8.",
+    ),
+    "unsupported precision in a list": (
+        changed("[onnxruntime]", "[{target: onnxruntime, precision: [fp32, bf8]}]"),
+        "7: targets[0].precision: 'bf8' is not supported by onnxruntime. "
+        f"Supported: {', '.join(TARGETS['onnxruntime'].precisions)}.",
+    ),
+    "auto in a list": (
+        changed("[onnxruntime]", "[{target: onnxruntime, precision: [auto, fp32]}]"),
+        "7: targets[0].precision: auto stands alone. Write precision: auto.",
+    ),
+    "precision twice": (
+        changed("[onnxruntime]", "[{target: onnxruntime, precision: [fp32, fp32]}]"),
+        "7: targets[0].precision: fp32 is written twice. Keep one of them.",
+    ),
+    "no precision": (
+        changed("[onnxruntime]", "[{target: onnxruntime, precision: []}]"),
+        "7: targets[0].precision: an empty list. "
+        f"Supported: {', '.join(TARGETS['onnxruntime'].precisions)}.",
+    ),
+    "int8 without quantize": (
+        changed(
+            "quantize: {}\ntargets: [onnxruntime]",
+            "seed: 1\ntargets: [{target: onnxruntime, precision: int8}]",
+        ),
+        "7: targets[0].precision: int8 needs a quantized model, and the recipe has no quantize:. "
+        "Add quantize: {}, or leave int8 out.",
+    ),
+    "target twice": (
+        changed("[onnxruntime]", "[onnxruntime, {target: onnxruntime, precision: fp32}]"),
+        "7: targets[1].target: onnxruntime stands in targets[0] already. "
+        "Keep one entry, with all its precisions, or write a second recipe.",
+    ),
+    "verified nowhere known": (
+        changed("[onnxruntime]", "[onnxruntime, {target: openvino, verify: there}]"),
+        "7: targets[1].verify: found 'there'. Expected here or elsewhere. Did you mean here?",
+    ),
+    # Gates
+    "unknown gate": (
+        changed("{size:", "{sise:"),
+        f"8: gates.sise: not a known gate. Did you mean size? Known gates: {GATES}.",
+    ),
+    "metric of another task": (
+        changed("{size: {at_most: 1 MB}}", "{mae: {at_most: 1}}"),
+        f"8: gates.mae: a metric of regression, and the task is classification. "
+        f"Known gates: {GATES}.",
+    ),
+    "metric that is not the recipe's": (
+        changed("{size: {at_most: 1 MB}}", "{top5: {at_least: 90 %}}"),
+        "8: gates.top5: the metric of this recipe is accuracy. "
+        "Write metric: top5, or a gate on accuracy.",
+    ),
+    "score without a metric of one's own": (
+        changed("{size: {at_most: 1 MB}}", "{score: {at_least: 1}}"),
+        "8: gates.score: the gate of a metric of your own, and the recipe has none. "
+        f"Known gates: {GATES}.",
+    ),
+    "gate without a bound": (
+        changed("{size: {at_most: 1 MB}}", "{accuracy: {drop_vs: teacher}}"),
+        "8: gates.accuracy: a gate without a budget. Write {drop_vs: teacher, at_most: 1pp}.",
+    ),
+    "gate with both bounds": (
+        changed("{size: {at_most: 1 MB}}", "{accuracy: {at_least: 0.1, at_most: 0.2}}"),
+        "8: gates.accuracy: both at_most and at_least. "
+        "Keep one; a list of two gates can have both.",
+    ),
+    "smallest drop": (
+        changed("{size: {at_most: 1 MB}}", "{accuracy: {drop_vs: teacher, at_least: 1pp}}"),
+        "8: gates.accuracy.at_least: a drop has no smallest size. "
+        "Write at_most: the drop may be so large and no larger.",
+    ),
+    "largest accuracy": (
+        changed("{size: {at_most: 1 MB}}", "{accuracy: {at_most: 0.9}}"),
+        "8: gates.accuracy.at_most: a bigger accuracy is better: this would refuse good models. "
+        "Write at_least, or drop_vs: teacher for a largest drop.",
+    ),
+    "smallest error": (
+        changed("{size: {at_most: 1 MB}}", "{rmse: {at_least: 3}}\ntask: regression"),
+        "8: gates.rmse.at_least: a smaller rmse is better: this would refuse good models. "
+        "Write at_most: 0.5.",
+    ),
+    "points of what is no proportion": (
+        changed(
+            "{size: {at_most: 1 MB}}",
+            "{mae: {drop_vs: teacher, at_most: 3pp}}\ntask: regression\nmetric: mae",
+        ),
+        "8: gates.mae.at_most: '3pp' is in points, and mae is not a proportion. "
+        "Write a number on the scale of mae, such as 0.5.",
+    ),
+    "more than the whole": (
+        changed("{size: {at_most: 1 MB}}", "{accuracy: {at_least: 92}}"),
+        "8: gates.accuracy.at_least: 92 is more than the whole of accuracy. Write 92 % or 0.92.",
+    ),
+    "drop of more than the whole": (
+        changed("{size: {at_most: 1 MB}}", "{accuracy: {drop_vs: teacher, at_most: 3.0}}"),
+        "8: gates.accuracy.at_most: 3.0 is more than the whole of accuracy. Write 3pp or 0.03.",
+    ),
+    "agreement of more than the whole": (
+        changed("{size: {at_most: 1 MB}}", "{agreement: {at_least: 101 %}}"),
+        "8: gates.agreement.at_least: '101 %' is more than the whole of agreement",
+    ),
+    "budget of nothing": (
+        changed("1 MB", "0 MB"),
+        "8: gates.size.at_most: '0 MB' is no budget. Write a value above 0.",
+    ),
+    "gate in a list": (
+        changed("{size: {at_most: 1 MB}}", "{latency: [{at_most: 5 ms}, {at_mst: 5 ms}]}"),
+        "8: gates.latency[1].at_mst: unknown key. Did you mean at_most? "
+        "Allowed keys: at_most, percentile, batch.",
+    ),
+    "gates without a target here": (
+        changed("[onnxruntime]", "[{target: onnxruntime, verify: elsewhere}]"),
+        "8: gates: no target is verified here, so no gate would be decided. "
+        "Add a target, such as targets: [{target: onnxruntime}], or leave gates: out.",
+    ),
+    "gate on another batch than the model's": (
+        changed("{size: {at_most: 1 MB}}", "{latency: {at_most: 5 ms}}\nexport: {batch: 8}"),
+        "8: gates.latency.batch: the exported model takes batches of 8 alone, not of 1. "
+        "Write batch: 8, or export: {batch: dynamic}.",
+    ),
+    "gate on a larger batch than a target's": (
+        changed("[onnxruntime]", "[tensorrt]").replace(
+            "{size: {at_most: 1 MB}}", "{throughput: {at_least: 10/s, batch: 17}}"
+        ),
+        "8: gates.throughput.batch: tensorrt is built for batches of up to 16, not of 17. "
+        "Write max_batch: 17 in targets[0].",
+    ),
+    "option that its target refuses": (
+        changed("[onnxruntime]", "[onnxruntime, {target: tensorrt, max_batch: 0}]"),
+        "7: targets[1]: max_batch is 0, it has to be 1 or more",
+    ),
+    # Data
+    "shares above 1": (
+        changed("load}", "load, split: {train: 0.8, test: 0.3}}"),
+        "2: data.split: the shares add up to more than 1: "
+        "test 0.3, validation 0.1, calibration 0.1, train 0.8",
+    ),
+    "a role without a share": (
+        changed("load}", "load, split: {train: 0.85}}"),
+        "2: data.split: nothing is left for test: "
+        "test -0.05, validation 0.1, calibration 0.1, train 0.85. "
+        "Every role needs samples: give it a share above 0, or a source of its own.",
+    ),
+    "no source for training": (
+        changed("source: model.py:load", "source: {test: model.py:load}"),
+        "2: data.source: there is no source for train (there is for test). "
+        "Add train: to data.source.",
+    ),
+    "unknown built-in source": (
+        changed("model.py:load", "sklearn.digit"),
+        "2: data.source: there is no built-in source 'sklearn.digit'. "
+        "Built in: sklearn.digits; anything else through file.py:callable.",
+    ),
+    "missing declared file": (
+        changed("load}", "load, files: [model.px]}"),
+        "2: data.files[0]: there is no file model.px. Did you mean model.py?",
+    ),
+    # Files
+    "missing model file": (
+        changed("model.py:student", "modl.py:student"),
+        "4: student.model: there is no file modl.py. Did you mean model.py?",
+    ),
+    "missing folder": (
+        changed("model.py:student", "nowhere/model.py:student"),
+        "4: student.model: there is no file nowhere/model.py. "
+        "There is no folder {folder}/nowhere either.",
+    ),
+    "missing callable": (
+        changed("model.py:student", "model.py:studnt"),
+        "4: student.model: model.py has no studnt. Did you mean student? "
+        "It has: load, teacher, Nets, student.",
+    ),
+    "callable inside a class": (
+        changed("model.py:student", "model.py:inner"),
+        "4: student.model: model.py has no inner. It has: load, teacher, Nets, student.",
+    ),
+    "no reference": (
+        changed("model.py:student", "model.py"),
+        "4: student.model: 'model.py' is not a reference to a callable. "
+        "Write file.py:callable or package.module:callable.",
+    ),
+    "missing module": (
+        changed("model.py:student", "edgestil.models.digits:student"),
+        "4: student.model: there is no module edgestil. Install it, or write file.py:callable.",
+    ),
+    "missing module of ours": (
+        changed("model.py:student", "edgestill.models.digit:student"),
+        "4: student.model: there is no module edgestill.models.digit. Did you mean digits? "
+        "There are: config, digits, resolve, wrapper.",
+    ),
+    "missing callable of a module": (
+        changed("model.py:student", "edgestill.models.digits:studnt"),
+        "4: student.model: edgestill.models.digits has no studnt. Did you mean student? "
+        "It has: {digits}.",
+    ),
+    "missing weights": (
+        changed("train: {}}", "weights: weight.safetensors}"),
+        "3: teacher.weights: there is no file weight.safetensors. "
+        "Did you mean weights.safetensors?",
+    ),
+    "folder for weights": (
+        changed("train: {}}", "weights: .}"),
+        "3: teacher.weights: . is a folder. Name a file.",
+    ),
+    "missing metric function": (
+        RECIPE + "metric: {function: 'model.py:scor', better: bigger}\n",
+        "9: metric.function: model.py has no scor. It has: load, teacher, Nets, student.",
+    ),
+    # YAML
+    "tab": ("name: demo\ndata:\n\tsource: x\n", "3: not YAML: a tab. Indent with spaces."),
+    "second colon": (
+        "name: demo\ndata: a: b\n",
+        "2: not YAML: a second ': ' in one value. Put the value in quotes, or check the "
+        "indentation.",
+    ),
+    "open bracket": (
+        "name: demo\ntargets: [a\ndata: {}\n",
+        "3: not YAML: a '[' that is not closed, or a missing comma.",
+    ),
+    "open quote": ("name: 'demo\n", "2: not YAML: a quote that is not closed."),
+    "wrong indentation": (
+        "name: demo\n  data: {}\n",
+        "2: not YAML: a second ': ' in one value. Put the value in quotes, or check the "
+        "indentation.",
+    ),
+    "two documents": (
+        RECIPE + "---\nname: other\n",
+        "9: not YAML: a second document ('---'). A recipe is one document.",
+    ),
+    "control character": ("name: demo\nseed: \x07\n", "2: not YAML: a control character."),
+    "tag": (
+        RECIPE + "seed: !!python/object/apply:os.getcwd []\n",
+        "9: seed: the YAML tag !!python/object/apply:os.getcwd is not known. Leave it out.",
+    ),
+    "alias to itself": (
+        changed("{model: model.py:student}", "&s {model: model.py:student, arguments: *s}"),
+        "4: student.arguments: an alias that contains itself",
+    ),
+    "list": ("- a\n", ": a recipe is a mapping of keys to values. Start with name: and data:."),
+    "empty": ("", ": a recipe is a mapping of keys to values. Start with name: and data:."),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_words_of_each_problem(folder: Path, case: str) -> None:
+    text, message = CASES[case]
+    message = message.replace("{folder}", str(folder))
+    message = message.replace("{digits}", "DigitsNet, teacher, student")
+    prefix = "recipe.yaml" if message.startswith(": ") else "recipe.yaml:"
+    assert problems(folder, text) == [prefix + message]
+
+
+def test_no_reference_without_a_teacher(folder: Path) -> None:
+    text = (
+        RECIPE.replace("teacher: {model: model.py:teacher, train: {}}\n", "")
+        .replace("distill: {}\n", "")
+        .replace("student}", "student, train: {}}")
+        .replace(
+            "{size: {at_most: 1 MB}}",
+            "\n  accuracy: {drop_vs: teacher, at_most: 1pp}"
+            "\n  agreement: {at_least: 99 %}\n  speedup: {at_least: 2x}",
+        )
+    )
+    assert problems(folder, text) == [
+        "recipe.yaml:7: gates.accuracy.drop_vs: the recipe has no teacher. "
+        "Add teacher:, or compare with drop_vs: student.",
+        "recipe.yaml:8: gates.agreement: the recipe has no teacher. "
+        "Add teacher:, or compare with vs: student.",
+        "recipe.yaml:9: gates.speedup: the recipe has no teacher. "
+        "Add teacher:, or compare with over: student.",
+    ]
+
+
+def test_neither_teacher_nor_student(folder: Path) -> None:
+    assert problems(folder, "name: demo\ndata: {source: model.py:load}\n") == [
+        "recipe.yaml: student: missing. Add student: {model: file.py:callable}; it is what ships."
+    ]
+
+
+def test_an_option_of_another_target(folder: Path) -> None:
+    having = [
+        name
+        for name, spec in TARGETS.items()
+        if "compute_capability" in spec.options.__dataclass_fields__
+    ]
+    own = list(TARGETS["openvino"].options.__dataclass_fields__)
+    verb = "has" if len(having) == 1 else "have"
+    text = changed("[onnxruntime]", "[onnxruntime, {target: openvino, compute_capability: [8.6]}]")
+    assert problems(folder, text) == [
+        "recipe.yaml:7: targets[1].compute_capability: openvino has no such option, "
+        f"{' and '.join(having)} {verb}. "
+        f"Allowed keys: {', '.join(['target', 'precision', 'verify', *own])}."
+    ]
+
+
+def test_all_problems_are_told_at_once_in_the_order_of_their_lines(folder: Path) -> None:
+    text = """\
+# a comment
+name: demo
+
+seed: -1
+data:
+  source: model.py:load
+  split:
+    train: 0.9
+    test: 0.9
+teacher:
+  model: model.py:teacher
+  train:
+    epochs: ten
+student: {model: modl.py:student}
+distill:
+  losses:
+    - ce:
+        weight: 0.1
+    - kd:
+        temprature: 4
+targets:
+  - target: openvino
+    precision: [fp32,
+                int4]
+  - onxruntime
+gates:
+  speedup:
+    over: teacher
+    at_least: 2
+"""
+    found = problems(folder, text, ["threads=0"])
+    assert [problem.split(": ")[:2] for problem in found] == [
+        ["recipe.yaml:4", "seed"],
+        ["recipe.yaml:7", "data.split"],
+        ["recipe.yaml:13", "teacher.train.epochs"],
+        ["recipe.yaml:14", "student.model"],
+        ["recipe.yaml:20", "distill.losses[1].kd.temprature"],
+        ["recipe.yaml:23", "targets[0].precision"],
+        ["recipe.yaml:25", "targets[1].target"],
+        ["recipe.yaml:29", "gates.speedup.at_least"],
+        ["--set threads=0", "threads"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "distill.epochs=ten",
+            "distill.epochs: found 'ten'. Expected a whole number above 0.",
+        ),
+        (
+            "distill={epochs: 0}",
+            "distill.epochs: found 0. Expected a whole number above 0.",
+        ),
+        ("distil.epochs=5", f"distil: unknown key. Did you mean distill? {TOP}"),
+        ("targets.1=openvino", "targets has no entry 1: it has 1, counted from 0"),
+        ("targets.first=openvino", "targets has no entry first: it has 1, counted from 0"),
+        ("name.first=x", "name has no keys of its own: it is 'demo'"),
+        ("seed=[", "not YAML: a '[' or '{' that is not closed."),
+        (
+            "seed",
+            "not a key with a value. Write it as --set key.path=value, such as "
+            "--set distill.epochs=5, or --set quantize=null to take a key out.",
+        ),
+        (
+            "seed=",
+            "not a key with a value. Write it as --set key.path=value, such as "
+            "--set distill.epochs=5, or --set quantize=null to take a key out.",
+        ),
+    ],
+)
+def test_the_words_about_an_override(folder: Path, override: str, message: str) -> None:
+    (folder / "recipe.yaml").write_text(RECIPE)
+    with pytest.raises(UsageError) as raised:
+        load_recipe("recipe.yaml", [override])
+    assert str(raised.value) == f"--set {override}: {message}"
+
+
+def test_a_file_that_is_not_text(folder: Path) -> None:
+    (folder / "recipe.yaml").write_bytes(b"name: demo\nseed: \xff\n")
+    with pytest.raises(RecipeError) as raised:
+        load_recipe("recipe.yaml")
+    assert str(raised.value) == "recipe.yaml:2: not UTF-8: byte 0xff"
+
+
+def test_a_model_file_that_is_not_python(folder: Path) -> None:
+    (folder / "broken.py").write_text("def student(:\n")
+    text = changed("model.py:student", "broken.py:student")
+    assert problems(folder, text) == [
+        "recipe.yaml:4: student.model: broken.py is not Python: line 1, invalid syntax"
+    ]
+
+
+def test_names_that_only_running_the_code_would_show_are_left_alone(folder: Path) -> None:
+    for index, code in enumerate(
+        ["from os.path import *", "try:\n  student = 1\nexcept ValueError: pass",
+         "if True:\n  def student(): ...", "import os as student",
+         "def __getattr__(name): ...", "a, (student, b) = 1, (2, 3)"]
+    ):  # fmt: skip
+        (folder / f"net{index}.py").write_text(code)
+        text = changed("model.py:student", f"net{index}.py:student")
+        (folder / "recipe.yaml").write_text(text)
+        assert load_recipe("recipe.yaml").student is not None
