@@ -180,7 +180,7 @@ def test_everything_is_on_the_disk_before_the_rename_that_shows_it(
 
     def noted_fsync(descriptor: int) -> None:
         fsync(descriptor)
-        done.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        done.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
 
     def noted_rename(path: Path, target: Path) -> Path:
         done.append(f"rename {path}")
