@@ -54,11 +54,13 @@ class Scorer:
 
     Attributes:
         labels: of the split, `[n, ...]`.
+        withheld: why the metric may not run (code that nobody has allowed); else None.
     """
 
     task: Task
     metric: MetricSpec
     labels: Array | None
+    withheld: str | None = None
 
     @property
     def unit(self) -> str:

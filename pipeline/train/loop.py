@@ -104,7 +104,13 @@ class Trainer:
             batches = self._batches(len(train), at.epoch, steps)
             self.wrapped.train()
             for step in range(at.step, steps):
-                self._step(train, batches[step], at, steps)
+                try:
+                    self._step(train, batches[step], at, steps)
+                except ModelError as error:
+                    # The step before this one left weights that are still good.
+                    state.save(self.work, self.model, self.optimizer, best, at)
+                    error.fix = f"{error.fix}; the last good weights are in {self.work}"
+                    raise
                 at.step = step + 1
                 now = time.monotonic()
                 if now - saved > max(CHECKPOINT_SECONDS, save_seconds / CHECKPOINT_SHARE):
@@ -164,7 +170,7 @@ class Trainer:
             raise ModelError(
                 f"the model's outputs are not finite after epoch {at.epoch + 1}",
                 where="validation",
-                fix=_DIVERGED,
+                fix=_ADVICE,
             )
         return state.EpochRecord(
             epoch=at.epoch + 1,
@@ -185,16 +191,13 @@ class Trainer:
     def _require_finite(self, term: Tensor, name: str, at: state.Progress) -> None:
         if not torch.isfinite(term):
             raise ModelError(
-                f"the loss {name} is {float(term)} at step {at.step + 1} of epoch {at.epoch + 1}",
+                f"the loss {name} is {float(term.detach())} at step {at.step + 1} of epoch {at.epoch + 1}",
                 where="training",
-                fix=_DIVERGED,
+                fix=_ADVICE,
             )
 
 
-_DIVERGED = (
-    "Lower learning_rate, set clip_norm, or look for extreme values in the data; "
-    "the last good checkpoint is kept"
-)
+_ADVICE = "Lower learning_rate, set clip_norm, or look for extreme values in the data"
 
 
 def learning_rate(config: TrainConfig, step: int, steps: int) -> float:

@@ -91,12 +91,14 @@ def hop_results(
     predictions = {name: answers for name, _, answers in hops}
     results = []
     for name, parent, answers in hops:
-        result = HopResult(name, parent, scorer.score_of(answers), None, None, None)
+        runs = scorer.withheld is None
+        score = scorer.score_of(answers) if runs else None
+        result = HopResult(name, parent, score, None, None, None)
         if parent is not None:
             reference = predictions[parent]
             result = replace(
                 result,
-                drop=scorer.drop(reference, answers, level),
+                drop=scorer.drop(reference, answers, level) if runs else None,
                 agreement=scorer.agreement(reference, answers, level).value,
                 largest_difference=scorer.largest_difference(reference, answers),
             )
@@ -170,7 +172,7 @@ def _candidate_result(
         size_bytes=candidate.engine.size_bytes,
         validation_score=validation_score,
         validation_drop=drop,
-        test_score=rules.test.score_of(candidate.test),
+        test_score=rules.test.score_of(candidate.test) if not rules.test.withheld else None,
         speedup=speedup,
         latency=latency,
     )

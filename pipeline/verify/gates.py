@@ -73,6 +73,8 @@ def decide_gates(subject: Subject, gates: tuple[tuple[str, Any], ...]) -> tuple[
 
 def _score(subject: Subject, name: str, gate: ScoreGate) -> Finding:
     scorer, unit = subject.scorer, subject.scorer.unit
+    if scorer.withheld is not None:
+        return Finding(Verdict.NOT_RUN, name, "not run", scorer.withheld)
     if gate.drop_vs is None:
         estimate = scorer.estimate(subject.candidate.test, subject.level)
         bound = f"<= {score_text(gate.at_most, unit)}" if gate.at_most is not None else ""

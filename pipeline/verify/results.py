@@ -38,7 +38,7 @@ class HopResult:
 
     name: str
     parent: str | None
-    score: float
+    score: float | None
     drop: Estimate | None
     agreement: float | None
     largest_difference: float | None

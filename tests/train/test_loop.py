@@ -124,8 +124,9 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
             trainer.run(samples(), samples(1), lambda share, words: None)
     assert str(error.value) == (
         "training: the loss boom is nan at step 2 of epoch 2. Lower learning_rate, set clip_norm, "
-        "or look for extreme values in the data; the last good checkpoint is kept"
+        f"or look for extreme values in the data; the last good weights are in {tmp_path}"
     )
+    assert (tmp_path / "training.safetensors").is_file()
 
 
 def test_the_rate_rises_then_falls_to_zero() -> None:

@@ -1,0 +1,213 @@
+"""`edgestill profile`: how fast a release, an engine or an ONNX file is on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy
+
+from edgestill.artifact import (
+    Dataset,
+    DatasetDescription,
+    Engine,
+    OnnxDescription,
+    OnnxModel,
+    Signature,
+    TensorSpec,
+)
+from edgestill.capture import captured
+from edgestill.console import Console
+from edgestill.digest import digest_folder
+from edgestill.errors import DeviceError, UsageError
+from edgestill.release import MANIFEST, open_release
+from edgestill.targets import TARGETS, get_target
+from edgestill.targets.fingerprint import Fingerprint, available_cores
+from edgestill.targets.measure import Candidate, MeasureConfig, measure, predict
+from edgestill.verify.evidence import BASELINE, Evidence
+from edgestill.verify.evidence import Candidate as Answered
+from edgestill.verify.latency import summarize
+from edgestill.verify.results import LatencyResult
+
+SYNTHETIC_SAMPLES = 32
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class ProfiledCandidate:
+    """One engine's figures."""
+
+    name: str
+    size_bytes: int
+    latency: LatencyResult
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Figures of engines that were measured together, interleaved.
+
+    Attributes:
+        samples: what was fed, in words: the evaluation set, or random numbers.
+    """
+
+    source: str
+    target: str
+    runtime: str
+    device: Fingerprint
+    samples: str
+    candidates: tuple[ProfiledCandidate, ...]
+
+
+def profile_model(
+    path: str | Path,
+    *,
+    target: str | None = None,
+    batch: int = 1,
+    threads: int | None = None,
+    rounds: int = 12,
+    console: Console | None = None,
+) -> Profile:
+    """Measure what lies at `path`: a release, an engine's folder, or an `.onnx` file.
+
+    Args:
+        target: which runtime; an ONNX file needs it, a release takes its first that can run here.
+        threads: of the runtime; by default the cores that this process may use.
+        rounds: blocks of each candidate; fewer than 12 give no interval.
+
+    Raises:
+        UsageError: nothing that can be profiled lies there.
+        DeviceError: the target cannot run here.
+    """
+    console = console or Console()
+    path = Path(path)
+    threads = threads or available_cores()
+    with TemporaryDirectory(prefix="edgestill-") as name:
+        scratch = Path(name)
+        log = scratch / "log.txt"
+        with captured(log):
+            chosen, engines, dataset, samples = _subject(path, target, scratch)
+        found = get_target(chosen).probe()
+        if not found.can_run:
+            raise DeviceError(f"{chosen} cannot run here ({found.reason})", fix=found.fix)
+        answered = []
+        with captured(log):
+            for label, engine in engines.items():
+                out = scratch / f"answers-{label}"
+                out.mkdir()
+                answers = predict(engine, dataset, out, threads=threads)
+                answered.append(Answered(label, engine, None, answers))
+        config = MeasureConfig(rounds=rounds, batch=batch, threads=threads)
+        measured = [Candidate(c.name, c.engine, c.test) for c in answered]
+        collected = []
+        with console.step(f"measure {chosen}"), captured(log):
+            for round_ in measure(measured, dataset, config):
+                collected.append(round_)
+                console.progress(len(collected) / rounds, f"round {len(collected)}/{rounds}")
+        evidence = Evidence(chosen, tuple(answered), {batch: tuple(collected)})
+        candidates = []
+        for candidate in answered:
+            latency = summarize(evidence, candidate.name, batch, threads, LEVEL, ())
+            assert latency is not None
+            size = candidate.engine.size_bytes
+            candidates.append(ProfiledCandidate(candidate.name, size, latency))
+        return Profile(
+            source=str(path),
+            target=chosen,
+            runtime=f"{chosen} {found.version}",
+            device=Fingerprint.read(),
+            samples=samples,
+            candidates=tuple(candidates),
+        )
+
+
+def _subject(
+    path: Path, target: str | None, scratch: Path
+) -> tuple[str, dict[str, Engine], Dataset, str]:
+    """The target, what is measured on it, and what it is fed."""
+    if (path / MANIFEST).is_file():
+        return _release(path, target)
+    if (path / "engine.json").is_file():
+        engine = Engine(path, digest_folder(path))
+        description = engine.description
+        dataset = synthetic(description.signature, scratch / "samples")
+        return description.target, {description.precision: engine}, dataset, _RANDOM
+    if path.suffix == ".onnx" and path.is_file():
+        if target is None:
+            known = ", ".join(TARGETS)
+            raise UsageError(
+                "an ONNX file can be profiled on several targets",
+                where=str(path),
+                fix=f"Name one with --target: {known}",
+            )
+        engine = _compiled(path, target, scratch)
+        dataset = synthetic(engine.description.signature, scratch / "samples")
+        return target, {engine.description.precision: engine}, dataset, _RANDOM
+    raise UsageError(
+        "nothing that can be profiled" if path.exists() else "there is no such file or folder",
+        where=str(path),
+        fix="Give a release, an engine's folder or an .onnx file",
+    )
+
+
+_RANDOM = "random numbers"
+
+
+def _release(path: Path, target: str | None) -> tuple[str, dict[str, Engine], Dataset, str]:
+    release = open_release(path)
+    released = [t for t in release.description.targets if target in (None, t.target)]
+    if not released:
+        known = ", ".join(t.target for t in release.description.targets) or "none"
+        raise UsageError(f"the release has no target {target!r}", fix=f"Its targets: {known}")
+    chosen = next((t for t in released if get_target(t.target).probe().can_run), released[0])
+    engines = {name: release.engine(place) for name, place in chosen.candidates.items()}
+    if chosen.baseline is not None:
+        engines = {BASELINE: release.engine(chosen.baseline), **engines}
+    return chosen.target, engines, release.evaluation, "the evaluation set of the release"
+
+
+def _compiled(path: Path, target: str, scratch: Path) -> Engine:
+    """An engine of a float or a quantized ONNX file."""
+    from edgestill.export.graph import read_model, tensor_specs, write_model
+
+    runtime = get_target(target)
+    model = read_model(path)
+    folder = scratch / "onnx"
+    folder.mkdir()
+    write_model(model, folder)
+    outputs = tensor_specs(model.graph.output)
+    signature = Signature(tensor_specs(model.graph.input), outputs, outputs[0].name)
+    quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    precision = "int8" if quantized else "fp32"
+    source = OnnxModel.seal(folder, OnnxDescription(signature, precision))
+    out = scratch / "engine"
+    out.mkdir()
+    return runtime.compile(source, precision, TARGETS[target].options(), out)
+
+
+def synthetic(signature: Signature, folder: Path) -> Dataset:
+    """Random samples that fit a signature: bytes over their range, floats normal, indices 0 and 1.
+
+    Raises:
+        UsageError: a size beside the batch is free, so that no sample can be made.
+    """
+    generator = numpy.random.default_rng(0)
+    (folder / "inputs").mkdir(parents=True)
+    specs = []
+    for spec in signature.inputs:
+        if None in spec.shape[1:]:
+            raise UsageError(
+                f"the model's input {spec} has a free size",
+                fix="Profile a release, which has samples of its own",
+            )
+        shape = (SYNTHETIC_SAMPLES, *(size or 1 for size in spec.shape[1:]))
+        dtype = numpy.dtype(spec.dtype)
+        if dtype.kind == "f":
+            array = generator.standard_normal(shape).astype(dtype)
+        else:
+            highest = 256 if dtype == numpy.uint8 else 2
+            array = generator.integers(0, highest, shape).astype(dtype)
+        numpy.save(folder / "inputs" / f"{spec.name}.npy", array, allow_pickle=False)
+        specs.append(TensorSpec(spec.name, spec.dtype, (None, *spec.shape[1:])))
+    description = DatasetDescription("test", SYNTHETIC_SAMPLES, "custom", tuple(specs))
+    return Dataset.seal(folder, description)
