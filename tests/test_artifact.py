@@ -5,10 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgestill.artifact import (
+    Artifact,
     Checkpoint,
     CheckpointDescription,
     Dataset,
@@ -46,7 +48,9 @@ SEALED = [
 @pytest.mark.parametrize(
     ("view", "description"), SEALED, ids=lambda value: getattr(value, "kind", "")
 )
-def test_a_description_reads_back_as_it_was_sealed(view, description, tmp_path: Path) -> None:
+def test_a_description_reads_back_as_it_was_sealed(
+    view: type[Artifact[Any]], description: Any, tmp_path: Path
+) -> None:
     sealed = view.seal(tmp_path, description)
     opened = view(tmp_path, sealed.digest)
     assert opened.description == description

@@ -51,6 +51,11 @@ def edit(path: Path, text: str) -> None:
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+def swap(images: Path) -> None:
+    edit(images / "class0" / "log" / "0.png", "image 2")
+    edit(images / "class0" / "log" / "2.png", "image 0")
+
+
 def rename(images: Path) -> None:
     (images / "class0" / "log" / "0.png").rename(images / "class0" / "log" / "9.png")
 
@@ -61,10 +66,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "a new name": rename,
     "a new file": lambda i: (i / "new.png").write_text("image 9"),
     "a file less": lambda i: (i / "class1" / "log" / "1.png").unlink(),
-    "swapped contents": lambda i: (
-        edit(i / "class0" / "log" / "0.png", "image 2"),
-        edit(i / "class0" / "log" / "2.png", "image 0"),
-    ),
+    "swapped contents": swap,
 }
 
 

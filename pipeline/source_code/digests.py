@@ -47,7 +47,8 @@ def stage_digest(*modules: str) -> dict[str, str]:
 def _stage_digest(modules: tuple[str, ...]) -> Mapping[str, str]:
     walk = Walk(None)
     for name in modules:
-        walk.add(name)
+        if walk.add(name) is None:
+            raise ModuleNotFoundError(f"edgestill has no module {name}", name=name)
     digests = walk.follow()
     return {label.removeprefix(f"{OWN}/"): digest for label, digest in digests.items()}
 

@@ -65,7 +65,7 @@ class Walk:
             module = _locate(name, child, package.folders)
             if module is None and parent == OWN:
                 # An editable install keeps edgestill.targets in a folder of its own.
-                module = _by_finders(name)
+                module = _by_finders(name, package.folders)
         else:
             module = None
         self._found[name] = module
@@ -143,20 +143,21 @@ def _locate(name: str, child: str, folders: Iterable[Path]) -> Module | None:
     return Module(name, label, None, tuple(bare)) if bare else None
 
 
-def _by_finders(name: str) -> Module | None:
-    """A module that `sys.path` or an editable install offers; nothing is imported for it."""
+def _by_finders(name: str, folders: Iterable[Path] | None = None) -> Module | None:
+    """A module that `folders` (of its package, else `sys.path`) or an editable install offers."""
+    search = None if folders is None else [str(folder) for folder in folders]
     for finder in sys.meta_path:
         find = getattr(finder, "find_spec", None)
-        spec = find(name, None) if find else None
+        spec = find(name, search) if find else None
         if spec is None:
             continue
         label = name.replace(".", "/")
-        folders = tuple(Path(folder) for folder in spec.submodule_search_locations or ())
+        inside = tuple(Path(folder) for folder in spec.submodule_search_locations or ())
         if not spec.has_location or spec.origin is None:
-            return Module(name, label, None, folders) if folders else None
+            return Module(name, label, None, inside) if inside else None
         file = Path(spec.origin)
-        if folders:
-            return Module(name, f"{label}/{file.name}", file, folders)
+        if inside:
+            return Module(name, f"{label}/{file.name}", file, inside)
         return Module(name.rpartition(".")[0], f"{label}{file.suffix}", file)
     return None
 
