@@ -8,6 +8,8 @@ import click
 
 recipe_argument = click.argument("recipe")
 
+release_argument = click.argument("release", type=click.Path(path_type=Path))
+
 set_option = click.option(
     "--set",
     "overrides",
@@ -27,7 +29,9 @@ targets_option = click.option(
 store_option = click.option(
     "--store",
     type=click.Path(file_okay=False, path_type=Path),
+    default=Path(".edgestill"),
+    show_default=True,
     envvar="EDGESTILL_STORE",
     show_envvar=True,
-    help="Where results are kept.  [default: .edgestill]",
+    help="Where results are kept.",
 )

@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from edgestill.report.model import Report
 
 # For terminals and logs that know no Unicode.
 _PLAIN = str.maketrans({"µ": "u", "×": "x", "─": "-", "·": "-", "→": "->", "…": "...", "└": "`"})
@@ -39,3 +44,11 @@ def output_in_color() -> bool:
     return (
         sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     )
+
+
+def write_report(report: Report, *, release: Path | None = None) -> None:
+    """Write a report to standard output."""
+    from edgestill.report.terminal import render
+
+    text = render(report, width=output_width(), color=output_in_color(), release=release)
+    write_result(text)

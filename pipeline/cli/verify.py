@@ -1,0 +1,35 @@
+"""`edgestill verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgestill.cli.options import release_argument, targets_option
+from edgestill.cli.output import write_report
+from edgestill.errors import ExitCode
+
+
+@click.command(short_help="Check a release on this device: accuracy, latency, size.")
+@release_argument
+@targets_option
+@click.option(
+    "--allow-code",
+    is_flag=True,
+    help="Let the release's own metric run: that is code that came with it.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Where the report goes, without its suffix.  [default: RELEASE.verify]",
+)
+def command(
+    release: Path, targets: tuple[str, ...], allow_code: bool, out: Path | None
+) -> ExitCode:
+    """Check RELEASE on this device, and decide its gates again from what is found here."""
+    from edgestill.api.verify import verify_release
+
+    report = verify_release(release, targets=targets, allow_code=allow_code, out=out)
+    write_report(report)
+    return report.exit_code
