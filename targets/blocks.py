@@ -1,0 +1,117 @@
+"""What measuring gives: facts, never judged here. A round has one block of each candidate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgestill.digest import canonical_json
+from edgestill.errors import DeviceError
+from edgestill.targets.fingerprint import DeviceState
+
+
+@dataclass(frozen=True)
+class MeasureConfig:
+    """How candidates are timed.
+
+    Attributes:
+        rounds: blocks of each candidate.
+        batch: samples of one call.
+        threads: that a CPU runtime may use for one call.
+        block_seconds: how long the timed calls of a block take together, at least.
+        min_calls: timed calls of a block, at least.
+        warmup_limit_s: when warming up ends though it is not steady; three windows are always seen.
+        time_limit_s: when a block is given up and its process killed.
+    """
+
+    rounds: int = 12
+    batch: int = 1
+    threads: int = 1
+    block_seconds: float = 0.06
+    min_calls: int = 10
+    warmup_limit_s: float = 0.5
+    time_limit_s: float = 60.0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What the worker process of one block measured.
+
+    Attributes:
+        samples_ns: of each timed call, in order.
+        load_ns: from the file to a session; the runtime's own import is not in it.
+        first_call_ns: of the very first call.
+        warmup_calls: before the timed ones, the first included.
+        steady: whether three windows in a row agreed before timing began.
+        mismatches: timed calls whose outputs were not the candidate's own predictions.
+        largest_difference: of an output of a timed call from those predictions, as a share of the
+            output's largest absolute value.
+        peak_rss_bytes: of the process, with numpy and the runtime in it.
+    """
+
+    samples_ns: tuple[int, ...]
+    load_ns: int
+    first_call_ns: int
+    warmup_calls: int
+    steady: bool
+    mismatches: int
+    largest_difference: float
+    peak_rss_bytes: int
+
+
+@dataclass(frozen=True)
+class Block(Timing):
+    """The timing of one candidate in one fresh process.
+
+    Attributes:
+        started: ISO 8601, UTC.
+        before: the device right before the block.
+        after: the device right after it.
+    """
+
+    candidate: str
+    started: str
+    before: DeviceState
+    after: DeviceState
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A candidate that crashed, hung or gave nonsense; it has no blocks from this round on."""
+
+    candidate: str
+    what: str
+
+    def error(self) -> DeviceError:
+        return DeviceError(self.what, where=self.candidate)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One block of each candidate, in the order in which they ran: A B C, then C B A.
+
+    Attributes:
+        index: 0 for the first round.
+        started: ISO 8601, UTC.
+    """
+
+    index: int
+    started: str
+    batch: int
+    threads: int
+    blocks: tuple[Block, ...]
+    failures: tuple[Failure, ...] = ()
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return canonical_json(self)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Round:
+        """The round that `to_json` wrote.
+
+        Raises:
+            pydantic.ValidationError: the text is something else.
+        """
+        from pydantic import TypeAdapter
+
+        return TypeAdapter(cls).validate_json(text)
