@@ -8,10 +8,12 @@ import json
 import os
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 
 _POLL_SECONDS = 0.1
+_POLLS_UNSIGNED = 10  # a holder signs at once, unless the disk is full
 
 
 class Lock:
@@ -50,20 +52,24 @@ class Lock:
     def wait(self, notify: Callable[[str], None]) -> None:
         """Take the lock, telling `notify` once for each holder that is waited for."""
         told = None
-        while not self.attempt():
+        for polls in count():
+            if self.attempt():
+                return
             holder = self.holder()
-            if holder != told:
+            if holder is None and polls == _POLLS_UNSIGNED:
+                holder = f"another process, which {self.purpose}"
+            if holder not in (None, told):
                 notify(f"waiting for {holder}")
                 told = holder
             time.sleep(_POLL_SECONDS)
 
-    def holder(self) -> str:
-        """Who holds the lock and for what."""
+    def holder(self) -> str | None:
+        """Who holds the lock and for what; None while it has not signed."""
         try:
             who = json.loads(self.path.read_bytes())
-            return f"process {who['pid']} on host {who['host']}, which {who['purpose']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return f"another process, which {self.purpose}"
+        except (OSError, ValueError):
+            return None
+        return f"process {who['pid']} on host {who['host']}, which {who['purpose']}"
 
     def release(self, *, remove: bool = False) -> None:
         """Free the lock, and remove its file where nobody will want it soon."""
@@ -71,6 +77,8 @@ class Lock:
             return
         if remove:
             self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
         self._descriptor = None
 
