@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy
 
@@ -99,35 +100,42 @@ def _numbered(
     sources: Sequence[RawData], names: tuple[str, ...]
 ) -> tuple[list[RawData], tuple[str, ...]]:
     """Names of classes as their numbers, in the order of the names or of the alphabet."""
-    texts = [s for s in sources if s.labels is not None and _is_text(s.labels)]
-    numbers = [s for s in sources if s.labels is not None and not _is_text(s.labels)]
-    if numbers and not names:
-        raise DataError(
-            f"{texts[0].where} has names as labels, {numbers[0].where} has numbers",
-            where="data.source",
-            fix="Give both as names",
-        )
-    found = {
-        s.where: [_as_text(item) for item in s.labels.flat] for s in texts if s.labels is not None
-    }
-    names = names or tuple(sorted({item for items in found.values() for item in items}))
+    texts = [_texts(source) for source in sources]
+    if not names:
+        numbers = [
+            s
+            for s, items in zip(sources, texts, strict=True)
+            if s.labels is not None and items is None
+        ]
+        if numbers:
+            named = next(s for s, items in zip(sources, texts, strict=True) if items is not None)
+            raise DataError(
+                f"{named.where} has names as labels, {numbers[0].where} has numbers",
+                where="data.source",
+                fix="Give both as names",
+            )
+        names = tuple(sorted({item for items in texts for item in items or ()}))
     index = {name: number for number, name in enumerate(names)}
     encoded = []
-    for source in sources:
-        if source not in texts:
-            encoded.append(source)
-            continue
-        items = found[source.where]
-        unknown = next((i for i, item in enumerate(items) if item not in index), None)
-        if unknown is not None:
+    for source, items in zip(sources, texts, strict=True):
+        unknown = next((i for i, item in enumerate(items or ()) if item not in index), None)
+        if items is not None and unknown is not None:
             raise DataError(
                 f"label {items[unknown]!r} of sample {unknown} is none of the classes",
                 where=source.where,
                 fix=nearest(items[unknown], list(names), "Classes"),
             )
-        labels = numpy.array([index[item] for item in items], numpy.int64)
-        encoded.append(RawData(source.inputs, labels, names, source.where))
+        if items is not None:
+            labels = numpy.array([index[item] for item in items], numpy.int64)
+            source = replace(source, labels=labels)
+        encoded.append(source)
     return encoded, names
+
+
+def _texts(source: RawData) -> list[str] | None:
+    if source.labels is None or not _is_text(source.labels):
+        return None
+    return [_as_text(item) for item in source.labels.flat]
 
 
 def _class_numbers(source: RawData, names: tuple[str, ...]) -> Array:

@@ -60,13 +60,13 @@ def _read_arrays(path: Path, config: DataConfig) -> RawData:
     try:
         with numpy.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except ValueError as error:
-        raise DataError(
-            "it holds objects, which only unpickling could load: not loaded",
-            where=str(path),
-            fix="Save arrays of numbers in one shape",
-        ) from error
     except Exception as error:
+        if "allow_pickle" in str(error):
+            raise DataError(
+                "it holds objects, which only unpickling could load: not loaded",
+                where=str(path),
+                fix="Save arrays of numbers in one shape",
+            ) from error
         raise DataError(f"not a readable .npz file ({describe(error)})", where=str(path)) from error
     inputs, label = choose_columns(arrays, config, str(path))
     chosen = {name: arrays[name] for name in inputs}

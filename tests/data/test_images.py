@@ -1,0 +1,155 @@
+"""Folders of images, in the modes and states that they come in."""
+
+import numpy
+import pytest
+from PIL import Image
+
+from edgestill.data.config import DataConfig, ImageConfig
+from edgestill.data.sources import read
+from edgestill.errors import DataError
+
+RED, GREEN = (200, 0, 0), (0, 180, 0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, colour in (("cat", RED), ("ant", GREEN)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for index in range(2):
+            Image.new("RGB", (6, 4), colour).save(tmp_path / "images" / name / f"{index}.png")
+    return tmp_path / "images"
+
+
+def read_images(folder, **image):
+    config = DataConfig("images", image=ImageConfig(**image))
+    return read("images", config, folder.parent, folder.parent / "work")
+
+
+def pixel(folder, name, **image):
+    """The first pixel and the height and width of one image, the others removed."""
+    for file in folder.rglob("*"):
+        if file.is_file() and file.name != name:
+            file.unlink()
+    for other in folder.iterdir():
+        if not list(other.iterdir()):
+            other.rmdir()
+    array = read_images(folder, layout="NHWC", **image).inputs["image"]
+    return array[0, 0, 0].tolist(), array.shape[1:3]
+
+
+def test_a_folder_per_class(folder):
+    raw = read_images(folder)
+    assert raw.inputs["image"].shape == (4, 3, 4, 6)
+    assert raw.inputs["image"].dtype == numpy.uint8
+    assert raw.inputs["image"][:, :, 0, 0].tolist() == [[*GREEN]] * 2 + [[*RED]] * 2
+    assert raw.labels.tolist() == ["ant", "ant", "cat", "cat"]
+
+
+def test_layout_mode_and_size(folder):
+    raw = read_images(folder, layout="NHWC", mode="L", size=(2, 3))
+    assert raw.inputs["image"].shape == (4, 2, 3, 1)
+    # ITU-R 601-2: L = 0.299 R + 0.587 G + 0.114 B
+    assert raw.inputs["image"][:, 0, 0, 0].tolist() == [106, 106, 60, 60]
+
+
+def test_grey_and_transparent_images_become_colour(folder):
+    Image.new("L", (6, 4), 70).save(folder / "cat" / "grey.png")
+    assert pixel(folder, "grey.png") == ([70, 70, 70], (4, 6))
+
+
+def test_transparency_is_dropped(folder):
+    Image.new("RGBA", (6, 4), (*RED, 10)).save(folder / "cat" / "rgba.png")
+    assert pixel(folder, "rgba.png")[0] == [*RED]
+
+
+def test_palette_with_transparency(folder):
+    image = Image.new("P", (6, 4), 1)
+    image.putpalette([0, 0, 0, *RED])
+    image.save(folder / "cat" / "palette.png", transparency=b"\x00\x80")
+    assert pixel(folder, "palette.png")[0] == [*RED]
+
+
+def test_cmyk(folder):
+    Image.new("CMYK", (6, 4), (0, 255, 255, 0)).save(folder / "cat" / "print.jpg", quality=100)
+    red, green, blue = pixel(folder, "print.jpg")[0]
+    assert red > 245
+    assert max(green, blue) < 10
+
+
+def test_sixteen_bits_are_scaled_not_clipped(folder):
+    Image.fromarray(numpy.full((4, 6), 25700, numpy.uint16)).save(folder / "cat" / "deep.png")
+    assert pixel(folder, "deep.png", mode="L") == ([100], (4, 6))
+
+
+def test_float_images_are_refused(folder):
+    Image.new("F", (6, 4), 0.5).save(folder / "cat" / "float.tif")
+    with pytest.raises(DataError, match=r"cat/float.tif \(F pixels are neither 8 nor 16 bits\)"):
+        read_images(folder)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+def test_turned_images_are_set_upright(folder, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    Image.new("RGB", (6, 4), RED).save(folder / "cat" / f"turned.{suffix}", exif=exif)
+    assert pixel(folder, f"turned.{suffix}")[1] == (6, 4)
+
+
+def test_broken_images_are_named_all_at_once(folder):
+    whole = (folder / "cat" / "0.png").read_bytes()
+    (folder / "cat" / "cut.png").write_bytes(whole[:50])
+    (folder / "ant" / "empty.jpg").touch()
+    (folder / "ant" / "text.jpg").write_text("hello")
+    with pytest.raises(DataError, match=r"3 of 7 images cannot be read: ant/empty.jpg \(") as error:
+        read_images(folder)
+    assert "ant/text.jpg (" in str(error.value)
+    assert "cat/cut.png (" in str(error.value)
+
+
+def test_differing_sizes(folder):
+    Image.new("RGB", (5, 5)).save(folder / "cat" / "square.png")
+    with pytest.raises(
+        DataError,
+        match=r"differ in size: 4x6 \(4\), 5x5 \(1\) \(height x width\). "
+        r"Resize them: data.image.size: \[4, 6\]",
+    ):
+        read_images(folder)
+    assert read_images(folder, size=(4, 6)).inputs["image"].shape == (5, 3, 4, 6)
+
+
+def test_large_images_are_decoded_in_threads_in_order(folder):
+    noise = numpy.random.default_rng(0)
+    for index in range(8):
+        pixels = noise.integers(0, 256, (90, 90, 3), numpy.uint8)
+        pixels[0, 0] = index
+        Image.fromarray(pixels).save(folder / "cat" / f"{index}.png")
+    for file in (folder / "ant").iterdir():
+        Image.fromarray(pixels).save(file)
+    image = read_images(folder).inputs["image"]
+    assert image[2:, 0, 0, 0].tolist() == list(range(8))
+
+
+def test_other_files_are_mentioned(folder):
+    (folder / "cat" / "notes.txt").touch()
+    notes = read_images(folder).notes
+    assert len(notes) == 1
+    assert notes[0].endswith("1 files are not images by their ending: cat/notes.txt")
+
+
+def test_folders_that_are_no_classes(folder):
+    (folder / "empty").mkdir()
+    with pytest.raises(DataError, match=r"class folder empty has no images. Remove it"):
+        read_images(folder)
+
+
+def test_a_folder_of_splits(tmp_path):
+    for name in ("train", "test"):
+        (tmp_path / "images" / name / "cat").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"look like splits, .*: test, train. Give each role its"):
+        read_images(tmp_path / "images")
+
+
+def test_a_folder_without_folders(tmp_path):
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match=r"it holds no folders. Put the images into a folder for"):
+        read_images(tmp_path / "images")
