@@ -19,9 +19,9 @@ from edgestill.export.config import CheckStep
 from edgestill.export.stage import to_onnx
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
+from edgestill.train.loop import freeze
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import LossInputs
-from edgestill.train.loop import freeze
 from edgestill.train.predict import to_tensors
 from edgestill.train.reproducible import reproducible
 from edgestill.train.stage import wrap
@@ -48,10 +48,10 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
     configs = {"teacher": config.teacher, "student": config.student}
     models: dict[str, DeviceModel] = {}
     with reproducible(config.seed, torch.get_num_threads()):
-        for role, model in configs.items():
-            if model is not None:
+        for role, model_config in configs.items():
+            if model_config is not None:
                 context.progress(len(models) / 4, f"build {role}")
-                models[role] = wrap(model, inputs.train, config.task, context.base)
+                models[role] = wrap(model_config, inputs.train, config.task, context.base)
                 _require_classes(role, models[role], inputs.train, config.task)
         if len(models) == 2:
             shapes = [model.prediction_shape for model in models.values()]
@@ -101,7 +101,7 @@ def _try_losses(
     for loss in make_losses(losses, config.task):
         try:
             value = loss(terms)
-            value.backward(retain_graph=True)
+            torch.autograd.backward(value, retain_graph=True)
         except (RuntimeError, IndexError, ValueError) as error:
             raise ModelError(
                 f"the loss {loss.name} cannot be computed from predictions "

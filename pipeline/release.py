@@ -1,14 +1,14 @@
 """The release folder: written whole or not at all, and checked before anything in it is opened.
 
-    manifest.json                  every file with its sha256 and size; sealed by a digest of itself
-    release.json                   what `verify` needs to know: task, gates, targets, how to measure
-    recipe.yaml                    the recipe it was made from
-    report.json  report.md         what the run found
-    model/                         the float student as ONNX
-    targets/<target>/<precision>/  engines; `teacher` is the baseline of speed-ups
-    evaluation/                    the test split
-    references/{teacher,student}/  their answers on it
-    code/                          a user's own metric, run only when allowed
+manifest.json                  every file with its sha256 and size; sealed by a digest of itself
+release.json                   what `verify` needs to know: task, gates, targets, how to measure
+recipe.yaml                    the recipe it was made from
+report.json  report.md         what the run found
+model/                         the float student as ONNX
+targets/<target>/<precision>/  engines; `teacher` is the baseline of speed-ups
+evaluation/                    the test split
+references/{teacher,student}/  their answers on it
+code/                          a user's own metric, run only when allowed
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgestill.artifact import Artifact, Dataset, Engine, OnnxModel, Predictions
+from edgestill.artifact import Artifact, Dataset, Engine, Predictions
 from edgestill.digest import canonical, digest_file, digest_folder, digest_value
 from edgestill.errors import DamagedRelease, StoreError, UsageError
+from edgestill.scoring import Task
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -63,7 +64,7 @@ class ReleaseDescription:
     """
 
     name: str
-    task: str
+    task: Task
     metric: str | dict[str, str]
     threads: int
     seed: int
@@ -82,21 +83,16 @@ class Release:
 
     @property
     def evaluation(self) -> Dataset:
-        return _view(Dataset, self.path / "evaluation")
+        path = self.path / "evaluation"
+        return Dataset(path, digest_folder(path))
 
     def reference(self, name: str) -> Predictions:
-        return _view(Predictions, self.path / "references" / name)
+        path = self.path / "references" / name
+        return Predictions(path, digest_folder(path))
 
     def engine(self, folder: str) -> Engine:
-        return _view(Engine, self.path / folder)
-
-    @property
-    def model(self) -> OnnxModel:
-        return _view(OnnxModel, self.path / "model")
-
-
-def _view(view: Any, path: Path) -> Any:
-    return view(path, digest_folder(path))
+        path = self.path / folder
+        return Engine(path, digest_folder(path))
 
 
 class ReleaseWriter:
@@ -108,7 +104,10 @@ class ReleaseWriter:
     def add(self, artifact: Artifact[Any], place: str) -> str:
         """Copy an artifact, its logs left out; gives its place."""
         shutil.copytree(
-            artifact.path, self.folder / place, ignore=shutil.ignore_patterns("log"), copy_function=_copy
+            artifact.path,
+            self.folder / place,
+            ignore=shutil.ignore_patterns("log"),
+            copy_function=_copy,
         )
         for folder, _, _ in os.walk(self.folder / place):
             os.chmod(folder, 0o755)
@@ -261,7 +260,9 @@ def _require_intact(path: Path) -> None:
             raise DamagedRelease("the file is missing", where=str(path / name), fix=_AGAIN)
         if name not in expected:
             raise DamagedRelease(
-                "the file is not in the manifest", where=str(path / name), fix="Remove it, or " + _AGAIN.lower()
+                "the file is not in the manifest",
+                where=str(path / name),
+                fix="Remove it, or " + _AGAIN.lower(),
             )
         if digest_file(path / name) != expected[name]["sha256"]:
             raise DamagedRelease("the file was changed", where=str(path / name), fix=_AGAIN)

@@ -94,12 +94,13 @@ class Runner:
             "config": canonical(step.config),
             "inputs": {name: self._digests(value) for name, value in step.inputs.items()},
             "stage": stage_digest(step.stage.module),
-            "libraries": {name: _version(name) for name in (*step.stage.libraries, *step.libraries)},
+            "libraries": {
+                name: _version(name) for name in (*step.stage.libraries, *step.libraries)
+            },
         }
         base = self.plan.recipe.base
         if step.code:
-            codes = {reference: code_digest(reference, base) for reference in step.code}
-            parts["code"] = {name: canonical(code.parts) for name, code in codes.items()}
+            parts["code"] = {name: code_digest(name, base).parts for name in step.code}
         if step.files:
             # By name beside the recipe: a moved project keeps its results.
             parts["files"] = {

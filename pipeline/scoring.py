@@ -28,9 +28,7 @@ Array = NDArray[Any]
 Task = Literal["classification", "multilabel", "regression", "custom"]
 
 
-def resolve_metric(
-    metric: MetricConfig, load: Callable[[str], Callable[..., Any]]
-) -> MetricSpec:
+def resolve_metric(metric: MetricConfig, load: Callable[[str], Callable[..., Any]]) -> MetricSpec:
     """The metric of a recipe; `load` finds the callable of a user's own."""
     if isinstance(metric, FunctionMetric):
         return UserMetric(metric.function, metric.better).load(load)
@@ -83,8 +81,12 @@ class Scorer:
         first, second, labels = self._values(reference), self._values(candidate), self._labels
         bigger = self.metric.bigger_is_better
         if self.metric.per_sample:
-            scores = [sample_scores(self.metric, values, labels) for values in (first, second)]
-            return paired_drop(*scores, level, bigger_is_better=bigger)
+            return paired_drop(
+                sample_scores(self.metric, first, labels),
+                sample_scores(self.metric, second, labels),
+                level,
+                bigger_is_better=bigger,
+            )
         return paired_drop_of(
             self.metric.function, first, second, labels, level, bigger_is_better=bigger
         )
@@ -95,10 +97,12 @@ class Scorer:
         """Roughly how many samples would decide the drop; None where that cannot be said."""
         if not self.metric.per_sample:
             return None
-        values = self._values(reference), self._values(candidate)
-        scores = [sample_scores(self.metric, value, self._labels) for value in values]
         return samples_to_decide(
-            *scores, at_most, level, bigger_is_better=self.metric.bigger_is_better
+            sample_scores(self.metric, self._values(reference), self._labels),
+            sample_scores(self.metric, self._values(candidate), self._labels),
+            at_most,
+            level,
+            bigger_is_better=self.metric.bigger_is_better,
         )
 
     def agreement(self, first: Predictions, second: Predictions, level: float) -> Estimate:

@@ -9,6 +9,7 @@ prints goes to a log. Started as `python -m edgestill.targets.worker PARENT TARG
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import select
 import signal
@@ -46,6 +47,9 @@ def main() -> None:
     from edgestill.targets.jobs import Job, read_descriptions
 
     adapter: TypeAdapter[Job] = TypeAdapter(Job)
+    # What is loaded now stays: a child's collector need not visit it, nor copy its pages.
+    gc.collect()
+    gc.freeze()
     _send(answers, {"ready": True})
     while line := sys.stdin.buffer.readline():
         status = 0

@@ -21,9 +21,10 @@ from edgestill.capture import captured
 from edgestill.console import Console
 from edgestill.digest import digest_folder
 from edgestill.errors import DeviceError, UsageError
+from edgestill.quantities import size_text
 from edgestill.release import MANIFEST, open_release
 from edgestill.targets import TARGETS, get_target
-from edgestill.targets.fingerprint import Fingerprint, available_cores
+from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate, MeasureConfig, measure, predict
 from edgestill.verify.evidence import BASELINE, Evidence
 from edgestill.verify.evidence import Candidate as Answered
@@ -35,28 +36,20 @@ LEVEL = 0.95
 
 
 @dataclass(frozen=True)
-class ProfiledCandidate:
-    """One engine's figures."""
-
-    name: str
-    size_bytes: int
-    latency: LatencyResult
-
-
-@dataclass(frozen=True)
 class Profile:
     """Figures of engines that were measured together, interleaved.
 
     Attributes:
-        samples: what was fed, in words: the evaluation set, or random numbers.
+        latencies: of each engine by its name, interleaved with the others.
+        notes: what was fed, and how much is shipped.
     """
 
     source: str
     target: str
     runtime: str
     device: Fingerprint
-    samples: str
-    candidates: tuple[ProfiledCandidate, ...]
+    latencies: dict[str, LatencyResult]
+    notes: tuple[str, ...]
 
 
 def profile_model(
@@ -81,7 +74,7 @@ def profile_model(
     """
     console = console or Console()
     path = Path(path)
-    threads = threads or available_cores()
+    threads = threads or Fingerprint.read().cores
     with TemporaryDirectory(prefix="edgestill-") as name:
         scratch = Path(name)
         log = scratch / "log.txt"
@@ -105,19 +98,19 @@ def profile_model(
                 collected.append(round_)
                 console.progress(len(collected) / rounds, f"round {len(collected)}/{rounds}")
         evidence = Evidence(chosen, tuple(answered), {batch: tuple(collected)})
-        candidates = []
+        latencies, notes = {}, [f"Fed: {samples}."]
         for candidate in answered:
             latency = summarize(evidence, candidate.name, batch, threads, LEVEL, ())
             assert latency is not None
-            size = candidate.engine.size_bytes
-            candidates.append(ProfiledCandidate(candidate.name, size, latency))
+            latencies[candidate.name] = latency
+            notes.append(f"Size of {candidate.name}: {size_text(candidate.engine.size_bytes)}.")
         return Profile(
             source=str(path),
             target=chosen,
             runtime=f"{chosen} {found.version}",
             device=Fingerprint.read(),
-            samples=samples,
-            candidates=tuple(candidates),
+            latencies=latencies,
+            notes=tuple(notes),
         )
 
 

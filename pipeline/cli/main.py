@@ -89,8 +89,9 @@ def _internal_text(error: BaseException) -> str:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     place = f" ({frame.tb_frame.f_code.co_filename}:{frame.tb_lineno})" if frame else ""
-    lines = f"{type(error).__name__}: {error}".strip().splitlines()
-    lines[-1] = lines[-1].removesuffix(": ") + place
+    words = f": {error}" if str(error).strip() else ""
+    lines = f"{type(error).__name__}{words}".splitlines()
+    lines[-1] += place
     advice = "This is a fault of edgestill. Run it again with --debug and report what it prints."
     return _indented("internal error: ", [*lines, advice])
 

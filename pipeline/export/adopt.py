@@ -160,7 +160,7 @@ def _try(path: Path, samples: Dataset, where: str) -> None:
             for name, array in load_inputs(samples).items()
         }
         session.run(None, feeds)
-    except Exception as error:  # noqa: BLE001  the runtime's errors share no narrower base
+    except Exception as error:
         raise ModelError(
             f"ONNX Runtime cannot run it on the data ({str(error).splitlines()[0]})",
             where=where,

@@ -81,13 +81,14 @@ class MeasureConfig:
 
     Attributes:
         rounds: blocks of each candidate, interleaved; fewer than 12 give no interval.
-        batch: samples per call.
+        batch: samples per call where no gate says otherwise; choices are made on it.
         block: how long the timed calls of one block take together, at least.
         level: the confidence of every interval.
         time_limit: how long one block may take before it is stopped.
     """
 
     rounds: Annotated[int, Field(ge=1)] = 12
+    batch: Batch = 1
     block: Seconds = 0.06
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     time_limit: Seconds = 60.0

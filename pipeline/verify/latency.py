@@ -14,7 +14,12 @@ SHOWN_PERCENTILES = (50.0, 90.0, 95.0, 99.0)
 
 
 def summarize(
-    evidence: Evidence, candidate: str, batch: int, threads: int, level: float, extra: Iterable[float]
+    evidence: Evidence,
+    candidate: str,
+    batch: int,
+    threads: int,
+    level: float,
+    extra: Iterable[float],
 ) -> LatencyResult | None:
     """The figures of one candidate at one batch size; None when it was not measured.
 
@@ -47,11 +52,11 @@ def summarize(
     )
 
 
-def speedup_over(evidence: Evidence, baseline: str, candidate: str, batch: int, level: float) -> Estimate:
+def speedup_over(
+    evidence: Evidence, baseline: str, candidate: str, batch: int, level: float
+) -> Estimate:
     """How many times faster `candidate` is than `baseline`, from blocks of the same rounds."""
-    return speedup(
-        evidence.blocks_ns(baseline, batch), evidence.blocks_ns(candidate, batch), level
-    )
+    return speedup(evidence.blocks_ns(baseline, batch), evidence.blocks_ns(candidate, batch), level)
 
 
 def blocks_of(evidence: Evidence, candidate: str, batch: int) -> list[Block]:

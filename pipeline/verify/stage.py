@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgestill.artifact import Dataset, Engine, OnnxModel, Predictions
 from edgestill.step import StepContext
-from edgestill.targets.measure import predict, predict_onnx
+from edgestill.targets.measure import Workers, predict, predict_onnx
 from edgestill.verify.config import EvaluateStep
 
 
@@ -30,13 +30,14 @@ def evaluate(
     """
     predictions = {}
     pairs = [(name, role) for name in inputs.candidates for role in inputs.datasets]
-    for index, (name, role) in enumerate(pairs):
-        candidate, dataset = inputs.candidates[name], inputs.datasets[role]
-        part = f"{name}/{role}"
-        (out / part).mkdir(parents=True)
-        if isinstance(candidate, OnnxModel):
-            predictions[part] = predict_onnx(candidate, dataset, out / part, threads=config.threads)
-        else:
-            predictions[part] = predict(candidate, dataset, out / part, threads=config.threads)
-        context.progress((index + 1) / len(pairs), part)
+    with Workers() as workers:
+        for index, (name, role) in enumerate(pairs):
+            candidate, dataset = inputs.candidates[name], inputs.datasets[role]
+            part = f"{name}/{role}"
+            (out / part).mkdir(parents=True)
+            ask = predict_onnx if isinstance(candidate, OnnxModel) else predict
+            predictions[part] = ask(  # type: ignore[operator]
+                candidate, dataset, out / part, threads=config.threads, workers=workers
+            )
+            context.progress((index + 1) / len(pairs), part)
     return predictions

@@ -1,5 +1,7 @@
 """Reports as a run or a verification would give them."""
 
+# ruff: noqa: E501  rows of a table read best as rows
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -118,9 +120,7 @@ def elsewhere(passing: Report) -> Report:
     gate = GateResult(
         "all", "tensorrt-rtx", Verdict.NOT_RUN, "latency, size", "not run here", "verify: elsewhere"
     )
-    return replace(
-        passing, targets=(*passing.targets, target), gates=(*passing.gates, gate)
-    )
+    return replace(passing, targets=(*passing.targets, target), gates=(*passing.gates, gate))
 
 
 @pytest.fixture

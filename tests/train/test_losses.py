@@ -99,7 +99,8 @@ def test_ce_smooths_labels_and_leaves_out_the_ignored(rng: np.random.Generator) 
 
 
 @pytest.mark.parametrize(
-    ("task", "shape"), [("multilabel", (6, 3)), ("classification", (6, 1)), ("classification", (6,))]
+    ("task", "shape"),
+    [("multilabel", (6, 3)), ("classification", (6, 1)), ("classification", (6,))],
 )
 def test_ce_is_binary_where_each_logit_is_a_yes_or_no(
     rng: np.random.Generator, task: str, shape: tuple[int, ...]
