@@ -111,7 +111,8 @@ def _try_losses(
             ) from error
         if not torch.isfinite(value):
             raise ModelError(
-                f"the loss {loss.name} is {float(value.detach())} on the first {len(labels)} samples",
+                f"the loss {loss.name} is {float(value.detach())} on the first "
+                f"{len(labels)} samples",
                 where="distill.losses",
                 fix="Look at normalize: and at the model's initial weights",
             )

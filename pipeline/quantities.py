@@ -11,7 +11,7 @@ _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 
 
 def digits(value: float, significant: int = 3) -> str:
-    """`value` with so many significant digits, without an exponent: 1234.5 -> 1234, 0.01236 -> 0.0124."""
+    """`value` with so many significant digits and no exponent: 1234.5 -> 1234, 0.01236 -> 0.0124."""
     if value == 0:
         return "0"
     text = f"{value:.{significant}g}"
@@ -44,9 +44,7 @@ def count_text(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
 
 
-def estimate_text(
-    estimate: Estimate, text: Callable[[float], str], *, of: str = "samples"
-) -> str:
+def estimate_text(estimate: Estimate, text: Callable[[float], str], *, of: str = "samples") -> str:
     """The value, its interval and what it rests on: `51.2 µs [49, 53], 1200 calls`."""
     value = text(estimate.value)
     if estimate.interval is not None:

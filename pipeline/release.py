@@ -110,7 +110,7 @@ class ReleaseWriter:
             copy_function=_copy,
         )
         for folder, _, _ in os.walk(self.folder / place):
-            os.chmod(folder, 0o755)
+            Path(folder).chmod(0o755)
         return place
 
     def add_text(self, place: str, text: str) -> None:

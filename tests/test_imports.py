@@ -30,12 +30,22 @@ LAYERS = (
     {"cli", "__init__", "__main__"},
 )
 NO_NEIGHBOURS = {"distill", "export", "quantize", "compile", "verify"}
-TORCH_FREE = {"targets", "data", "verify", "stats", "metrics", "store", "planner", "runner", "report"}
+TORCH_FREE = {
+    "targets",
+    "data",
+    "verify",
+    "stats",
+    "metrics",
+    "store",
+    "planner",
+    "runner",
+    "report",
+}
 
 
 def room(module: str) -> str:
     """`edgestill.train.loop` lies in `train`."""
-    return (module.split(".") + ["__init__"])[1]
+    return [*module.split("."), "__init__"][1]
 
 
 def imports(file: Path) -> set[str]:
@@ -50,7 +60,10 @@ def imports(file: Path) -> set[str]:
 
 def sources() -> list[tuple[str, Path]]:
     found = []
-    for folder, package in ((ROOT / "pipeline", "edgestill"), (ROOT / "targets", "edgestill.targets")):
+    for folder, package in (
+        (ROOT / "pipeline", "edgestill"),
+        (ROOT / "targets", "edgestill.targets"),
+    ):
         for file in sorted(folder.rglob("*.py")):
             if "templates" not in file.parts:
                 parts = file.relative_to(folder).with_suffix("").parts

@@ -85,9 +85,10 @@ def _name_inputs(model: Any, data_inputs: Sequence[TensorSpec], where: str) -> N
         return
     if len(names) != 1 or len(wanted) != 1:
         raise ModelError(
-            f"it takes {', '.join(map(str, specs))}; the data has {', '.join(map(str, data_inputs))}",
+            f"it takes {', '.join(map(str, specs))}; "
+            f"the data has {', '.join(map(str, data_inputs))}",
             where=where,
-            fix="Name the arrays of the data as the model's inputs, or choose them with data.inputs",
+            fix="Name the arrays of the data as the model's inputs, or choose with data.inputs",
         )
     for node in model.graph.node:
         for index, name in enumerate(node.input):

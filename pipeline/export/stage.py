@@ -127,7 +127,8 @@ def _require_close(
 ) -> None:
     if torch_output.shape != onnx_output.shape:
         raise ExportError(
-            f"output {spec.name} is {list(onnx_output.shape)} in ONNX, {list(torch_output.shape)} in torch",
+            f"output {spec.name} is {list(onnx_output.shape)} in ONNX, "
+            f"{list(torch_output.shape)} in torch",
             where="export",
             fix="Look for Python branches or constants that depend on the input's shape",
         )

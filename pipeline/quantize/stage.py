@@ -38,6 +38,7 @@ def quantize(
     Raises:
         ExportError: NNCF cannot quantize the graph, or found nothing to quantize.
     """
+    del context  # NNCF tells nothing on its way
     nncf = require("nncf", extra="build")
     description = inputs.model.description
     arrays = load_inputs(inputs.calibration)

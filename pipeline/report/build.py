@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 
@@ -14,8 +15,17 @@ from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verify.results import GateResult, HopResult, TargetResult
 
 REPORTED = (
-    "torch onnx onnxscript onnxruntime openvino nncf tensorrt-rtx tensorrt numpy accelerate"
-).split()
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+    "nncf",
+    "tensorrt-rtx",
+    "tensorrt",
+    "numpy",
+    "accelerate",
+)
 
 
 def overall(gates: Sequence[GateResult], failures: Sequence[str] = ()) -> tuple[Verdict, ExitCode]:
@@ -86,8 +96,6 @@ def make_report(
 def _versions() -> dict[str, str]:
     found = {}
     for name in REPORTED:
-        try:
+        with suppress(PackageNotFoundError):
             found[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return found

@@ -229,7 +229,7 @@ def _hop(hop: HopResult, depth: int, unit: str, lost: bool) -> tuple[Cell, ...]:
     difference = hop.largest_difference
     return (
         Cell("  " * depth + hop.name, "  " * depth + "lost most" if lost else ""),
-        Cell(score_text(hop.score, unit)),
+        Cell(score_text(hop.score, unit) if hop.score is not None else ""),
         figure(drop, lambda value: score_text(value, unit, drop=True)) if drop else Cell(),
         Cell(score_text(hop.agreement, "pp")) if hop.agreement is not None else Cell(),
         Cell(f"{difference:.2g}") if difference is not None else Cell(),

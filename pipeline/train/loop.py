@@ -191,7 +191,8 @@ class Trainer:
     def _require_finite(self, term: Tensor, name: str, at: state.Progress) -> None:
         if not torch.isfinite(term):
             raise ModelError(
-                f"the loss {name} is {float(term.detach())} at step {at.step + 1} of epoch {at.epoch + 1}",
+                f"the loss {name} is {float(term.detach())} "
+                f"at step {at.step + 1} of epoch {at.epoch + 1}",
                 where="training",
                 fix=_ADVICE,
             )

@@ -92,7 +92,7 @@ def load(
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
         progress = _progress(json.loads(metadata["progress"]))
         scalars = json.loads(metadata["scalars"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):

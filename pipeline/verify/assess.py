@@ -186,5 +186,5 @@ def _require_matching_outputs(evidence: Evidence) -> None:
             raise DeviceError(
                 f"{wrong} timed calls at batch {batch} gave other outputs than its accuracy run",
                 where=f"{evidence.target} {name}",
-                fix="This runtime cannot be trusted with this model here: try another version of it",
+                fix="This runtime cannot be trusted with this model here: try another version",
             )

@@ -35,9 +35,14 @@ def evaluate(
             candidate, dataset = inputs.candidates[name], inputs.datasets[role]
             part = f"{name}/{role}"
             (out / part).mkdir(parents=True)
-            ask = predict_onnx if isinstance(candidate, OnnxModel) else predict
-            predictions[part] = ask(  # type: ignore[operator]
-                candidate, dataset, out / part, threads=config.threads, workers=workers
-            )
+            threads = config.threads
+            if isinstance(candidate, OnnxModel):
+                predictions[part] = predict_onnx(
+                    candidate, dataset, out / part, threads=threads, workers=workers
+                )
+            else:
+                predictions[part] = predict(
+                    candidate, dataset, out / part, threads=threads, workers=workers
+                )
             context.progress((index + 1) / len(pairs), part)
     return predictions
