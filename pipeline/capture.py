@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,7 +14,8 @@ from pathlib import Path
 def captured(log: Path) -> Iterator[None]:
     """Append everything written to standard output and error, by any library, to `log`.
 
-    Works on the file descriptors, since native code does not go through `sys.stdout`.
+    Works on the file descriptors, since native code does not go through `sys.stdout`. Warnings
+    are written, never raised: a library's advice to its own authors must not stop a run.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     _flush()
@@ -22,7 +24,9 @@ def captured(log: Path) -> Iterator[None]:
     try:
         os.dup2(target, 1)
         os.dup2(target, 2)
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            yield
     finally:
         _flush()
         for descriptor, original in zip((1, 2), kept, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -19,16 +20,14 @@ class Console:
     """Writes to the standard error that it finds when it is made, whatever is captured later.
 
     Args:
-        stream: where to write; by default a copy of standard error.
+        stream: where to write; by default a copy of standard error, closed with this object.
     """
 
     def __init__(self, stream: IO[str] | None = None) -> None:
-        self._rich = RichConsole(
-            file=stream or os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1),
-            soft_wrap=True,
-            highlight=False,
-            markup=False,
-        )
+        if stream is None:
+            stream = _copy_of_stderr()
+            weakref.finalize(self, stream.close)
+        self._rich = RichConsole(file=stream, soft_wrap=True, highlight=False, markup=False)
         self._bar: tuple[Progress, TaskID] | None = None
         self._step = ""
         self._last_plain = 0.0
@@ -65,3 +64,11 @@ class Console:
         elif time.monotonic() - self._last_plain > PLAIN_INTERVAL_SECONDS:
             self._last_plain = time.monotonic()
             self.say(f"{self._step}: {share:.0%} {words}")
+
+
+def _copy_of_stderr() -> IO[str]:
+    try:
+        descriptor = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError, AttributeError):  # a notebook has no descriptor for it
+        descriptor = os.dup(2)
+    return os.fdopen(descriptor, "w", buffering=1, errors="backslashreplace")

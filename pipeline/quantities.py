@@ -11,7 +11,7 @@ _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 
 
 def digits(value: float, significant: int = 3) -> str:
-    """`value` with so many significant digits and no exponent: 1234.5 -> 1234, 0.01236 -> 0.0124."""
+    """`value` to so many significant digits, no exponent: 1234.5 -> 1234, 0.01236 -> 0.0124."""
     if value == 0:
         return "0"
     text = f"{value:.{significant}g}"

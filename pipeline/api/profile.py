@@ -161,7 +161,7 @@ def _release(path: Path, target: str | None) -> tuple[str, dict[str, Engine], Da
 
 def _compiled(path: Path, target: str, scratch: Path) -> Engine:
     """An engine of a float or a quantized ONNX file."""
-    from edgestill.export.graph import read_model, tensor_specs, write_model
+    from edgestill.onnx_file import read_model, tensor_specs, write_model
 
     runtime = get_target(target)
     model = read_model(path)

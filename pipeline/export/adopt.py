@@ -13,9 +13,9 @@ from edgestill.artifact import Dataset, OnnxDescription, OnnxModel, Signature, T
 from edgestill.data.arrays import load_inputs
 from edgestill.errors import ModelError
 from edgestill.export.config import AdoptStep
-from edgestill.export.graph import read_model, tensor_specs, write_model
 from edgestill.extras import require
 from edgestill.models.config import NormalizeConfig
+from edgestill.onnx_file import read_model, tensor_specs, write_model
 from edgestill.step import StepContext
 
 OLDEST_OPSET = 13  # Q/DQ with a scale per channel

@@ -22,9 +22,9 @@ from edgestill.artifact import (
 from edgestill.data.arrays import load_inputs
 from edgestill.errors import ExportError
 from edgestill.export.config import ExportConfig, ExportStep
-from edgestill.export.graph import read_model, tensor_specs, write_model
 from edgestill.extras import require
 from edgestill.models.wrapper import DeviceModel
+from edgestill.onnx_file import read_model, tensor_specs, write_model
 from edgestill.step import StepContext
 from edgestill.train.predict import predict
 from edgestill.train.stage import restore

@@ -15,8 +15,8 @@ import numpy
 from edgestill.artifact import Dataset, OnnxDescription, OnnxModel
 from edgestill.data.arrays import load_inputs
 from edgestill.errors import ExportError
-from edgestill.export.graph import read_model, write_model
 from edgestill.extras import require
+from edgestill.onnx_file import read_model, write_model
 from edgestill.quantize.config import QuantizeStep
 from edgestill.quantize.signed import make_signed
 from edgestill.step import StepContext
