@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from edgestill.report.model import Report
-    from edgestill.stats import Verdict
+    from edgestill.verdict import Verdict
 
     __version__: str
 
@@ -64,7 +64,7 @@ __all__ = [
 _HOMES = {
     "Diagnosis": "edgestill.api.doctor",
     "Report": "edgestill.report.model",
-    "Verdict": "edgestill.stats",
+    "Verdict": "edgestill.verdict",
     "diagnose": "edgestill.api.doctor",
     "load": "edgestill.api.application",
     "plan_recipe": "edgestill.api.plan",

@@ -42,6 +42,9 @@ class Runner:
 
     Args:
         log: the file that takes what third-party code prints.
+
+    Attributes:
+        before_computing: called once, before the first step that is not stored already.
     """
 
     def __init__(self, plan: Plan, store: Store, console: Console, log: Path) -> None:
@@ -49,6 +52,7 @@ class Runner:
         self.store = store
         self.console = console
         self.log = log
+        self.before_computing: Callable[[], None] | None = None
         self.entries: dict[str, Entry] = {}
         self.records: list[StepSummary] = []
 
@@ -80,6 +84,7 @@ class Runner:
         key = self.key(step)
         entry = self.store.find(key)
         if entry is None:
+            self._prepare()
             with self.console.step(name):
                 entry = self.store.compute(key, lambda out, work: self._execute(step, out, work))
         self.entries[name] = entry
@@ -129,6 +134,11 @@ class Runner:
                 blocked[step.name] = step.name
                 found.append(Prospect(step, "miss", self.store.explain(key)))
         return tuple(found)
+
+    def _prepare(self) -> None:
+        prepare, self.before_computing = self.before_computing, None
+        if prepare is not None:
+            prepare()
 
     def _digests(self, value: Ref | Mapping[str, Ref]) -> Any:
         if isinstance(value, Ref):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
+from importlib import import_module, metadata
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,14 @@ class TargetSpec:
     module: str
     distribution: str
     extra: str
+
+    @property
+    def version(self) -> str:
+        """Of the installed distribution, read without loading the runtime; empty without one."""
+        try:
+            return metadata.version(self.distribution)
+        except metadata.PackageNotFoundError:
+            return ""
 
 
 TARGETS: Mapping[str, TargetSpec] = MappingProxyType(

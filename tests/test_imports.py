@@ -14,8 +14,8 @@ ROOT = Path(__file__).parents[1]
 # A module may import modules of its own layer or of a lower one; of the layers that hold several
 # folders, a folder may not import its neighbours.
 LAYERS = (
-    {"errors", "digest", "units", "config", "capture", "extras", "step", "artifact"},
-    {"stats", "quantities", "reference", "metric_config"},
+    {"errors", "digest", "units", "config", "capture", "extras", "step", "verdict"},
+    {"artifact", "stats", "quantities", "reference", "metric_config"},
     {"metrics"},
     {"source_code", "store", "console", "scoring", "onnx_file"},
     {"targets"},
@@ -111,7 +111,7 @@ HEAVY = {"torch", "onnx", "onnxruntime", "openvino", "nncf", "sklearn", "dataset
         ("import edgestill", HEAVY | {"numpy", "pydantic", "click", "rich"}),
         ("import edgestill.cli", HEAVY | {"numpy", "pydantic", "rich"}),
         ("import edgestill.targets", HEAVY | {"numpy"}),
-        ("import edgestill.planner, edgestill.runner", HEAVY),
+        ("import edgestill.api.plan", HEAVY | {"numpy"}),
         ("import edgestill.release, edgestill.verify.stage, edgestill.targets.measure", HEAVY),
     ],
 )

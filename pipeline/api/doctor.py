@@ -224,7 +224,7 @@ def _targets(recipe: Recipe | None) -> Iterable[Finding]:
 
 def _trial(recipe: Recipe, store: Path | None, console: Console | None) -> Iterable[Finding]:
     """The steps that need no training, each with what it found."""
-    from edgestill.api.run import open_store
+    from edgestill.api.opening import open_store
     from edgestill.console import Console
     from edgestill.planner import make_plan
     from edgestill.runner import Runner

@@ -15,7 +15,7 @@ from edgestill.report.model import ModelSummary
 from edgestill.runner import Runner
 from edgestill.scoring import Scorer, resolve_metric
 from edgestill.store import Facts, Key
-from edgestill.targets import TARGETS, get_target
+from edgestill.targets import TARGETS
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.targets.measure import Round
@@ -167,7 +167,7 @@ class Gathering:
 
     def _facts(self, target: TargetPlan, session: Session) -> Facts:
         name = target.config.target
-        versions = {TARGETS[name].distribution: get_target(name).probe().version}
+        versions = {TARGETS[name].distribution: TARGETS[name].version}
         # The samples' labels have no say in how long a call takes.
         samples = self.runner.entries["data"].digest("test/inputs")
         parts = session.key_parts(samples, self.fingerprint.digest, versions)
@@ -175,4 +175,4 @@ class Gathering:
 
     def _runtime(self, target: TargetPlan) -> str:
         name = target.config.target
-        return f"{name} {get_target(name).probe().version}"
+        return f"{name} {TARGETS[name].version}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgestill.api.run import open_store
+from edgestill.api.opening import open_store
 from edgestill.console import Console
 from edgestill.planner import make_plan
 from edgestill.recipe import load_recipe
@@ -24,6 +25,6 @@ def plan_recipe(
     Raises:
         UsageError: the recipe is wrong, or a file of it is missing.
     """
-    opened = open_store(store, console or Console())
-    runner = Runner(make_plan(load_recipe(recipe, overrides)), opened, console or Console(), Path())
-    return runner.prospects()
+    console = console or Console()
+    plan = make_plan(load_recipe(recipe, overrides))
+    return Runner(plan, open_store(store, console), console, Path(os.devnull)).prospects()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from edgestill.api.gathering import Gathering
+from edgestill.api.opening import new_log, open_store
 from edgestill.api.releasing import write_release
 from edgestill.console import Console
 from edgestill.errors import DeviceError, UsageError
@@ -18,13 +17,10 @@ from edgestill.release import writing
 from edgestill.report.build import make_report
 from edgestill.report.model import Report
 from edgestill.runner import Runner
-from edgestill.store import Store
 from edgestill.targets import get_target
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verify.assess import hop_results, not_run
 from edgestill.verify.results import GateResult, TargetResult
-
-DEFAULT_STORE = Path(".edgestill")
 
 
 def run_recipe(
@@ -53,9 +49,9 @@ def run_recipe(
     """
     console = console or Console()
     loaded = select_targets(load_recipe(recipe, overrides), targets)
-    require_runnable(loaded)
     opened = open_store(store, console)
     runner = Runner(make_plan(loaded), opened, console, new_log(opened))
+    runner.before_computing = lambda: require_runnable(loaded)
     place = out or Path("dist") / loaded.name
     # The folder is claimed first, so that an unfit one is refused before hours of training.
     with writing(place) as writer:
@@ -111,16 +107,6 @@ def _notes(recipe: Recipe) -> tuple[str, ...]:
                 "data here, and score better on them than on new ones."
             )
     return tuple(notes)
-
-
-def new_log(store: Store) -> Path:
-    """A file for what third-party code prints during this run."""
-    return store.root / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-
-
-def open_store(path: Path | None, console: Console) -> Store:
-    """The store at `path`, else at `$EDGESTILL_STORE`, else at `.edgestill`."""
-    return Store(path or Path(os.environ.get("EDGESTILL_STORE") or DEFAULT_STORE), console.say)
 
 
 def select_targets(recipe: Recipe, names: Sequence[str]) -> Recipe:

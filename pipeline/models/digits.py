@@ -38,8 +38,8 @@ def _convolution(channels: int, width: int, stride: int) -> nn.Module:
 
 
 def teacher() -> nn.Module:
-    """0.25 M parameters, 4.0 M multiplications an image."""
-    return DigitsNet((48, 64, 128, 128), (1, 2, 1, 1))
+    """0.56 M parameters, 8.8 M multiplications an image."""
+    return DigitsNet((64, 96, 192, 192), (1, 2, 1, 1))
 
 
 def student() -> nn.Module:

@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from edgestill.digest import canonical
 from edgestill.errors import ExitCode
 from edgestill.report.model import FORMAT, ModelSummary, Report, StepSummary
-from edgestill.stats import Verdict
 from edgestill.targets.fingerprint import Fingerprint
+from edgestill.verdict import Verdict
 from edgestill.verify.results import GateResult, HopResult, TargetResult
 
 REPORTED = (

@@ -18,7 +18,7 @@ from edgestill.report.figures import (
     seconds_text,
 )
 from edgestill.report.model import ModelSummary, Report, StepSummary
-from edgestill.stats import Estimate, Verdict
+from edgestill.verdict import Estimate, Verdict
 from edgestill.verify.results import CandidateResult, GateResult, HopResult, TargetResult
 
 WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NOT_RUN, Verdict.PASS)

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgestill.digest import canonical
 from edgestill.errors import ExitCode, UsageError
-from edgestill.stats import Verdict
+from edgestill.verdict import Verdict
 from edgestill.verify.results import GateResult, HopResult, TargetResult
 
 FORMAT = 1

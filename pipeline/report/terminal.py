@@ -15,7 +15,7 @@ from rich.text import Text
 from edgestill.report import content
 from edgestill.report.figures import Cell, Column, Section, latencies
 from edgestill.report.model import Report
-from edgestill.stats import Verdict
+from edgestill.verdict import Verdict
 from edgestill.verify.results import GateResult, LatencyResult
 
 LONGEST_STEPS = 5

@@ -13,7 +13,7 @@ from edgestill.stats.latency import (
 )
 from edgestill.stats.proportions import mcnemar_exact
 from edgestill.stats.scores import mean_score, paired_drop, samples_to_decide
-from edgestill.stats.verdict import Estimate, Interval, Verdict, decide, decide_exact
+from edgestill.verdict import Estimate, Interval, Verdict, decide, decide_exact
 
 __all__ = [
     "SMALLEST_BLOCKS",

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edgestill.errors import DataError
 from edgestill.stats.distributions import normal_cdf, normal_quantile, student_t_quantile
-from edgestill.stats.verdict import Estimate, Interval
+from edgestill.verdict import Estimate, Interval
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]

@@ -22,7 +22,7 @@ from edgestill.stats.distributions import (
     signed_rank_cut,
     student_t_quantile,
 )
-from edgestill.stats.verdict import Estimate, Interval
+from edgestill.verdict import Estimate, Interval
 
 SMALLEST_BLOCKS = 12
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgestill.stats.bootstrap import mean_interval
 from edgestill.stats.distributions import normal_cdf, normal_quantile
 from edgestill.stats.proportions import paired_difference_interval, proportion_interval
-from edgestill.stats.verdict import Estimate, Interval
+from edgestill.verdict import Estimate, Interval
 
 Floats = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ from typing import Any
 from edgestill.artifact import Predictions
 from edgestill.errors import DeviceError
 from edgestill.scoring import Scorer
-from edgestill.stats import Estimate, Verdict
 from edgestill.targets.measure import MeasureConfig as TimingConfig
+from edgestill.verdict import Estimate, Verdict
 from edgestill.verify.choice import Choice, choose
 from edgestill.verify.config import LatencyGate, MeasureConfig
 from edgestill.verify.evidence import BASELINE, Candidate, Evidence

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgestill.stats import Estimate
+from edgestill.verdict import Estimate
 from edgestill.verify.evidence import Evidence
 from edgestill.verify.latency import speedup_over
 

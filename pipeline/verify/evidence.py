@@ -9,7 +9,8 @@ import numpy
 from numpy.typing import NDArray
 
 from edgestill.artifact import Engine, Predictions
-from edgestill.targets.measure import Round
+from edgestill.targets.measure import Block, Round
+from edgestill.verdict import Estimate
 
 BASELINE = "teacher"  # the candidate whose speed a speed-up is measured against
 FLOAT = "fp32"
@@ -23,12 +24,14 @@ class Candidate:
         name: its precision, or `teacher` for the baseline.
         validation: on the split that choices are made on; None on a device, which has it not.
         test: on the split that gates are decided on.
+        drop: on validation, as it was found where the release was built.
     """
 
     name: str
     engine: Engine
     validation: Predictions | None
     test: Predictions
+    drop: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,34 @@ class Evidence:
         return tuple(c for c in self.candidates if c.name != BASELINE)
 
     @property
+    def failures(self) -> dict[str, str]:
+        """Of each candidate that crashed, hung or answered otherwise while it was timed: how."""
+        found: dict[str, str] = {}
+        for batch, rounds in self.rounds.items():
+            for failure in (failure for round_ in rounds for failure in round_.failures):
+                found.setdefault(failure.candidate, failure.what)
+            for name in [candidate.name for candidate in self.candidates]:
+                wrong = sum(block.mismatches for block in self.blocks(name, batch))
+                if wrong:
+                    calls = sum(len(block) for block in self.blocks_ns(name, batch))
+                    found.setdefault(
+                        name,
+                        f"{wrong} of {calls} timed calls at batch {batch} gave other outputs than "
+                        "the run that its accuracy was taken from",
+                    )
+        return found
+
+    @property
     def reference(self) -> Candidate:
         """The candidate that others are compared with: the float one, or the first there is."""
         return next((c for c in self.precisions if c.name == FLOAT), self.precisions[0])
 
+    def blocks(self, candidate: str, batch: int) -> list[Block]:
+        """The blocks of a candidate, in the order of the rounds."""
+        rounds = self.rounds.get(batch, ())
+        return [b for round_ in rounds for b in round_.blocks if b.candidate == candidate]
+
     def blocks_ns(self, candidate: str, batch: int) -> list[NDArray[numpy.int64]]:
-        """The timed calls of a candidate, one array per block, in the order of the rounds."""
-        return [
-            numpy.asarray(block.samples_ns, numpy.int64)
-            for round_ in self.rounds.get(batch, ())
-            for block in round_.blocks
-            if block.candidate == candidate
-        ]
+        """The timed calls of a candidate, one array per block."""
+        blocks = self.blocks(candidate, batch)
+        return [numpy.asarray(block.samples_ns, numpy.int64) for block in blocks]

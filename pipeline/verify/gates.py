@@ -29,7 +29,7 @@ from edgestill.verify.config import (
     ThroughputGate,
 )
 from edgestill.verify.evidence import BASELINE, Candidate, Evidence
-from edgestill.verify.latency import blocks_of, speedup_over
+from edgestill.verify.latency import speedup_over
 from edgestill.verify.results import GateResult
 
 
@@ -144,7 +144,10 @@ def _speedup(subject: Subject, name: str, gate: SpeedupGate) -> Finding:
     budget = f"{name} over {gate.over} >= {gate.at_least:g}x (batch {gate.batch})"
     evidence = subject.evidence
     baseline = BASELINE if gate.over == "teacher" else evidence.reference.name
-    if not blocks_of(evidence, baseline, gate.batch):
+    if baseline in evidence.failures:
+        why = f"{baseline} failed: {evidence.failures[baseline]}"
+        return Finding(Verdict.NOT_RUN, budget, "no baseline", why)
+    if not evidence.blocks(baseline, gate.batch):
         return Finding(
             Verdict.INCONCLUSIVE, budget, "no baseline", f"the {gate.over} was not measured here"
         )
@@ -164,7 +167,7 @@ def _size(subject: Subject, name: str, gate: SizeGate) -> Finding:
 def _memory(subject: Subject, name: str, gate: MemoryGate) -> Finding:
     budget = f"{name} <= {size_text(gate.at_most)}"
     batch = next(iter(subject.evidence.rounds), 1)
-    blocks = blocks_of(subject.evidence, subject.candidate.name, batch)
+    blocks = subject.evidence.blocks(subject.candidate.name, batch)
     if not blocks:
         return Finding(Verdict.INCONCLUSIVE, budget, "not measured", "it was not run here")
     peak = max(block.peak_rss_bytes for block in blocks)

@@ -6,7 +6,6 @@ import statistics
 from collections.abc import Iterable
 
 from edgestill.stats import Estimate, mean_throughput, percentile, smallest_sample, speedup
-from edgestill.targets.measure import Block
 from edgestill.verify.evidence import Evidence
 from edgestill.verify.results import LatencyResult
 
@@ -26,8 +25,7 @@ def summarize(
     Args:
         extra: percentiles to give beside the usual ones.
     """
-    rounds = evidence.rounds.get(batch, ())
-    blocks = [b for round_ in rounds for b in round_.blocks if b.candidate == candidate]
+    blocks = evidence.blocks(candidate, batch)
     if not blocks:
         return None
     samples = evidence.blocks_ns(candidate, batch)
@@ -48,7 +46,7 @@ def summarize(
         first_load_ns=loads[0],
         later_load_ns=round(statistics.median(loads[1:] or loads)),
         memory_bytes=max(block.peak_rss_bytes for block in blocks),
-        measured_at=rounds[0].started,
+        measured_at=evidence.rounds[batch][0].started,
     )
 
 
@@ -57,9 +55,3 @@ def speedup_over(
 ) -> Estimate:
     """How many times faster `candidate` is than `baseline`, from blocks of the same rounds."""
     return speedup(evidence.blocks_ns(baseline, batch), evidence.blocks_ns(candidate, batch), level)
-
-
-def blocks_of(evidence: Evidence, candidate: str, batch: int) -> list[Block]:
-    """The blocks of a candidate, in the order of the rounds."""
-    rounds = evidence.rounds.get(batch, ())
-    return [b for round_ in rounds for b in round_.blocks if b.candidate == candidate]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgestill.stats import Estimate, Verdict
+from edgestill.verdict import Estimate, Verdict
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,22 @@
+"""Where a run keeps its results and its log."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from edgestill.console import Console
+from edgestill.store import Store
+
+DEFAULT_STORE = Path(".edgestill")
+
+
+def open_store(path: Path | None, console: Console) -> Store:
+    """The store at `path`, else at `$EDGESTILL_STORE`, else at `.edgestill`."""
+    return Store(path or Path(os.environ.get("EDGESTILL_STORE") or DEFAULT_STORE), console.say)
+
+
+def new_log(store: Store) -> Path:
+    """A file for what third-party code prints during this run."""
+    return store.root / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
