@@ -9,6 +9,7 @@ from typing import Any
 
 from edgestill.artifact import Dataset
 from edgestill.digest import canonical
+from edgestill.errors import DeviceError
 from edgestill.store import Facts
 from edgestill.targets.measure import Candidate, MeasureConfig, Round, measure
 
@@ -37,26 +38,46 @@ class Session:
 
 
 def latest_series(facts: Facts, rounds: int) -> tuple[Round, ...]:
-    """The newest series that is complete; empty when there is none."""
+    """The newest series that is complete; empty when there is none.
+
+    One in which a candidate failed is not: what crashed once is tried again.
+    """
     series: dict[str, list[Round]] = {}
     for record in facts.read():
         series.setdefault(record["series"], []).append(Round.from_json(record["round"]))
-    complete = [tuple(found) for found in series.values() if len(found) >= rounds]
+    complete = [
+        tuple(found)
+        for found in series.values()
+        if len(found) >= rounds and not any(map(_failed, found))
+    ]
     return complete[-1] if complete else ()
+
+
+def _failed(round_: Round) -> bool:
+    return bool(round_.failures) or any(block.mismatches for block in round_.blocks)
 
 
 def measure_series(
     session: Session, facts: Facts, progress: Callable[[float, str], None]
 ) -> tuple[Round, ...]:
     """Measure a new series; every round is kept as soon as it is there."""
-    return tuple(_appended(session, facts, progress))
-
-
-def _appended(
-    session: Session, facts: Facts, progress: Callable[[float, str], None]
-) -> Iterator[Round]:
-    name, rounds = uuid.uuid4().hex, session.config.rounds
-    for index, round_ in enumerate(measure(session.candidates, session.dataset, session.config)):
+    name, found = uuid.uuid4().hex, []
+    for round_ in measured_rounds(session, progress):
         facts.append({"series": name, "round": round_.to_json()})
-        progress((index + 1) / rounds, f"round {index + 1}/{rounds}")
-        yield round_
+        found.append(round_)
+    return tuple(found)
+
+
+def measured_rounds(session: Session, progress: Callable[[float, str], None]) -> Iterator[Round]:
+    """Measure round by round; where no candidate is left, the last round says why."""
+    rounds, failed = session.config.rounds, False
+    try:
+        for index, round_ in enumerate(
+            measure(session.candidates, session.dataset, session.config)
+        ):
+            failed = failed or bool(round_.failures)
+            progress((index + 1) / rounds, f"round {index + 1}/{rounds}")
+            yield round_
+    except DeviceError:
+        if not failed:
+            raise

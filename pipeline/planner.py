@@ -26,6 +26,7 @@ from edgestill.verify.config import EvaluateStep
 
 BASELINE = "teacher"  # the candidate whose speed a speed-up is measured against
 FLOAT = "fp32"
+_TEACHERS = ("teacher torch", "teacher onnx")  # what a student is compared with, if there
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,14 @@ class TargetPlan:
 
     Attributes:
         candidates: precision -> the step that compiles it, in the order of the recipe.
+        hops: precision -> the last hop on its way: the engine, or its ONNX where it is not run.
         baseline: the step that compiles the teacher, where there is one and it can be timed.
         evaluate: the step that runs them all; None for a target that is verified elsewhere.
     """
 
     config: TargetConfig
     candidates: Mapping[str, str]
+    hops: Mapping[str, str]
     baseline: str | None
     evaluate: str | None
 
@@ -136,7 +139,7 @@ class _Planner:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.steps: dict[str, Step] = {}
-        self.hops: list[Hop] = []
+        self.hops: list[tuple[str, Ref, tuple[str, ...]]] = []
 
     def plan(self) -> Plan:
         recipe = self.recipe
@@ -150,7 +153,7 @@ class _Planner:
             onnx[scheme] = self._quantize(scheme)
         self._evaluate_onnx(onnx)
         targets = tuple(self._target(target, onnx) for target in recipe.targets)
-        return Plan(recipe, self.steps, targets, tuple(self.hops))
+        return Plan(recipe, self.steps, targets, self._linked())
 
     def _add(self, step: Step) -> str:
         self.steps[step.name] = step
@@ -219,8 +222,7 @@ class _Planner:
                 code,
             )
         )
-        origin = "teacher torch" if role == "student" and recipe.teacher else None
-        self.hops.append(Hop(f"{role} torch", Ref(f"ask {role}"), origin))
+        self._hop(f"{role} torch", Ref(f"ask {role}"), *(_TEACHERS if role == "student" else ()))
         self._add(
             Step(
                 f"export {role}",
@@ -289,15 +291,22 @@ class _Planner:
         name = self._evaluate("evaluate onnx", candidates, ("test",), ("onnxruntime",))
         if self.recipe.teacher is not None:
             self._hop("teacher onnx", Ref(name, f"{BASELINE}/test"), "teacher torch")
-        self._hop("student onnx", Ref(name, f"{FLOAT}/test"), "student torch")
+        self._hop("student onnx", Ref(name, f"{FLOAT}/test"), "student torch", *_TEACHERS)
         for scheme in onnx:
             if scheme != FLOAT:
                 self._hop(f"int8 {scheme} onnx", Ref(name, f"{scheme}/test"), "student onnx")
 
-    def _hop(self, name: str, predictions: Ref, parent: str) -> None:
-        """Add a hop; a parent that the recipe does not have is left out."""
-        known = any(hop.name == parent for hop in self.hops)
-        self.hops.append(Hop(name, predictions, parent if known else None))
+    def _hop(self, name: str, predictions: Ref, *parents: str) -> None:
+        """Add a hop below the first of these parents that the recipe has."""
+        self.hops.append((name, predictions, parents))
+
+    def _linked(self) -> tuple[Hop, ...]:
+        """Each hop with its parent, where the recipe has one of those that it may have."""
+        known = {name for name, _, _ in self.hops}
+        return tuple(
+            Hop(name, predictions, next((parent for parent in parents if parent in known), None))
+            for name, predictions, parents in self.hops
+        )
 
     def _evaluate(
         self,
@@ -327,15 +336,19 @@ class _Planner:
         baseline = None
         if here and self.recipe.teacher is not None:
             baseline = self._compile(target, BASELINE, FLOAT, "export teacher")
-        planned = TargetPlan(target, candidates, baseline, None)
+        hops = {
+            precision: f"int8 {spec.scheme} onnx" if precision == "int8" else "student onnx"
+            for precision in candidates
+        }
+        planned = TargetPlan(target, candidates, hops, baseline, None)
         if not here:
             return planned
         name = f"evaluate {target.target}"
         self._evaluate(name, planned.engines, ("validation", "test"), (spec.distribution,))
-        for precision in candidates:
-            origin = f"int8 {spec.scheme} onnx" if precision == "int8" else "student onnx"
+        for precision, origin in hops.items():
             self._hop(f"{target.target} {precision}", Ref(name, f"{precision}/test"), origin)
-        return TargetPlan(target, candidates, baseline, name)
+        own = {precision: f"{target.target} {precision}" for precision in candidates}
+        return TargetPlan(target, candidates, own, baseline, name)
 
     def _compile(self, target: TargetConfig, label: str, precision: str, source: str) -> str:
         return self._add(

@@ -26,6 +26,7 @@ from edgestill.artifact import Artifact, Dataset, Engine, Predictions
 from edgestill.digest import canonical, digest_file, digest_folder, digest_value
 from edgestill.errors import DamagedRelease, StoreError, UsageError
 from edgestill.scoring import Task
+from edgestill.verdict import Estimate
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -41,6 +42,7 @@ class ReleasedTarget:
         baseline: folder of the teacher's engine, where there is one.
         shipped: the precisions that ship.
         auto: whether they were chosen by measurements.
+        drops: each candidate's drop on validation, which a choice on the device rests on too.
         selected_on: the device on which they were chosen; None where the recipe said.
     """
 
@@ -50,6 +52,7 @@ class ReleasedTarget:
     baseline: str | None
     shipped: tuple[str, ...]
     auto: bool
+    drops: dict[str, Estimate]
     selected_on: str | None
 
 
@@ -61,6 +64,7 @@ class ReleaseDescription:
         metric: a name, or `{function, better}` for a user's own.
         gates: name and budget, in base units.
         measure: the settings of the measurement.
+        accuracy_drop: what a candidate may lose on validation; None for no limit.
     """
 
     name: str
@@ -70,6 +74,7 @@ class ReleaseDescription:
     seed: int
     gates: tuple[tuple[str, dict[str, Any]], ...]
     measure: dict[str, Any]
+    accuracy_drop: float | None
     targets: tuple[ReleasedTarget, ...]
     references: tuple[str, ...]
 

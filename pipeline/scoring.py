@@ -113,6 +113,10 @@ class Scorer:
             return mean_score(numpy.asarray(spec.function(one, other), numpy.float64), level)
         return score_of(spec.function, one, other, level)
 
+    def comparable(self, first: Predictions, second: Predictions) -> bool:
+        """Whether the two predictions have one shape; two models of a custom task need not."""
+        return _prediction(first).shape == _prediction(second).shape
+
     def largest_difference(self, first: Predictions, second: Predictions) -> float:
         """The largest absolute difference between any two values of the two predictions."""
         return difference_of(_prediction(first), _prediction(second))

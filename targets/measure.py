@@ -105,6 +105,7 @@ def measure(
     """Time candidates in interleaved blocks, each in a fresh process; yields round by round.
 
     A candidate that fails is named in its round's `failures` and not tried again; the others go on.
+    A round in which the last of them failed is yielded too, before the error.
 
     Args:
         first_round: where an earlier call ended, so that order and samples go on from there.
@@ -141,11 +142,11 @@ def _rounds(
                     failures.append(outcome)
             failed = {failure.candidate for failure in failures}
             left = [candidate for candidate in left if candidate.name not in failed]
-            if not left:
-                raise failures[-1].error()
             yield Round(
                 index, started, config.batch, config.threads, tuple(blocks), tuple(failures)
             )
+            if not left:
+                raise failures[-1].error()
 
 
 def _block(

@@ -34,7 +34,13 @@ def load(release: str | Path, target: str | None = None, *, threads: int | None 
             where=str(release),
             fix="; ".join(_why_not(t) for t in targets),
         )
-    chosen = runnable[0]
+    chosen = next((t for t in runnable if t.shipped), None)
+    if chosen is None:
+        raise DeviceError(
+            f"nothing was fit to ship for {runnable[0].target}",
+            where=str(release),
+            fix="report.md in the release says what failed",
+        )
     engine = opened.engine(chosen.candidates[chosen.shipped[0]])
     return get_target(chosen.target).load(engine, threads or opened.description.threads)
 

@@ -9,8 +9,11 @@ from edgestill.artifact import Checkpoint, Dataset, Engine, OnnxModel, Predictio
 from edgestill.capture import captured
 from edgestill.data.arrays import load_labels
 from edgestill.measuring import Session, latest_series, measure_series
+from edgestill.metrics import MetricSpec
 from edgestill.models.resolve import load_callable
 from edgestill.planner import BASELINE, Ref, TargetPlan
+from edgestill.quantize.config import BudgetConfig
+from edgestill.recipe import Recipe
 from edgestill.report.model import ModelSummary
 from edgestill.runner import Runner
 from edgestill.scoring import Scorer, resolve_metric
@@ -19,11 +22,9 @@ from edgestill.targets import TARGETS
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.targets.measure import Round
-from edgestill.verify.assess import Rules, assess, measure_config, undecided
+from edgestill.verify.assess import Assessment, Rules, assess, measure_config, undecided
 from edgestill.verify.evidence import Candidate, Evidence
-from edgestill.verify.results import CandidateResult, GateResult, TargetResult
-
-Judged = tuple[TargetResult, tuple[GateResult, ...]]
+from edgestill.verify.results import CandidateResult, TargetResult
 
 
 class Gathering:
@@ -64,7 +65,7 @@ class Gathering:
             gates=recipe.gates,
             measure=recipe.measure,
             threads=recipe.threads,
-            accuracy_drop=recipe.quantize.budget.accuracy_drop if recipe.quantize else None,
+            accuracy_drop=_accuracy_budget(recipe, metric),
             test=Scorer(recipe.task, metric, load_labels(self.split("test"))),
             validation=Scorer(recipe.task, metric, load_labels(self.split("validation"))),
             references=references,
@@ -110,7 +111,7 @@ class Gathering:
             reasons={},
         )
 
-    def judged(self, target: TargetPlan, rules: Rules) -> Judged:
+    def judged(self, target: TargetPlan, rules: Rules) -> Assessment:
         """The choice and the gates of a target; measured again where former blocks leave a gate
         open, since what could not be decided is never shown a second time."""
         candidates = self._candidates(target)
@@ -122,7 +123,7 @@ class Gathering:
         rounds = {b: former[b] or self._measure(target, s) for b, s in sessions.items()}
         judged = self._assess(target, candidates, rounds, rules)
         reused = [batch for batch, found in former.items() if found]
-        if reused and undecided(judged[1], rules.gates):
+        if reused and undecided(judged.gates, rules.gates):
             rounds |= {batch: self._measure(target, sessions[batch]) for batch in reused}
             judged = self._assess(target, candidates, rounds, rules)
         return judged
@@ -133,7 +134,7 @@ class Gathering:
         candidates: tuple[Candidate, ...],
         rounds: dict[int, tuple[Round, ...]],
         rules: Rules,
-    ) -> Judged:
+    ) -> Assessment:
         evidence = Evidence(target.config.target, candidates, rounds)
         auto, runtime = target.config.auto, self._runtime(target)
         return assess(evidence, rules, auto=auto, shipped=None, runtime=runtime)
@@ -176,3 +177,11 @@ class Gathering:
     def _runtime(self, target: TargetPlan) -> str:
         name = target.config.target
         return f"{name} {TARGETS[name].version}"
+
+
+def _accuracy_budget(recipe: Recipe, metric: MetricSpec) -> float | None:
+    """What a candidate may lose on validation. The default is in points: without a budget of the
+    recipe there is none for a metric that is not a proportion."""
+    if recipe.quantize is not None:
+        return recipe.quantize.budget.accuracy_drop
+    return BudgetConfig().accuracy_drop if metric.unit == "pp" else None

@@ -21,11 +21,12 @@ from edgestill.capture import captured
 from edgestill.console import Console
 from edgestill.digest import digest_folder
 from edgestill.errors import DeviceError, UsageError
+from edgestill.measuring import Session, measured_rounds
 from edgestill.quantities import size_text
 from edgestill.release import MANIFEST, open_release
 from edgestill.targets import TARGETS, get_target
 from edgestill.targets.fingerprint import Fingerprint
-from edgestill.targets.measure import Candidate, MeasureConfig, measure, predict
+from edgestill.targets.measure import Candidate, MeasureConfig, predict
 from edgestill.verify.evidence import BASELINE, Evidence
 from edgestill.verify.evidence import Candidate as Answered
 from edgestill.verify.latency import summarize
@@ -92,17 +93,19 @@ def profile_model(
                 answered.append(Answered(label, engine, None, answers))
         config = MeasureConfig(rounds=rounds, batch=batch, threads=threads)
         measured = [Candidate(c.name, c.engine, c.test) for c in answered]
-        collected = []
         with console.step(f"measure {chosen}"), captured(log):
-            for round_ in measure(measured, dataset, config):
-                collected.append(round_)
-                console.progress(len(collected) / rounds, f"round {len(collected)}/{rounds}")
-        evidence = Evidence(chosen, tuple(answered), {batch: tuple(collected)})
+            session = Session(measured, dataset, config)
+            collected = tuple(measured_rounds(session, console.progress))
+        evidence = Evidence(chosen, tuple(answered), {batch: collected})
         latencies, notes = {}, [f"Fed: {samples}."]
+        failures = evidence.failures
+        if len(failures) == len(answered):
+            raise DeviceError("; ".join(failures.values()), where=str(path))
+        notes += [f"{name} failed: {what}." for name, what in failures.items()]
         for candidate in answered:
             latency = summarize(evidence, candidate.name, batch, threads, LEVEL, ())
-            assert latency is not None
-            latencies[candidate.name] = latency
+            if latency is not None and candidate.name not in failures:
+                latencies[candidate.name] = latency
             notes.append(f"Size of {candidate.name}: {size_text(candidate.engine.size_bytes)}.")
         return Profile(
             source=str(path),

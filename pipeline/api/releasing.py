@@ -20,14 +20,14 @@ def write_release(
     writer: ReleaseWriter, gathering: Gathering, report: Report, overrides: Sequence[str]
 ) -> None:
     """Copy engines, model, evaluation set and references, and describe them."""
-    recipe, references = gathering.recipe, gathering.rules().references
+    recipe, rules = gathering.recipe, gathering.rules()
     released = tuple(
         _target(writer, gathering, target, result)
         for target, result in zip(gathering.runner.plan.targets, report.targets, strict=True)
     )
     writer.add(gathering.onnx("student"), "model")
     writer.add(gathering.split("test"), "evaluation")
-    for name, predictions in references.items():
+    for name, predictions in rules.references.items():
         writer.add(predictions, f"references/{name}")
     metric = recipe.metric
     if isinstance(metric, FunctionMetric):
@@ -43,8 +43,9 @@ def write_release(
             seed=recipe.seed,
             gates=tuple((name, canonical(gate)) for name, gate in recipe.gates),
             measure=canonical(recipe.measure),
+            accuracy_drop=rules.accuracy_drop,
             targets=released,
-            references=tuple(references),
+            references=tuple(rules.references),
         )
     )
     changed = "".join(f"# --set {override}\n" for override in overrides)
@@ -68,5 +69,6 @@ def _target(
         baseline=places.get(BASELINE),
         shipped=result.shipped,
         auto=target.config.auto,
+        drops={c.name: c.validation_drop for c in result.candidates if c.validation_drop},
         selected_on=gathering.fingerprint.digest if measured else None,
     )

@@ -68,15 +68,22 @@ def _judge(gathering: Gathering) -> Report:
     recipe, plan, rules = gathering.recipe, gathering.runner.plan, gathering.rules()
     results: list[TargetResult] = []
     gates: list[GateResult] = []
+    failures: list[str] = []
     for target in plan.targets:
         if target.evaluate is None:
             results.append(gathering.elsewhere(target))
             gates += not_run(target.config.target, recipe.gates, "verify: elsewhere")
         else:
-            result, decided = gathering.judged(target, rules)
-            results.append(result)
-            gates += decided
+            found = gathering.judged(target, rules)
+            results.append(found.target)
+            gates += found.gates
+            failures += found.failures
     hops = [(h.name, h.parent, gathering.predictions(h.predictions)) for h in plan.hops]
+    shipped = [
+        target.hops[precision]
+        for target, result in zip(plan.targets, results, strict=True)
+        for precision in result.shipped
+    ]
     roles = ("train", "calibration", "validation", "test")
     return make_report(
         kind="run",
@@ -88,12 +95,13 @@ def _judge(gathering: Gathering) -> Report:
         threads=recipe.threads,
         splits={role: gathering.split(role).description.count for role in roles},
         models=gathering.models(),
-        hops=hop_results(hops, rules.test, rules.measure.level),
+        hops=hop_results(hops, rules.test, rules.measure.level, shipped=shipped),
         targets=results,
         gates=gates,
         steps=gathering.runner.records,
         fingerprint=gathering.fingerprint,
         notes=_notes(recipe),
+        failures=failures,
     )
 
 

@@ -12,6 +12,7 @@ from edgestill.capture import captured
 from edgestill.console import Console
 from edgestill.data.arrays import load_labels
 from edgestill.errors import DeviceError, UsageError
+from edgestill.measuring import Session, measured_rounds
 from edgestill.metric_config import FunctionMetric
 from edgestill.reference import load as load_reference
 from edgestill.release import Release, ReleasedTarget, open_release
@@ -23,8 +24,14 @@ from edgestill.step import StepContext
 from edgestill.targets import get_target
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate as MeasuredCandidate
-from edgestill.targets.measure import measure
-from edgestill.verify.assess import Rules, assess, hop_results, measure_config, not_run
+from edgestill.verify.assess import (
+    Assessment,
+    Rules,
+    assess,
+    hop_results,
+    measure_config,
+    not_run,
+)
 from edgestill.verify.config import GATE_CONFIGS, EvaluateStep, MeasureConfig, ScoreGate
 from edgestill.verify.evidence import BASELINE, Candidate, Evidence
 from edgestill.verify.results import GateResult, TargetResult
@@ -90,6 +97,7 @@ class _Verification:
         self.test = release.evaluation
         self.rules = _rules(release, allow_code)
         self.hops: Hops = []
+        self.shipped: list[str] = []
 
     def run(self, targets: Sequence[ReleasedTarget], *, named: bool) -> Report:
         description = self.release.description
@@ -106,9 +114,10 @@ class _Verification:
                 if named or target.verify == "here":
                     failures.append(f"{target.target} cannot run here: {why}")
                 continue
-            result, decided = self._target(target, f"{target.target} {found.version}")
-            results.append(result)
-            gates += decided
+            assessed = self._target(target, f"{target.target} {found.version}")
+            results.append(assessed.target)
+            gates += assessed.gates
+            failures += assessed.failures
         if not results:
             raise DeviceError(
                 "none of the release's targets can run here",
@@ -125,7 +134,9 @@ class _Verification:
             threads=description.threads,
             splits={"test": self.test.description.count},
             models=(),
-            hops=hop_results(self.hops, self.rules.test, self.rules.measure.level),
+            hops=hop_results(
+                self.hops, self.rules.test, self.rules.measure.level, shipped=self.shipped
+            ),
             targets=results,
             gates=gates,
             steps=(),
@@ -133,9 +144,7 @@ class _Verification:
             failures=failures,
         )
 
-    def _target(
-        self, target: ReleasedTarget, runtime: str
-    ) -> tuple[TargetResult, tuple[GateResult, ...]]:
+    def _target(self, target: ReleasedTarget, runtime: str) -> Assessment:
         folders = dict(target.candidates)
         if target.baseline is not None:
             folders = {BASELINE: target.baseline, **folders}
@@ -147,22 +156,20 @@ class _Verification:
         with self.console.step(f"evaluate {target.target}"), captured(self.log):
             answers = evaluate(EvaluateStep(self.rules.threads), inputs, out, context)
         candidates = tuple(
-            Candidate(name, engine, None, answers[f"{name}/test"])
+            Candidate(name, engine, None, answers[f"{name}/test"], target.drops.get(name))
             for name, engine in engines.items()
         )
         measured = [MeasuredCandidate(c.name, c.engine, c.test) for c in candidates]
         rounds = {}
         for batch in self.rules.batches:
-            config = measure_config(self.rules, batch)
+            session = Session(measured, self.test, measure_config(self.rules, batch))
             with self.console.step(f"measure {target.target}"), captured(self.log):
-                found = []
-                for round_ in measure(measured, self.test, config):
-                    found.append(round_)
-                    self.console.progress(len(found) / config.rounds, f"round {len(found)}")
-            rounds[batch] = tuple(found)
+                rounds[batch] = tuple(measured_rounds(session, self.console.progress))
         for candidate in candidates:
             if candidate.name != BASELINE:
                 name = f"{target.target} {candidate.name}"
+                if candidate.name in target.shipped:
+                    self.shipped.append(name)
                 self.hops.append((name, "student (from the build)", candidate.test))
         return assess(
             Evidence(target.target, candidates, rounds),
@@ -190,7 +197,7 @@ def _rules(release: Release, allow_code: bool) -> Rules:
         gates=gates,
         measure=MeasureConfig(**description.measure),
         threads=description.threads,
-        accuracy_drop=None,
+        accuracy_drop=description.accuracy_drop,
         test=Scorer(description.task, metric, load_labels(release.evaluation), withheld),
         validation=None,
         references={name: release.reference(name) for name in description.references},

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edgestill.artifact import Predictions
-from edgestill.errors import DeviceError
 from edgestill.scoring import Scorer
 from edgestill.targets.measure import MeasureConfig as TimingConfig
 from edgestill.verdict import Estimate, Verdict
-from edgestill.verify.choice import Choice, choose
+from edgestill.verify.choice import Budget, choose
 from edgestill.verify.config import LatencyGate, MeasureConfig
 from edgestill.verify.evidence import BASELINE, Candidate, Evidence
 from edgestill.verify.gates import Subject, decide_gates
@@ -45,21 +44,32 @@ class Rules:
         return tuple(dict.fromkeys([self.measure.batch, *sizes]))
 
 
+@dataclass(frozen=True)
+class Assessment:
+    """What was decided about one target.
+
+    Attributes:
+        failures: what crashed, hung or answered otherwise while it was timed: the device failed.
+    """
+
+    target: TargetResult
+    gates: tuple[GateResult, ...]
+    failures: tuple[str, ...]
+
+
 def assess(
     evidence: Evidence, rules: Rules, *, auto: bool, shipped: Sequence[str] | None, runtime: str
-) -> tuple[TargetResult, tuple[GateResult, ...]]:
+) -> Assessment:
     """The candidates of a target, the choice between them, and the gates on what ships.
 
     Args:
         auto: whether the fastest candidate that is accurate enough is to be chosen.
         shipped: what a release ships already; None for a choice to be made now.
-
-    Raises:
-        DeviceError: a candidate answered otherwise while it was timed.
     """
-    _require_matching_outputs(evidence)
     drops = {c.name: _validation_drop(evidence, c, rules) for c in evidence.precisions}
-    choice = _choice(evidence, rules, drops, auto)
+    measure = rules.measure
+    budget = Budget(rules.accuracy_drop, rules.test.unit, measure.batch, measure.level)
+    choice = choose(evidence, drops, budget, auto=auto)
     ships = tuple(shipped) if shipped is not None else choice.shipped
     results = tuple(
         _candidate_result(evidence, c, rules, drops.get(c.name)) for c in evidence.candidates
@@ -71,39 +81,65 @@ def assess(
         candidates=tuple(result for result in results if result.name != BASELINE),
         baseline=next((result for result in results if result.name == BASELINE), None),
         shipped=ships,
-        would_choose=choice.shipped if choice.shipped != ships else None,
+        would_choose=choice.shipped if auto and choice.shipped != ships else None,
         reasons=dict(choice.reasons),
     )
     gates: list[GateResult] = []
+    failures = evidence.failures
     for candidate in evidence.precisions:
-        if candidate.name in ships:
-            subject = Subject(
-                evidence, candidate, rules.references, rules.test, rules.measure.level
-            )
+        if candidate.name in failures:
+            where = f"{evidence.target} {candidate.name}"
+            gates += not_run(where, rules.gates, failures[candidate.name])
+        elif candidate.name in ships:
+            subject = Subject(evidence, candidate, rules.references, rules.test, measure.level)
             gates += decide_gates(subject, rules.gates)
-    return target, tuple(gates)
+    told = tuple(f"{evidence.target} {name} failed: {what}" for name, what in failures.items())
+    return Assessment(target, tuple(gates), told)
+
+
+Hops = Sequence[tuple[str, str | None, Predictions]]
 
 
 def hop_results(
-    hops: Sequence[tuple[str, str | None, Predictions]], scorer: Scorer, level: float
+    hops: Hops, scorer: Scorer, level: float, *, shipped: Iterable[str]
 ) -> tuple[HopResult, ...]:
-    """Score, drop and agreement at each hop, given as name, parent's name and predictions."""
+    """Score, drop and agreement at each hop, given as name, parent's name and predictions.
+
+    Args:
+        shipped: the hops at which something ships.
+    """
     predictions = {name: answers for name, _, answers in hops}
+    leading = _leading_to(shipped, hops)
     results = []
     for name, parent, answers in hops:
         runs = scorer.withheld is None
         score = scorer.score_of(answers) if runs else None
-        result = HopResult(name, parent, score, None, None, None)
+        result = HopResult(name, parent, score, None, None, None, name in leading)
         if parent is not None:
             reference = predictions[parent]
+            alike = scorer.comparable(reference, answers)
             result = replace(
                 result,
                 drop=scorer.drop(reference, answers, level) if runs else None,
-                agreement=scorer.agreement(reference, answers, level).value,
-                largest_difference=scorer.largest_difference(reference, answers),
+                agreement=scorer.agreement(reference, answers, level).value if alike else None,
+                largest_difference=(
+                    scorer.largest_difference(reference, answers) if alike else None
+                ),
             )
         results.append(result)
     return tuple(results)
+
+
+def _leading_to(shipped: Iterable[str], hops: Hops) -> set[str]:
+    """These hops, and all that they were made from."""
+    parents = {name: parent for name, parent, _ in hops}
+    found: set[str] = set()
+    for place in shipped:
+        at: str | None = place
+        while at in parents and at not in found:
+            found.add(at)
+            at = parents[at]
+    return found
 
 
 def measure_config(rules: Rules, batch: int) -> TimingConfig:
@@ -118,9 +154,11 @@ def measure_config(rules: Rules, batch: int) -> TimingConfig:
 
 
 def not_run(target: str, gates: tuple[tuple[str, Any], ...], why: str) -> tuple[GateResult, ...]:
-    """The gates of a target that is verified on another machine."""
+    """The gates of what is verified on another machine, or failed on this one."""
     names = ", ".join(dict.fromkeys(name for name, _ in gates))
-    return (GateResult("all", target, Verdict.NOT_RUN, names, "not run here", why),)
+    return (
+        (GateResult("all", target, Verdict.NOT_RUN, names, "not run here", why),) if gates else ()
+    )
 
 
 def undecided(gates: Sequence[GateResult], configs: tuple[tuple[str, Any], ...]) -> bool:
@@ -129,24 +167,10 @@ def undecided(gates: Sequence[GateResult], configs: tuple[tuple[str, Any], ...])
     return any(gate.verdict is Verdict.INCONCLUSIVE and gate.gate in timed for gate in gates)
 
 
-def _choice(
-    evidence: Evidence, rules: Rules, drops: Mapping[str, Estimate | None], auto: bool
-) -> Choice:
-    return choose(
-        evidence,
-        drops,
-        auto=auto,
-        accuracy_drop=rules.accuracy_drop,
-        batch=rules.measure.batch,
-        level=rules.measure.level,
-        unit=rules.test.unit,
-    )
-
-
 def _validation_drop(evidence: Evidence, candidate: Candidate, rules: Rules) -> Estimate | None:
     reference = evidence.reference
     if rules.validation is None or candidate.name == reference.name:
-        return None
+        return candidate.drop
     if candidate.validation is None or reference.validation is None:
         return None
     return rules.validation.drop(reference.validation, candidate.validation, rules.measure.level)
@@ -157,11 +181,13 @@ def _candidate_result(
 ) -> CandidateResult:
     measure = rules.measure
     asked = [gate.percentile for _, gate in rules.gates if isinstance(gate, LatencyGate)]
-    latency = summarize(
-        evidence, candidate.name, measure.batch, rules.threads, measure.level, asked
-    )
-    speedup = None
-    if latency is not None and evidence.baseline is not None and candidate.name != BASELINE:
+    failures, latency, speedup = evidence.failures, None, None
+    if candidate.name not in failures:
+        latency = summarize(
+            evidence, candidate.name, measure.batch, rules.threads, measure.level, asked
+        )
+    timed = evidence.baseline is not None and BASELINE not in failures
+    if latency is not None and timed and candidate.name != BASELINE:
         speedup = speedup_over(evidence, BASELINE, candidate.name, measure.batch, measure.level)
     validation_score = None
     if rules.validation is not None and candidate.validation is not None:
@@ -175,16 +201,5 @@ def _candidate_result(
         test_score=rules.test.score_of(candidate.test) if not rules.test.withheld else None,
         speedup=speedup,
         latency=latency,
+        failure=failures.get(candidate.name, ""),
     )
-
-
-def _require_matching_outputs(evidence: Evidence) -> None:
-    for batch, rounds in evidence.rounds.items():
-        blocks = [block for round_ in rounds for block in round_.blocks]
-        for name in {block.candidate for block in blocks if block.mismatches}:
-            wrong = sum(block.mismatches for block in blocks if block.candidate == name)
-            raise DeviceError(
-                f"{wrong} timed calls at batch {batch} gave other outputs than its accuracy run",
-                where=f"{evidence.target} {name}",
-                fix="This runtime cannot be trusted with this model here: try another version",
-            )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edgestill.quantities import score_text
 from edgestill.verdict import Estimate
-from edgestill.verify.evidence import Evidence
+from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.latency import speedup_over
 
 
@@ -18,61 +19,107 @@ class Choice:
     reasons: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Budget:
+    """What a candidate may lose, and how speed is compared.
+
+    Attributes:
+        accuracy_drop: against the float candidate on validation, in the metric; None for no limit.
+        unit: of the metric.
+    """
+
+    accuracy_drop: float | None
+    unit: str
+    batch: int
+    level: float
+
+
 def choose(
-    evidence: Evidence,
-    drops: Mapping[str, Estimate | None],
-    *,
-    auto: bool,
-    accuracy_drop: float | None,
-    batch: int,
-    level: float,
-    unit: str,
+    evidence: Evidence, drops: Mapping[str, Estimate | None], budget: Budget, *, auto: bool
 ) -> Choice:
     """Decide between the candidates of a target.
 
     A candidate takes the float one's place when its drop on the validation split keeps the
     budget and its speed-up over the float candidate is certain, that is above 1 by the lower
     end of its interval. So int8 that is slower, or not shown to be faster, does not ship. Of
-    several, the fastest ships.
+    several, the fastest ships. One that failed while it was timed never ships.
 
     Args:
         drops: each candidate's drop against the float one on validation, in the metric.
         auto: whether the recipe left the choice open; else every candidate ships.
-        accuracy_drop: the budget, in the metric.
     """
-    if not auto or len(evidence.precisions) == 1:
-        return Choice(tuple(c.name for c in evidence.precisions), {})
-    reference = evidence.reference.name
-    best, best_speedup = reference, 1.0
-    reasons: dict[str, str] = {}
-    for candidate in evidence.precisions:
-        if candidate.name == reference:
-            continue
-        drop = drops[candidate.name]
-        gain = speedup_over(evidence, reference, candidate.name, batch, level)
-        speed = f"{gain.value:.2f}x the speed of {reference}"
-        if gain.interval is not None:
-            speed += f" [{gain.interval.low:.2f}, {gain.interval.high:.2f}]"
-        if drop is not None and accuracy_drop is not None and drop.value > accuracy_drop:
-            reasons[candidate.name] = (
-                f"loses {_in(drop.value, unit)} on validation, budget {_in(accuracy_drop, unit)}"
-            )
-        elif gain.interval is None:
-            reasons[candidate.name] = f"{speed}: too few blocks to be sure"
-        elif gain.interval.low <= 1.0:
-            slower = gain.interval.high < 1.0
-            reasons[candidate.name] = f"{speed}: {'slower' if slower else 'not surely faster'}"
+    reasons = {c.name: "it failed here" for c in evidence.precisions if c.name in evidence.failures}
+    able = [c for c in evidence.precisions if c.name not in reasons]
+    if not auto:
+        return Choice(tuple(c.name for c in able), reasons)
+    accurate = []
+    for candidate in able:
+        drop = drops.get(candidate.name)
+        if candidate is evidence.reference or _keeps(drop, budget):
+            accurate.append(candidate)
+        elif drop is not None:
+            reasons[candidate.name] = _drop_text(drop, budget)
+    if len(evidence.precisions) == 1 or not accurate:
+        return Choice(tuple(c.name for c in accurate), reasons)
+    # The float candidate, or what is left of them where that one failed.
+    reference = next((c for c in accurate if c is evidence.reference), accurate[0])
+    return _fastest(evidence, accurate, reference, drops, budget, reasons)
+
+
+def _fastest(
+    evidence: Evidence,
+    accurate: list[Candidate],
+    reference: Candidate,
+    drops: Mapping[str, Estimate | None],
+    budget: Budget,
+    reasons: dict[str, str],
+) -> Choice:
+    gains = {
+        c.name: speedup_over(evidence, reference.name, c.name, budget.batch, budget.level)
+        for c in accurate
+        if c is not reference
+    }
+    faster = [n for n, gain in gains.items() if gain.interval and gain.interval.low > 1.0]
+    best = max(faster, key=lambda name: gains[name].value, default=reference.name)
+    for name, gain in gains.items():
+        words = f"{_times_text(gain)} the speed of {reference.name}"
+        if gain.interval is None:
+            words += ", from too few blocks to be sure"
+        elif name not in faster:
+            words += ", slower" if gain.interval.high < 1.0 else ", which is not surely faster"
+        elif name != best:
+            words += f", and {best} is faster"
         else:
-            reasons[candidate.name] = speed
-            if gain.value > best_speedup:
-                best, best_speedup = candidate.name, gain.value
-    reasons[reference] = (
-        "no other candidate is surely faster and accurate enough"
-        if best == reference
-        else f"{best} is {best_speedup:.2f}x as fast"
-    )
+            drop = drops.get(name)
+            words += f", {_drop_text(drop, budget) if drop else 'accuracy not compared'}"
+        reasons[name] = words
+    others = {candidate.name for candidate in evidence.precisions} - {reference.name}
+    if best != reference.name:
+        reasons[reference.name] = f"{best} is {gains[best].value:.2f}x as fast"
+    elif others <= evidence.failures.keys():
+        reasons[reference.name] = "no other candidate could run here"
+    else:
+        reasons[reference.name] = "no other candidate is accurate enough and surely faster"
     return Choice((best,), reasons)
 
 
-def _in(value: float, unit: str) -> str:
-    return f"{value * 100:.2f}pp" if unit == "pp" else f"{value:.4g}"
+def _keeps(drop: Estimate | None, budget: Budget) -> bool:
+    """Whether the drop keeps the budget, where there are both; a drop that is NaN does not."""
+    if drop is None or budget.accuracy_drop is None:
+        return True
+    return drop.value <= budget.accuracy_drop
+
+
+def _drop_text(drop: Estimate, budget: Budget) -> str:
+    verb = "gains" if drop.value < 0 else "loses"
+    points = score_text(abs(drop.value), budget.unit, drop=True)
+    text = f"{verb} {points} on {drop.count} validation samples"
+    if budget.accuracy_drop is not None:
+        text += f", budget {score_text(budget.accuracy_drop, budget.unit, drop=True)}"
+    return text
+
+
+def _times_text(gain: Estimate) -> str:
+    if gain.interval is None:
+        return f"{gain.value:.2f}x"
+    return f"{gain.value:.2f}x [{gain.interval.low:.2f}, {gain.interval.high:.2f}]"

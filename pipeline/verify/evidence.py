@@ -59,17 +59,8 @@ class Evidence:
         """Of each candidate that crashed, hung or answered otherwise while it was timed: how."""
         found: dict[str, str] = {}
         for batch, rounds in self.rounds.items():
-            for failure in (failure for round_ in rounds for failure in round_.failures):
-                found.setdefault(failure.candidate, failure.what)
-            for name in [candidate.name for candidate in self.candidates]:
-                wrong = sum(block.mismatches for block in self.blocks(name, batch))
-                if wrong:
-                    calls = sum(len(block) for block in self.blocks_ns(name, batch))
-                    found.setdefault(
-                        name,
-                        f"{wrong} of {calls} timed calls at batch {batch} gave other outputs than "
-                        "the run that its accuracy was taken from",
-                    )
+            ended = {f.candidate: f.what for round_ in rounds for f in round_.failures}
+            found = self._mismatches(batch) | ended | found
         return found
 
     @property
@@ -86,3 +77,15 @@ class Evidence:
         """The timed calls of a candidate, one array per block."""
         blocks = self.blocks(candidate, batch)
         return [numpy.asarray(block.samples_ns, numpy.int64) for block in blocks]
+
+    def _mismatches(self, batch: int) -> dict[str, str]:
+        found = {}
+        for candidate in self.candidates:
+            blocks = self.blocks(candidate.name, batch)
+            calls = sum(len(block.samples_ns) for block in blocks)
+            if wrong := sum(block.mismatches for block in blocks):
+                found[candidate.name] = (
+                    f"{wrong} of {calls} timed calls at batch {batch} gave other outputs than the "
+                    "run that its accuracy was taken from"
+                )
+        return found

@@ -34,6 +34,7 @@ class HopResult:
         drop: how much worse than the parent, with its interval; positive is worse.
         agreement: the share of samples answered as the parent answers.
         largest_difference: between any two values of the parent's prediction and this one's.
+        ships: whether something that ships is made from it.
     """
 
     name: str
@@ -42,6 +43,7 @@ class HopResult:
     drop: Estimate | None
     agreement: float | None
     largest_difference: float | None
+    ships: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,8 @@ class CandidateResult:
         validation_score: what the choice was made on.
         validation_drop: how much worse than the float candidate on the validation split.
         test_score: the score on the test split.
-        speedup: over the baseline, by batch.
+        speedup: over the baseline.
+        failure: how it crashed, hung or answered otherwise while it was timed; else empty.
     """
 
     name: str
@@ -94,6 +97,7 @@ class CandidateResult:
     test_score: float | None = None
     speedup: Estimate | None = None
     latency: LatencyResult | None = None
+    failure: str = ""
 
 
 @dataclass(frozen=True)
