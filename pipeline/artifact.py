@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from edgestill.digest import canonical, digest_folder
 from edgestill.errors import StoreError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Description = TypeVar("Description")
 View = TypeVar("View", bound="Artifact[Any]")
@@ -70,14 +73,24 @@ class Artifact(Generic[Description]):
         Raises:
             StoreError: the folder does not hold this kind of artifact.
         """
-        from pydantic import TypeAdapter, ValidationError
+        from pydantic import ValidationError
 
         file = self.path / f"{self.kind}.json"
         try:
-            adapter: TypeAdapter[Description] = TypeAdapter(self.description_type)
-            return adapter.validate_json(file.read_bytes())
+            description: Description = _adapter(self.description_type).validate_json(
+                file.read_bytes()
+            )
+            return description
         except (OSError, ValidationError) as error:
             raise StoreError(f"not a readable {self.kind} ({error})", where=str(file)) from error
+
+
+@cache
+def _adapter(description_type: type) -> TypeAdapter[Any]:
+    """Made once for each type: making one takes milliseconds."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(description_type)
 
 
 @dataclass(frozen=True)

@@ -72,13 +72,13 @@ class Step:
     def stage(self) -> Stage:
         return STAGES[self.kind]
 
-    def needs(self) -> tuple[str, ...]:
-        """The names of all steps that have to come first."""
-        names = list(self.after)
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The steps whose results it takes, and whose digests its key needs."""
+        names: list[str] = []
         for value in self.inputs.values():
-            names += (
-                [value.step] if isinstance(value, Ref) else [ref.step for ref in value.values()]
-            )
+            refs = [value] if isinstance(value, Ref) else value.values()
+            names += [ref.step for ref in refs]
         return tuple(dict.fromkeys(names))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -79,7 +79,7 @@ class Runner:
         if name in self.entries:
             return self.entries[name]
         step = self.plan.steps[name]
-        for needed in step.needs():
+        for needed in (*step.after, *step.reads):
             self.resolve(needed)
         key = self.key(step)
         entry = self.store.find(key)
@@ -120,7 +120,7 @@ class Runner:
         found: list[Prospect] = []
         blocked: dict[str, str] = {}
         for step in self.plan.steps.values():
-            origin = next((blocked[name] for name in step.needs() if name in blocked), None)
+            origin = next((blocked[name] for name in step.reads if name in blocked), None)
             if origin is not None:
                 blocked[step.name] = origin
                 found.append(Prospect(step, "unknown", (f"until {origin}",)))
@@ -177,6 +177,7 @@ class Runner:
         return canonical(Fingerprint.read().isa)
 
 
+@cache
 def _version(distribution: str) -> str | None:
     try:
         return version(distribution)

@@ -1,0 +1,139 @@
+"""What is computed again after a change: exactly what depends on it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Project
+
+    from edgestill.report.model import Report
+
+Computed = Callable[["Report"], set[str]]
+
+OF_TEACHER = {"teacher", "ask teacher", "export teacher", "compile onnxruntime teacher"}
+OF_STUDENT = {"student", "ask student", "export student", "quantize cpu"} | {
+    "compile onnxruntime fp32",
+    "compile onnxruntime int8",
+}
+OF_BOTH = {"evaluate onnx", "evaluate onnxruntime", "measure onnxruntime"}
+EVERYTHING = {"data", "check", *OF_TEACHER, *OF_STUDENT, *OF_BOTH}
+
+
+def test_a_first_run_computes_every_step(finished: tuple[Project, Report], steps: Computed) -> None:
+    assert steps(finished[1]) == EVERYTHING
+
+
+def test_nothing_changed_computes_nothing(project: Project, steps: Computed) -> None:
+    report = project.run()
+    assert steps(report) == set()
+    assert {step.name for step in report.steps} == EVERYTHING - {"measure onnxruntime"}
+
+
+@pytest.mark.parametrize("role", ["test", "calibration"])
+def test_a_changed_label_of_samples_that_are_only_fed_trains_nothing(
+    project: Project, finished: tuple[Project, Report], steps: Computed, role: str
+) -> None:
+    if role == "test":
+        sample = numpy.load(project.release / "evaluation" / "inputs" / "image.npy")[0]
+    else:
+        (split,) = project.store.glob("objects/*/*/result/calibration/inputs/image.npy")
+        sample = numpy.load(split)[0]
+    with project.arrays() as arrays:
+        (row,) = numpy.flatnonzero((arrays["image"] == sample).all(axis=(1, 2, 3)))
+        arrays["label"][row] = (arrays["label"][row] + 1) % 3
+    report = project.run()
+    assert steps(report) == {"data"}
+    before = {hop.name: hop.score for hop in finished[1].hops}
+    after = {hop.name: hop.score for hop in report.hops}
+    # The label of a sample that the teacher had right: it is one of 132 less.
+    assert (after["teacher torch"] < before["teacher torch"]) == (role == "test")
+
+
+def test_a_changed_label_in_train_trains_both_models_again(project: Project) -> None:
+    (split,) = project.store.glob("objects/*/*/result/train/inputs/image.npy")
+    sample = numpy.load(split)[0]
+    with project.arrays() as arrays:
+        (row,) = numpy.flatnonzero((arrays["image"] == sample).all(axis=(1, 2, 3)))
+        arrays["label"][row] = (arrays["label"][row] + 1) % 3
+    assert project.states()["data"] == "miss"
+    assert project.reasons("data")[0].startswith("files[data.npz]: ")
+    project.run("gates=null", "targets=null", "quantize=null")
+    states = project.states()
+    assert states["data"] == states["teacher"] == states["student"] == "hit"
+
+
+def test_a_changed_loss_weight_trains_the_student_alone(project: Project, steps: Computed) -> None:
+    project.replace("recipe.yaml", "{kd: {weight: 0.9}}", "{kd: {weight: 0.5}}")
+    assert project.reasons("student") == ("config.distill.losses[1].weight: 0.9 -> 0.5",)
+    report = project.run()
+    assert steps(report) == {"check", *OF_STUDENT, *OF_BOTH}
+
+
+def test_a_changed_line_of_the_model_file_trains_both_again(
+    project: Project, steps: Computed
+) -> None:
+    project.replace("model.py", "return net(4)", "return net(5)")
+    (reason,) = project.reasons("teacher")
+    assert reason.startswith("code[model.py:teacher].files[model.py]: ")
+    # The teacher's lines are in that file too. It comes out as it was, and so do its ONNX bytes.
+    assert steps(project.run()) == EVERYTHING - {"data", "compile onnxruntime teacher"}
+
+
+def test_a_result_that_comes_out_the_same_lets_what_follows_be(
+    project: Project, steps: Computed
+) -> None:
+    # All 40 calibration samples are used either way.
+    report = project.run("quantize.samples=200")
+    assert steps(report) == {"quantize cpu"}
+
+
+def test_another_version_of_a_library_repeats_the_steps_that_use_it(
+    project: Project, tmp_path: Path
+) -> None:
+    metadata = tmp_path / "newer" / "nncf-99.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: nncf\nVersion: 99.0\n", "utf-8"
+    )
+    call = [sys.executable, "-m", "edgestill", "plan", str(project.recipe), "--explain"]
+    done = subprocess.run(
+        [*call, "--store", str(project.store)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "newer")},
+    )
+    states = {line[9:37].strip(): line for line in done.stdout.splitlines()}
+    assert states["quantize cpu"].startswith("miss")
+    assert states["quantize cpu"].endswith("-> 99.0")
+    # What comes after it depends on whether its result comes out the same.
+    unknown = {name for name, line in states.items() if line.startswith("unknown")}
+    assert unknown == {"evaluate onnx", "compile onnxruntime int8", "evaluate onnxruntime"}
+    assert sum(line.startswith("hit") for line in states.values()) == len(EVERYTHING) - 5
+
+
+def test_blocks_are_measured_again_only_when_asked_for(project: Project, steps: Computed) -> None:
+    assert steps(project.run("gates.latency.at_most=2 s")) == set()
+    assert steps(project.run(fresh=True)) == {"measure onnxruntime"}
+
+
+def test_what_was_left_undecided_is_measured_again(
+    project: Project, finished: tuple[Project, Report], steps: Computed
+) -> None:
+    (candidate, *_) = finished[1].targets[0].candidates
+    assert candidate.latency is not None
+    median_s = candidate.latency.median_ns / 1e9
+    # A budget inside the interval decides nothing, so the blocks may not be shown again.
+    report = project.run(f"gates.latency.at_most={median_s} s", "targets.0.precision=fp32")
+    again = project.run(f"gates.latency.at_most={median_s} s", "targets.0.precision=fp32")
+    undecided = any(str(gate.verdict) == "INCONCLUSIVE" for gate in report.gates)
+    assert (steps(again) == {"measure onnxruntime"}) == undecided

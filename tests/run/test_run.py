@@ -1,0 +1,234 @@
+"""A run from a recipe to a release: what it writes, what it decides, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy
+import pytest
+
+import edgestill
+from edgestill.errors import DataError, DeviceError, ExitCode, UsageError
+from edgestill.release import open_release, read_manifest
+from edgestill.report.model import read_report
+from edgestill.verdict import Verdict
+
+if TYPE_CHECKING:
+    from conftest import Project
+
+    from edgestill.report.model import Report
+
+
+def verdicts(report: Report) -> dict[str, Verdict]:
+    return {f"{gate.gate} on {gate.target}": gate.verdict for gate in report.gates}
+
+
+def test_the_release_holds_models_evidence_and_where_they_come_from(
+    finished: tuple[Project, Report],
+) -> None:
+    project, report = finished
+    files = set(read_manifest(project.release))
+    assert files >= {"recipe.yaml", "release.json", "report.json", "report.md", "model/model.onnx"}
+    for precision in ("fp32", "int8", "teacher"):
+        assert f"targets/onnxruntime/{precision}/model.onnx" in files
+    assert {"evaluation/inputs/image.npy", "evaluation/labels.npy"} <= files
+    assert {"references/teacher/outputs/0.npy", "references/student/outputs/0.npy"} <= files
+    assert not any(name.endswith((".safetensors", ".pt", ".pkl")) for name in files)
+    assert read_report(project.release / "report.json") == report
+    texts = [
+        p.read_text("utf-8") for p in project.release.rglob("*") if p.suffix in (".json", ".md")
+    ]
+    assert not any(str(project.folder) in text for text in texts)
+
+
+def test_every_hop_is_scored_and_has_the_one_it_was_made_from(
+    finished: tuple[Project, Report],
+) -> None:
+    hops = {hop.name: hop for hop in finished[1].hops}
+    assert {name: hop.parent for name, hop in hops.items()} == {
+        "teacher torch": None,
+        "teacher onnx": "teacher torch",
+        "student torch": "teacher torch",
+        "student onnx": "student torch",
+        "int8 cpu onnx": "student onnx",
+        "onnxruntime fp32": "student onnx",
+        "onnxruntime int8": "int8 cpu onnx",
+    }
+    teacher, student = hops["teacher torch"], hops["student torch"]
+    assert teacher.score is not None and student.score is not None and student.drop is not None
+    assert student.drop.value == pytest.approx(teacher.score - student.score)
+    # The same computation in two runtimes.
+    assert hops["onnxruntime fp32"].agreement == 1.0
+    assert hops["onnxruntime fp32"].largest_difference < 1e-4  # type: ignore[operator]
+
+
+def test_figures_say_what_they_rest_on(finished: tuple[Project, Report]) -> None:
+    (target,) = finished[1].targets
+    assert target.baseline is not None
+    for candidate in (*target.candidates, target.baseline):
+        latency = candidate.latency
+        assert latency is not None
+        assert (latency.batch, latency.threads, latency.blocks) == (1, 1, 12)
+        assert latency.calls >= 120
+        p50 = latency.percentiles_ns["50"]
+        assert p50.interval is not None
+        assert 0 < p50.interval.low <= p50.value <= p50.interval.high
+    # 120 to 458 calls carry a p95 and no p99.
+    few = [c.latency for c in target.candidates if c.latency and c.latency.calls < 459]
+    assert all("99" not in latency.percentiles_ns for latency in few)
+
+
+@pytest.mark.parametrize(
+    ("override", "gate", "verdict", "code"),
+    [
+        ("gates.latency.at_most=1 ns", "latency", Verdict.FAIL, ExitCode.GATE_FAILED),
+        ("gates.size={at_most: 10 B}", "size", Verdict.FAIL, ExitCode.GATE_FAILED),
+        ("gates.accuracy={at_least: 100%}", "accuracy", Verdict.FAIL, ExitCode.GATE_FAILED),
+        ("measure.rounds=3", "latency", Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE),
+        ("gates.latency.percentile=99.9", "latency", Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE),
+    ],
+)
+def test_a_gate_gates(
+    project: Project, override: str, gate: str, verdict: Verdict, code: ExitCode
+) -> None:
+    report = project.run(override, "measure.block=1 ms")
+    (shipped,) = report.targets[0].shipped
+    assert verdicts(report)[f"{gate} on onnxruntime {shipped}"] is verdict
+    assert report.exit_code is code
+    # The release is there with its verdict: a failed one can be looked at.
+    assert read_report(project.release / "report.json").exit_code is code
+
+
+def test_a_failed_gate_outweighs_an_undecided_one(project: Project) -> None:
+    report = project.run("measure.rounds=3", "gates.size={at_most: 10 B}")
+    assert report.exit_code is ExitCode.GATE_FAILED
+
+
+def test_a_target_that_is_verified_elsewhere_is_built_and_never_passes(project: Project) -> None:
+    rtx = "{target: tensorrt-rtx, precision: fp32, compute_capability: [8.6], verify: elsewhere}"
+    report = project.run(f"targets=[onnxruntime, {rtx}]")
+    assert verdicts(report)["all on tensorrt-rtx"] is Verdict.NOT_RUN
+    assert report.exit_code is ExitCode.PASSED
+    release = open_release(project.release)
+    assert release.engine("targets/tensorrt-rtx/fp32").description.target == "tensorrt-rtx"
+
+
+def test_a_target_that_has_to_run_here_and_cannot_ends_before_any_work(
+    new_project: Project,
+) -> None:
+    rtx = "{target: tensorrt-rtx, precision: fp32, compute_capability: [8.6]}"
+    with pytest.raises(DeviceError, match=r"tensorrt-rtx cannot run here .* verify: elsewhere"):
+        new_project.run(f"targets=[{rtx}]")
+    assert not new_project.store.exists() or not list(new_project.store.glob("objects/*/*"))
+
+
+def test_only_the_targets_that_are_asked_for(project: Project) -> None:
+    both = "targets=[onnxruntime, openvino]"
+    report = project.run(both, targets=("openvino",))
+    assert [target.target for target in report.targets] == ["openvino"]
+    with pytest.raises(UsageError, match="the recipe has no target 'openvin'"):
+        project.run(both, targets=("openvin",))
+
+
+def test_a_recipe_may_start_with_a_trained_model_and_no_teacher(
+    project: Project, tmp_path: Path
+) -> None:
+    weights = min(
+        project.store.glob("objects/*/*/result/weights.safetensors"),
+        key=lambda file: file.stat().st_size,
+    )
+    (project.folder / "weights.safetensors").write_bytes(weights.read_bytes())
+    report = project.run(
+        "teacher=null",
+        "distill=null",
+        "student.weights=weights.safetensors",
+        "gates.accuracy={drop_vs: student, at_most: 90pp}",
+    )
+    assert [model.origin for model in report.models] == ["loaded"]
+    assert report.targets[0].baseline is None
+    assert report.exit_code is ExitCode.PASSED
+    assert "The student came trained" in report.notes[0]
+
+
+def test_a_recipe_may_start_with_an_onnx_file_and_leave_the_rest_out(project: Project) -> None:
+    student = project.release / "model" / "model.onnx"
+    (project.folder / "student.onnx").write_bytes(student.read_bytes())
+    report = project.run(
+        "teacher=null",
+        "distill=null",
+        "student={onnx: student.onnx}",
+        "quantize=null",
+        "gates={size: {at_most: 1 MB}}",
+    )
+    assert [model.origin for model in report.models] == ["adopted"]
+    assert [candidate.name for candidate in report.targets[0].candidates] == ["fp32"]
+    # It is the model of the run before, and answers as that did.
+    scores = {hop.name: hop.score for hop in report.hops}
+    assert scores["student onnx"] == scores["onnxruntime fp32"]
+    assert report.exit_code is ExitCode.PASSED
+
+
+def test_without_targets_the_release_holds_the_onnx_model(project: Project) -> None:
+    report = project.run("targets=null", "quantize=null", "gates=null")
+    assert report.verdict is Verdict.NOT_RUN
+    assert report.exit_code is ExitCode.PASSED
+    assert "model/model.onnx" in read_manifest(project.release)
+
+
+def test_a_metric_of_the_users_own_chooses_and_gates(project: Project) -> None:
+    metric = "def error(outputs, labels):\n    return float((outputs.argmax(1) != labels).mean())\n"
+    (project.folder / "metric.py").write_text(metric, "utf-8")
+    report = project.run(
+        "metric={function: metric.py:error, better: smaller}",
+        "gates={score: {drop_vs: teacher, at_most: 0.9}}",
+        "quantize={}",
+    )
+    (shipped,) = report.targets[0].shipped
+    assert verdicts(report) == {f"score on onnxruntime {shipped}": Verdict.PASS}
+    assert "code/metric.py" in read_manifest(project.release)
+    scores = {hop.name: hop.score for hop in report.hops}
+    labels = numpy.load(project.release / "evaluation" / "labels.npy")
+    answers = numpy.load(project.release / "references" / "student" / "outputs" / "0.npy")
+    assert scores["student onnx"] == pytest.approx((answers.argmax(1) != labels).mean())
+
+
+def test_a_folder_that_is_no_release_is_refused_before_any_work(new_project: Project) -> None:
+    new_project.release.mkdir()
+    (new_project.release / "thesis.tex").write_text("years of work", "utf-8")
+    with pytest.raises(UsageError, match="the output folder is not empty and not a release"):
+        new_project.run()
+    assert not list(new_project.store.glob("objects/*/*"))
+    assert (new_project.release / "thesis.tex").read_text("utf-8") == "years of work"
+
+
+def test_an_error_of_a_step_names_the_step_and_keeps_what_was_done(new_project: Project) -> None:
+    with new_project.arrays() as arrays:
+        arrays["image"] = arrays["image"].astype(numpy.float32)
+        arrays["image"][7, 0, 0, 0] = numpy.nan
+    with pytest.raises(DataError, match=r"data: .*image has NaN or Inf in 1 sample.* sample 7"):
+        new_project.run()
+
+
+def test_an_application_loads_the_shipped_engine(finished: tuple[Project, Report]) -> None:
+    project, report = finished
+    session = edgestill.load(project.release)
+    images = numpy.load(project.release / "evaluation" / "inputs" / "image.npy")
+    (name,) = [spec.name for spec in session.signature.inputs]
+    logits = session.run({name: images[:5]})[session.signature.prediction]
+    (shipped,) = report.targets[0].shipped
+    answers = numpy.load(project.release / "references" / "student" / "outputs" / "0.npy")
+    tolerance = 1e-4 if shipped == "fp32" else 1.0
+    numpy.testing.assert_allclose(logits, answers[:5], atol=tolerance)
+    session.close()
+    with pytest.raises(UsageError, match="the release has no target openvino"):
+        edgestill.load(project.release, "openvino")
+
+
+def test_the_report_is_plain_json(finished: tuple[Project, Report]) -> None:
+    content = json.loads((finished[0].release / "report.json").read_text("utf-8"))
+    assert content["exit_code"] == 0
+    assert content["device"]["cores"] >= 1
+    assert content["versions"]["torch"].startswith("2.")
+    assert all(step["seconds"] >= 0 for step in content["steps"])
