@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 from edgestill.digest import canonical_json
 from edgestill.errors import DeviceError
 from edgestill.targets.fingerprint import DeviceState
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,11 @@ class Round:
         Raises:
             pydantic.ValidationError: the text is something else.
         """
-        from pydantic import TypeAdapter
+        return _adapter().validate_json(text)
 
-        return TypeAdapter(cls).validate_json(text)
+
+@cache
+def _adapter() -> TypeAdapter[Round]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Round)
