@@ -110,7 +110,7 @@ def test_another_version_of_a_library_repeats_the_steps_that_use_it(
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "newer")},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "newer"), *sys.path])},
     )
     states = {line[9:37].strip(): line for line in done.stdout.splitlines()}
     assert states["quantize cpu"].startswith("miss")
