@@ -1,0 +1,236 @@
+"""A release on its device: verified, profiled and loaded without the training stack."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from edgestill.api.profile import profile_model
+from edgestill.api.verify import verify_release
+from edgestill.digest import digest_files
+from edgestill.errors import DamagedRelease, DeviceError, ExitCode, UsageError
+from edgestill.release import ReleaseWriter, writing
+from edgestill.report.model import read_report
+from edgestill.verdict import Verdict
+
+if TYPE_CHECKING:
+    from conftest import Project
+
+    from edgestill.report.model import Report
+
+# A machine without what a device does not need: importing any of it is an error.
+DEVICE = """
+import sys
+for name in ("torch", "onnx", "onnxscript", "nncf", "datasets", "sklearn", "accelerate", "scipy"):
+    sys.modules[name] = None
+from edgestill.cli import run
+raise SystemExit(run(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def release(finished: tuple[Project, Report], tmp_path: Path) -> Path:
+    """A copy of the finished release, somewhere else."""
+    return Path(shutil.copytree(finished[0].release, tmp_path / "device" / "small"))
+
+
+def change(release: Path, edit: Callable[[ReleaseWriter], None]) -> None:
+    """Write the release again with something changed, sealed as if it had been built so."""
+    with writing(release.with_name("changed")) as writer:
+        shutil.copytree(release, writer.folder, dirs_exist_ok=True)
+        (writer.folder / "manifest.json").unlink()
+        edit(writer)
+    shutil.rmtree(release)
+    release.with_name("changed").rename(release)
+
+
+def describe(release: Path, **values: object) -> None:
+    """The release with other values in its description."""
+
+    def edit(writer: ReleaseWriter) -> None:
+        content = json.loads((writer.folder / "release.json").read_text("utf-8"))
+        writer.add_text("release.json", json.dumps({**content, **values}))
+
+    change(release, edit)
+
+
+def test_a_device_needs_no_training_stack(release: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DEVICE, "verify", str(release)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith("PASS")
+
+
+def test_it_decides_again_and_writes_beside_the_release(
+    release: Path, finished: tuple[Project, Report]
+) -> None:
+    before = digest_files(release)
+    report = verify_release(release)
+    assert digest_files(release) == before
+    assert {path.name for path in release.parent.iterdir()} == {
+        "small",
+        "small.verify.json",
+        "small.verify.md",
+        "small.verify.log",
+    }
+    assert read_report(release.with_name("small.verify.json")) == report
+    assert report.exit_code is ExitCode.PASSED
+    # The runtime answers here as it did there.
+    built = {hop.name: hop.score for hop in finished[1].hops}
+    found = {hop.name: hop.score for hop in report.hops}
+    assert found["onnxruntime fp32"] == built["onnxruntime fp32"]
+    assert found["teacher (from the build)"] == built["teacher torch"]
+
+
+def test_gates_are_those_of_the_release(release: Path) -> None:
+    describe(release, gates=[["latency", {"at_most": 1e-9, "percentile": 50, "batch": 1}]])
+    report = verify_release(release)
+    assert [gate.verdict for gate in report.gates] == [Verdict.FAIL]
+    assert report.exit_code is ExitCode.GATE_FAILED
+
+
+def test_a_changed_byte_is_refused_before_any_runtime_opens_a_file(release: Path) -> None:
+    engine = release / "targets" / "onnxruntime" / "fp32" / "model.onnx"
+    content = bytearray(engine.read_bytes())
+    content[-1] ^= 1
+    engine.write_bytes(content)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "edgestill", "verify", str(release)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert "targets/onnxruntime/fp32/model.onnx: the file was changed" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "onnxruntime.capi" not in done.stderr
+    assert not release.with_name("small.verify.json").exists()
+
+
+@pytest.mark.parametrize("verb", [verify_release, profile_model, pytest.param(None, id="load")])
+def test_every_verb_refuses_a_damaged_release(
+    release: Path, verb: Callable[[Path], object]
+) -> None:
+    import edgestill
+
+    (release / "extra.bin").write_bytes(b"x")
+    with pytest.raises(DamagedRelease, match=r"extra\.bin: the file is not in the manifest"):
+        (verb or edgestill.load)(release)
+
+
+def test_a_target_that_cannot_run_here_is_exit_3_and_never_a_pass(release: Path) -> None:
+    def add_target(writer: ReleaseWriter) -> None:
+        content = json.loads((writer.folder / "release.json").read_text("utf-8"))
+        other = {**content["targets"][0], "target": "tensorrt-rtx"}
+        content["targets"].append(other)
+        writer.add_text("release.json", json.dumps(content))
+
+    change(release, add_target)
+    report = verify_release(release)
+    assert report.exit_code is ExitCode.ENVIRONMENT
+    assert any("tensorrt-rtx cannot run here" in note for note in report.notes)
+    (skipped,) = [gate for gate in report.gates if gate.target == "tensorrt-rtx"]
+    assert skipped.verdict is Verdict.NOT_RUN
+    # What was built for another machine is not missed on this one.
+    assert verify_release(release, targets=["onnxruntime"]).exit_code is ExitCode.PASSED
+
+
+def test_a_named_target_has_to_run(release: Path) -> None:
+    content = json.loads((release / "release.json").read_text("utf-8"))
+    other = {**content["targets"][0], "target": "tensorrt-rtx", "verify": "elsewhere"}
+    describe(release, targets=[*content["targets"], other])
+    assert verify_release(release).exit_code is ExitCode.PASSED
+    with pytest.raises(DeviceError, match="none of the release's targets can run here"):
+        verify_release(release, targets=["tensorrt-rtx"])
+    with pytest.raises(UsageError, match="the release has no target 'onxruntime'"):
+        verify_release(release, targets=["onxruntime"])
+
+
+def test_the_device_says_when_it_would_choose_otherwise(release: Path) -> None:
+    content = json.loads((release / "release.json").read_text("utf-8"))
+    (target,) = content["targets"]
+    (shipped,) = target["shipped"]
+    other = "int8" if shipped == "fp32" else "fp32"
+    describe(release, targets=[{**target, "shipped": [other]}])
+    (result,) = verify_release(release).targets
+    assert result.shipped == (other,)
+    assert result.would_choose in ((shipped,), None)  # the two may be equally fast
+    # A candidate that lost too much where it was built is not chosen here for its speed.
+    drop = {"value": 0.9, "interval": None, "count": 80}
+    describe(release, accuracy_drop=0.01, targets=[{**target, "drops": {"int8": drop}}])
+    (result,) = verify_release(release).targets
+    assert "loses 90.00pp" in result.reasons["int8"]
+
+
+def test_code_of_a_release_runs_only_when_allowed(release: Path) -> None:
+    def add_metric(writer: ReleaseWriter) -> None:
+        content = json.loads((writer.folder / "release.json").read_text("utf-8"))
+        content["metric"] = {"function": "score.py:share", "better": "bigger"}
+        content["gates"] = [["score", {"at_least": 0.1, "at_most": None, "drop_vs": None}]]
+        content["accuracy_drop"] = None
+        writer.add_text("release.json", json.dumps(content))
+        body = (
+            "def share(outputs, labels):\n    return float((outputs.argmax(1) == labels).mean())\n"
+        )
+        writer.add_text("code/score.py", f"open({str(release / 'ran')!r}, 'w')\n{body}")
+
+    change(release, add_metric)
+    withheld = verify_release(release)
+    assert not (release / "ran").exists()
+    (gate,) = withheld.gates
+    assert gate.verdict is Verdict.NOT_RUN
+    assert "--allow-code" in gate.advice
+    assert all(hop.score is None for hop in withheld.hops)
+    allowed = verify_release(release, allow_code=True)
+    assert (release / "ran").exists()
+    assert [gate.verdict for gate in allowed.gates] == [Verdict.PASS]
+
+
+def test_a_profile_measures_all_engines_of_a_release_together(release: Path) -> None:
+    profile = profile_model(release, rounds=12)
+    assert set(profile.latencies) == {"teacher", "fp32", "int8"}
+    assert {latency.blocks for latency in profile.latencies.values()} == {12}
+    assert all(latency.mismatches == 0 for latency in profile.latencies.values())
+    assert profile.notes[0] == "Fed: the evaluation set of the release."
+
+
+@pytest.mark.parametrize("place", ["targets/onnxruntime/int8", "model/model.onnx"])
+def test_a_profile_of_an_engine_or_an_onnx_file_feeds_random_numbers(
+    release: Path, place: str
+) -> None:
+    target = "onnxruntime" if place.endswith(".onnx") else None
+    profile = profile_model(release / place, target=target, rounds=2, batch=4)
+    (latency,) = profile.latencies.values()
+    assert (latency.batch, latency.blocks) == (4, 2)
+    assert latency.throughput.interval is None  # two blocks carry none
+    assert profile.notes[0] == "Fed: random numbers."
+
+
+@pytest.mark.parametrize(
+    ("place", "target", "words"),
+    [
+        ("model/model.onnx", None, "an ONNX file can be profiled on several targets"),
+        ("model/model.onnx", "onnx", "'onnx' is not a known target.*Did you mean onnxruntime"),
+        ("nowhere", None, "there is no such file or folder"),
+        ("model", None, "nothing that can be profiled"),
+        ("", "openvino", "the release has no target 'openvino'.*Its targets: onnxruntime"),
+    ],
+)
+def test_what_cannot_be_profiled_is_said(
+    release: Path, place: str, target: str | None, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        profile_model(release / place, target=target, rounds=1)
