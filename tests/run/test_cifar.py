@@ -51,5 +51,5 @@ def test_a_cifar_student_is_distilled_from_a_trained_teacher(tmp_path: Path) -> 
     assert 0.86 < (scores["teacher torch"] or 0.0) < 0.91
     assert abs((scores["teacher torch"] or 0.0) - (scores["teacher onnx"] or 1.0)) < 0.002
     assert (scores["student torch"] or 0.0) > 0.25  # two epochs of 1,600 images; chance is 0.1
-    assert report.exit_code is ExitCode.PASSED, [gate for gate in report.gates]
+    assert report.exit_code is ExitCode.PASSED, list(report.gates)
     assert "The teacher came trained" in report.notes[0]

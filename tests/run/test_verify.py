@@ -185,7 +185,7 @@ def test_code_of_a_release_runs_only_when_allowed(release: Path) -> None:
         body = (
             "def share(outputs, labels):\n    return float((outputs.argmax(1) == labels).mean())\n"
         )
-        writer.add_text("code/score.py", f"open({str(release / 'ran')!r}, 'w')\n{body}")
+        writer.add_text("code/score.py", f"open({str(release / 'ran')!r}, 'w').close()\n{body}")
 
     change(release, add_metric)
     withheld = verify_release(release)
@@ -223,7 +223,7 @@ def test_a_profile_of_an_engine_or_an_onnx_file_feeds_random_numbers(
     ("place", "target", "words"),
     [
         ("model/model.onnx", None, "an ONNX file can be profiled on several targets"),
-        ("model/model.onnx", "onnx", "'onnx' is not a known target.*Did you mean onnxruntime"),
+        ("model/model.onnx", "onxruntime", "'onxruntime' is not a known.*Did you mean onnxruntime"),
         ("nowhere", None, "there is no such file or folder"),
         ("model", None, "nothing that can be profiled"),
         ("", "openvino", "the release has no target 'openvino'.*Its targets: onnxruntime"),

@@ -1,0 +1,56 @@
+"""What the README says is so."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import edgestill
+from edgestill.cli.group import COMMANDS
+from edgestill.errors import ExitCode
+from edgestill.metrics import METRICS
+from edgestill.recipe import load_recipe
+from edgestill.recipe.draft import KEYS
+from edgestill.targets import TARGETS
+from edgestill.train.config import LOSS_CONFIGS, TrainConfig
+from edgestill.verify.config import GATE_CONFIGS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def section(title: str) -> str:
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_its_recipe_is_one(tmp_path: Path) -> None:
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "recipe.yaml").write_text(recipe, "utf-8")
+    (tmp_path / "data").mkdir()
+    for name in ("data/train.parquet", "data/test.parquet", "teacher.safetensors"):
+        (tmp_path / name).touch()
+    (tmp_path / "nets.py").write_text("def teacher(): ...\ndef student(): ...\n", "utf-8")
+    loaded = load_recipe(str(tmp_path / "recipe.yaml"))
+    assert [target.target for target in loaded.targets] == ["openvino", "tensorrt-rtx"]
+
+
+def test_it_names_every_key_metric_loss_gate_and_target() -> None:
+    reference = section("Recipe reference")
+    schedule = [field.name for field in fields(TrainConfig)]
+    names = (*KEYS, *METRICS, *LOSS_CONFIGS, *GATE_CONFIGS, *TARGETS, *schedule)
+    assert [name for name in names if not re.search(rf"\b{name}\b", reference)] == []
+
+
+def test_it_names_every_command_exit_code_and_verb() -> None:
+    commands = section("Commands")
+    assert [name for name in COMMANDS if f"`{name}" not in commands] == []
+    assert [code for code in ExitCode if f"\n| {int(code)} |" not in commands] == []
+    verbs = [name for name in edgestill.__all__ if name.islower() and name != "__version__"]
+    assert [name for name in verbs if name not in README] == []
+
+
+def test_its_two_commands_are_in_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for command in re.findall(r"\bmake (\w+)", README):
+        assert f"\n{command}:" in makefile
