@@ -207,19 +207,27 @@ class _Planner:
         test = Ref("data", "test", "inputs")
         calibration = Ref("data", "calibration", "inputs")
         if model.onnx is not None:
-            adopt = AdoptStep(model)
-            files = (recipe.base / model.onnx,)
-            self._add(Step(f"export {role}", "adopt", adopt, {"samples": calibration}, files=files))
+            self._add(
+                Step(
+                    f"export {role}",
+                    "adopt",
+                    AdoptStep(model),
+                    {"samples": calibration},
+                    files=(recipe.base / model.onnx,),
+                )
+            )
             return
         self._weights(role, model)
-        code, checkpoint = self._code(model), Ref(role)
+        model = _without_weights(model)
+        code, files, checkpoint = self._code(model), self._files(model), Ref(role)
         self._add(
             Step(
                 f"ask {role}",
                 "ask",
-                AskStep(_without_weights(model), recipe.task, recipe.threads),
+                AskStep(model, recipe.task, recipe.threads),
                 {"checkpoint": checkpoint, "dataset": test},
                 code,
+                files,
             )
         )
         self._hop(f"{role} torch", Ref(f"ask {role}"), *(_TEACHERS if role == "student" else ()))
@@ -227,9 +235,10 @@ class _Planner:
             Step(
                 f"export {role}",
                 "export",
-                ExportStep(_without_weights(model), recipe.export, recipe.task),
+                ExportStep(model, recipe.export, recipe.task),
                 {"checkpoint": checkpoint, "samples": calibration},
                 code,
+                files,
             )
         )
 
@@ -242,15 +251,15 @@ class _Planner:
         common = (recipe.task, recipe.metric, recipe.seed, recipe.threads)
         if role == "student" and recipe.distill is not None:
             assert recipe.teacher is not None
-            teacher = _model_config(recipe.teacher)
+            teacher = _without_weights(_model_config(recipe.teacher))
             self._add(
                 Step(
                     role,
                     "distill",
-                    DistillStep(model, _without_weights(teacher), recipe.distill, *common),
+                    DistillStep(model, teacher, recipe.distill, *common),
                     {"teacher": Ref("teacher"), **splits},
                     self._code(model, teacher),
-                    files,
+                    self._files(model, teacher),
                     ("accelerate",),
                     after,
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -14,10 +15,10 @@ from edgestill.artifact import Artifact, View
 from edgestill.capture import captured
 from edgestill.console import Console
 from edgestill.digest import canonical
-from edgestill.errors import EdgestillError
+from edgestill.errors import EdgestillError, ModelError
 from edgestill.planner import Plan, Ref, Step
 from edgestill.report.model import StepSummary
-from edgestill.source_code import code_digest, stage_digest
+from edgestill.source_code import code_digest, stage_digest, undeclared
 from edgestill.step import StepContext
 from edgestill.store import Entry, Key, Store
 from edgestill.targets.fingerprint import Fingerprint
@@ -154,6 +155,7 @@ class Runner:
             progress=self.console.progress,
             say=lambda line: self.console.say(f"  {step.name}: {line}"),
         )
+        imported = set(sys.modules)
         with captured(self.log):
             try:
                 module = import_module(stage.module)
@@ -163,9 +165,31 @@ class Runner:
                 else:
                     inputs = {name: self._artifacts(value) for name, value in step.inputs.items()}
                     function(step.config, getattr(module, stage.inputs)(**inputs), out, context)
+                self._require_seen(step, imported)
             except EdgestillError as error:
                 error.where = f"{step.name}: {error.where}" if error.where else step.name
                 raise
+
+    def _require_seen(self, step: Step, before: set[str]) -> None:
+        """Refuse a result that rests on code which its key knows nothing of.
+
+        Raises:
+            ModelError: the user's code imported a file that no import statement of it names.
+        """
+        base = self.plan.recipe.base
+        digests = [code_digest(name, base) for name in step.code]
+        declared = {file.resolve() for file in step.files}
+        for name in step.code:
+            found = undeclared(name, base, *digests, before=before)
+            hidden = [f for f in found if not any(f.is_relative_to(known) for known in declared)]
+            if hidden:
+                files = ", ".join(_relative(file, base.resolve()) for file in hidden)
+                raise ModelError(
+                    f"it imports {files} by a name that is made while it runs, so that a change "
+                    "there would go unnoticed",
+                    where=name,
+                    fix=f"Declare it beside the callable, as files: [{files}]",
+                )
 
     def _artifacts(self, value: Ref | Mapping[str, Ref]) -> Any:
         if isinstance(value, Ref):

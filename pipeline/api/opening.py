@@ -17,6 +17,11 @@ def open_store(path: Path | None, console: Console) -> Store:
     return Store(path or Path(os.environ.get("EDGESTILL_STORE") or DEFAULT_STORE), console.say)
 
 
+def import_index(store: Store) -> Path:
+    """Where the imports of files are kept that were parsed before."""
+    return store.root / "imports.json"
+
+
 def new_log(store: Store) -> Path:
     """A file for what third-party code prints during this run."""
     return store.root / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"

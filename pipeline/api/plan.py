@@ -6,11 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgestill.api.opening import open_store
+from edgestill.api.opening import import_index, open_store
 from edgestill.console import Console
 from edgestill.planner import make_plan
 from edgestill.recipe import load_recipe
 from edgestill.runner import Prospect, Runner
+from edgestill.source_code import remembered_imports
 
 
 def plan_recipe(
@@ -26,5 +27,6 @@ def plan_recipe(
         UsageError: the recipe is wrong, or a file of it is missing.
     """
     console = console or Console()
-    plan = make_plan(load_recipe(recipe, overrides))
-    return Runner(plan, open_store(store, console), console, Path(os.devnull)).prospects()
+    plan, opened = make_plan(load_recipe(recipe, overrides)), open_store(store, console)
+    with remembered_imports(import_index(opened)):
+        return Runner(plan, opened, console, Path(os.devnull)).prospects()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgestill.api.gathering import Gathering
-from edgestill.api.opening import new_log, open_store
+from edgestill.api.opening import import_index, new_log, open_store
 from edgestill.api.releasing import write_release
 from edgestill.console import Console
 from edgestill.errors import DeviceError, UsageError
@@ -17,6 +17,7 @@ from edgestill.release import writing
 from edgestill.report.build import make_report
 from edgestill.report.model import Report
 from edgestill.runner import Runner
+from edgestill.source_code import remembered_imports
 from edgestill.targets import get_target
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verify.assess import hop_results, not_run
@@ -54,7 +55,7 @@ def run_recipe(
     runner.before_computing = lambda: require_runnable(loaded)
     place = out or Path("dist") / loaded.name
     # The folder is claimed first, so that an unfit one is refused before hours of training.
-    with writing(place) as writer:
+    with writing(place) as writer, remembered_imports(import_index(opened)):
         gathering = Gathering(runner, Fingerprint.read(), fresh=fresh)
         for name in runner.plan.steps:
             runner.resolve(name)

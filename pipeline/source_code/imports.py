@@ -24,22 +24,23 @@ _COMPOUND = (
 # An import statement: the number of leading dots, the module, the names taken from it.
 Import = tuple[int, str, tuple[str, ...]]
 
-_parsed: dict[str, tuple[Import, ...]] = {}
+# What this process knows already: the imports of a file by the digest of its bytes.
+parsed: dict[str, tuple[Import, ...]] = {}
 
 
 def imports_of(digest: str, data: bytes) -> tuple[Import, ...]:
     """The imports in a source with this digest; none where it is no valid Python."""
-    if digest not in _parsed:
+    if digest not in parsed:
         try:
             tree = parse_source(data)
         except (SyntaxError, ValueError, RecursionError):
-            _parsed[digest] = ()  # its import will say so
+            parsed[digest] = ()  # its import will say so
         else:
             found = list(_statements(tree.body))
             if b"import_module" in data or b"__import__" in data:
                 found += _calls(tree)
-            _parsed[digest] = tuple(dict.fromkeys(found))
-    return _parsed[digest]
+            parsed[digest] = tuple(dict.fromkeys(found))
+    return parsed[digest]
 
 
 def parse_source(data: bytes) -> ast.Module:

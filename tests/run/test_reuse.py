@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy
 import pytest
 
+from edgestill.errors import ModelError
+
 if TYPE_CHECKING:
     from conftest import Project
 
@@ -137,3 +139,23 @@ def test_what_was_left_undecided_is_measured_again(
     again = project.run(f"gates.latency.at_most={median_s} s", "targets.0.precision=fp32")
     undecided = any(str(gate.verdict) == "INCONCLUSIVE" for gate in report.gates)
     assert (steps(again) == {"measure onnxruntime"}) == undecided
+
+
+def test_code_that_no_statement_names_has_to_be_declared(project: Project) -> None:
+    (project.folder / "widths.py").write_text("STUDENT = 4\n", "utf-8")
+    named = 'getattr(__import__("importlib"), "import_" + "module")("wid" + "ths").STUDENT'
+    project.replace("model.py", "return net(4)", f"return net({named})")
+    with pytest.raises(ModelError, match=r"imports widths\.py by a name .* files: \[widths\.py\]"):
+        project.run()
+    declared = "student.files=[widths.py]"
+    assert project.run(declared).exit_code == 0
+    (project.folder / "widths.py").write_text("STUDENT = 5\n", "utf-8")
+    assert project.states(declared)["student"] == "miss"
+
+
+def test_the_index_of_imports_saves_time_and_decides_nothing(project: Project) -> None:
+    index = project.store / "imports.json"
+    assert index.is_file()
+    for content in (b"", b"{}", index.read_bytes()[:-10], index.read_bytes().replace(b"a", b"b")):
+        index.write_bytes(content)
+        assert set(project.states().values()) == {"hit"}
