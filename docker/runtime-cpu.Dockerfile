@@ -1,7 +1,7 @@
 # The device side on a CPU: verifies, profiles and serves a release. No torch, no compiler.
 #
 #   docker build -f docker/runtime-cpu.Dockerfile -t edgestill-runtime .
-#   docker run --rm -v "$PWD/dist:/releases" edgestill-runtime verify /releases/digits
+#   docker run --rm --user "$(id -u)" -v "$PWD/dist:/releases" edgestill-runtime verify /releases/digits
 FROM python:3.11-slim
 
 COPY pyproject.toml constraints.txt README.md LICENSE /src/

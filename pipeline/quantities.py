@@ -11,11 +11,12 @@ _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 
 
 def digits(value: float, significant: int = 3) -> str:
-    """`value` to so many significant digits, no exponent: 1234.5 -> 1234, 0.01236 -> 0.0124."""
+    """`value` to so many significant digits: 1234.5 -> 1234, 0.01236 -> 0.0124; an exponent only
+    below a millionth."""
     if value == 0:
         return "0"
     text = f"{value:.{significant}g}"
-    if "e" in text:
+    if "e" in text and abs(value) >= 1e-6:
         text = f"{value:.0f}" if abs(value) >= 1 else f"{value:.6f}".rstrip("0")
     return text
 

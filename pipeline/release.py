@@ -15,17 +15,18 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from edgestill.artifact import Artifact, Dataset, Engine, Predictions
-from edgestill.digest import canonical, digest_file, digest_folder, digest_value
+from edgestill.digest import LOG_FOLDER, canonical, digest_file, digest_folder, digest_value
 from edgestill.errors import DamagedRelease, StoreError, UsageError
-from edgestill.scoring import Task
+from edgestill.metrics import Task
 from edgestill.verdict import Estimate
 
 FORMAT = 1
@@ -101,36 +102,43 @@ class Release:
 
 
 class ReleaseWriter:
-    """Collects the parts of a release in a folder beside its place."""
+    """Collects the parts of a release in a folder beside its place.
 
-    def __init__(self, folder: Path) -> None:
+    Raises:
+        StoreError: a part cannot be written.
+    """
+
+    def __init__(self, folder: Path, place: Path) -> None:
         self.folder = folder
+        self.place = place
 
     def add(self, artifact: Artifact[Any], place: str) -> str:
         """Copy an artifact, its logs left out; gives its place."""
-        shutil.copytree(
-            artifact.path,
-            self.folder / place,
-            ignore=shutil.ignore_patterns("log"),
-            copy_function=_copy,
-        )
-        for folder, _, _ in os.walk(self.folder / place):
-            Path(folder).chmod(0o755)
+        with _writes(self.place):
+            shutil.copytree(
+                artifact.path,
+                self.folder / place,
+                ignore=shutil.ignore_patterns(LOG_FOLDER),
+                copy_function=self._copy,
+            )
+            for folder, _, _ in os.walk(self.folder / place):
+                Path(folder).chmod(0o755)
         return place
 
     def add_text(self, place: str, text: str) -> None:
         file = self.folder / place
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        with _writes(self.place):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
 
     def describe(self, description: ReleaseDescription) -> None:
         text = json.dumps(canonical(asdict(description)), indent=2, ensure_ascii=False)
         self.add_text(DESCRIPTION, text + "\n")
 
-
-def _copy(source: str, destination: str) -> None:
-    """Copy without the store's read-only mode."""
-    shutil.copyfile(source, destination)
+    def _copy(self, source: str, destination: str) -> None:
+        """Copy without the store's read-only mode; copytree would go on after a full disk."""
+        with _writes(self.place):
+            shutil.copyfile(source, destination)
 
 
 @contextmanager
@@ -141,45 +149,73 @@ def writing(place: Path) -> Iterator[ReleaseWriter]:
         UsageError: `place` holds something that is not a release of ours.
         StoreError: the folder cannot be written.
     """
-    if place.exists() and not (place / MANIFEST).is_file() and any(place.iterdir()):
-        raise UsageError(
-            "the output folder is not empty and not a release",
-            where=str(place),
-            fix="Choose another with --out",
-        )
-    staged = place.with_name(f".{place.name}.{os.getpid()}.partial")
-    former = place.with_name(f".{place.name}.{os.getpid()}.former")
+    _require_ours(place)
+    folder = place.resolve()  # what a link leads to, since the link itself cannot be replaced
+    staged = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
     try:
-        _clear_killed(place)
-        staged.mkdir(parents=True)
-        yield ReleaseWriter(staged)
-        _seal(staged)
-        if place.exists():
-            place.rename(former)
-        staged.rename(place)
-        shutil.rmtree(former, ignore_errors=True)
+        with _writes(place):
+            _clear_killed(folder)
+            staged.mkdir(parents=True)
+        yield ReleaseWriter(staged, place)
+        with _writes(place):
+            _seal(staged)
+            if folder.exists():
+                folder.rename(former)
+            staged.rename(folder)
+            shutil.rmtree(former, ignore_errors=True)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+        if former.exists() and not folder.exists():
+            former.rename(folder)
+
+
+@contextmanager
+def _writes(place: Path) -> Iterator[None]:
+    """Failures of the disk named with the release that could not be written."""
+    try:
+        yield
     except OSError as error:
         raise StoreError(
-            f"the release cannot be written ({error.strerror})",
+            f"the release cannot be written ({error.strerror or error})",
             where=str(place),
             fix="Free some space or choose another folder with --out",
         ) from error
-    finally:
-        shutil.rmtree(staged, ignore_errors=True)
-        if former.exists() and not place.exists():
-            former.rename(place)
+
+
+def _require_ours(place: Path) -> None:
+    """Refuse a place whose content would be lost."""
+    what = None
+    with _writes(place):
+        if place.exists() and not place.is_dir():
+            what = "the output folder is a file"
+        elif Path.cwd().is_relative_to(place.resolve()):
+            what = "the output folder holds the folder that this runs in"
+        elif place.exists() and not (place / MANIFEST).is_file() and any(place.iterdir()):
+            what = "the output folder is not empty and not a release"
+    if what is not None:
+        raise UsageError(what, where=str(place), fix="Choose another with --out")
 
 
 def _clear_killed(place: Path) -> None:
     """Tidy up after runs that were killed: put back what they had moved away, drop the rest."""
-    for left in place.parent.glob(f".{place.name}.*.*"):
-        pid = left.suffixes[-2].removeprefix(".") if len(left.suffixes) > 1 else ""
-        if not pid.isdecimal() or Path(f"/proc/{pid}").exists():
+    left_behind = re.compile(rf"\.{re.escape(place.name)}\.(\d+)\.(partial|former)")
+    for left in place.parent.glob(".*"):
+        match = left_behind.fullmatch(left.name)
+        if match is None or _is_writing(int(match[1])):
             continue
-        if left.suffix == ".former" and not place.exists():
+        if match[2] == "former" and not place.exists():
             left.rename(place)
-        elif left.suffix in (".partial", ".former"):
+        else:
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_writing(pid: int) -> bool:
+    """Whether a process may be at work on this release; our own has not begun.
+
+    In containers every run may have the same number.
+    """
+    return pid != os.getpid() and Path(f"/proc/{pid}").exists()
 
 
 def _seal(folder: Path) -> None:
@@ -208,22 +244,28 @@ def open_release(path: Path) -> Release:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    if not (path / MANIFEST).is_file():
-        raise UsageError(
-            "not a release" if path.exists() else "there is no such folder",
-            where=str(path),
-            fix="Give the folder that `edgestill run` wrote, such as dist/digits",
-        )
-    _require_intact(path)
     try:
+        if not (path / MANIFEST).is_file():
+            raise UsageError(
+                "not a release" if path.exists() else "there is no such folder",
+                where=str(path),
+                fix="Give the folder that `edgestill run` wrote, such as dist/digits",
+            )
+        files = _require_intact(path)
         adapter = TypeAdapter(ReleaseDescription)
-        return Release(path, adapter.validate_json((path / DESCRIPTION).read_bytes()))
-    except (OSError, ValidationError) as error:
+        description = adapter.validate_json((path / DESCRIPTION).read_bytes())
+    except OSError as error:
+        raise DamagedRelease(
+            f"it cannot be read ({error.strerror})", where=str(error.filename or path)
+        ) from error
+    except ValidationError as error:
         raise DamagedRelease(
             f"it was not written by this version of edgestill ({error})",
             where=str(path / DESCRIPTION),
             fix="Verify it with the version in its report, or build it again",
         ) from error
+    _require_parts(path, description, files)
+    return Release(path, description)
 
 
 def read_manifest(path: Path) -> Mapping[str, Mapping[str, Any]]:
@@ -234,10 +276,10 @@ def read_manifest(path: Path) -> Mapping[str, Mapping[str, Any]]:
     """
     file = path / MANIFEST
     try:
-        text = file.read_text(encoding="utf-8")
-        manifest = json.loads(text)
+        data = file.read_bytes()
+        manifest = json.loads(data)
         # Every byte counts, those between the values too.
-        sealed = text == _manifest_text(manifest["format"], manifest["files"])
+        sealed = data == _manifest_text(manifest["format"], manifest["files"]).encode()
     except (ValueError, KeyError, TypeError):
         sealed = False
     if not sealed:
@@ -253,7 +295,8 @@ def read_manifest(path: Path) -> Mapping[str, Mapping[str, Any]]:
 _AGAIN = "Fetch the release again from where it was built"
 
 
-def _require_intact(path: Path) -> None:
+def _require_intact(path: Path) -> Collection[str]:
+    """The files that the manifest lists, all of which are there as they were written."""
     expected = read_manifest(path)
     # Links would lead out of what the manifest covers.
     links = [f for f in path.rglob("*") if f.is_symlink()]
@@ -271,3 +314,19 @@ def _require_intact(path: Path) -> None:
             )
         if digest_file(path / name) != expected[name]["sha256"]:
             raise DamagedRelease("the file was changed", where=str(path / name), fix=_AGAIN)
+    return expected
+
+
+def _require_parts(path: Path, description: ReleaseDescription, files: Collection[str]) -> None:
+    """Refuse a description that names what the manifest does not cover, such as `../engine`."""
+    parts = [f"references/{name}" for name in description.references]
+    for target in description.targets:
+        parts += [*target.candidates.values(), *([target.baseline] if target.baseline else [])]
+        parts += [name for name in target.shipped if name not in target.candidates]
+    for part in parts:
+        if not any(name.startswith(f"{part}/") for name in files):
+            raise DamagedRelease(
+                f"it names {part}, which is not in the release",
+                where=str(path / DESCRIPTION),
+                fix=_AGAIN,
+            )

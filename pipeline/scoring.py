@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgestill.artifact import Predictions
 from edgestill.errors import DataError
 from edgestill.metric_config import FunctionMetric, MetricConfig
-from edgestill.metrics import AGREEMENTS, METRICS, MetricSpec, UserMetric, sample_scores
+from edgestill.metrics import AGREEMENTS, METRICS, MetricSpec, Task, UserMetric, sample_scores
 from edgestill.metrics import largest_difference as difference_of
 from edgestill.metrics import score as score_by
 from edgestill.stats import (
@@ -25,7 +25,6 @@ from edgestill.stats import (
 )
 
 Array = NDArray[Any]
-Task = Literal["classification", "multilabel", "regression", "custom"]
 
 
 def resolve_metric(metric: MetricConfig, load: Callable[[str], Callable[..., Any]]) -> MetricSpec:
@@ -128,6 +127,14 @@ class Scorer:
     def _values(self, predictions: Predictions) -> Any:
         names = predictions.description.outputs
         arrays = {name: _array(predictions, name) for name in names}
+        for name, array in arrays.items():
+            # A user's own metric might make a number of what does not belong together.
+            if len(array) != len(self._labels):
+                raise DataError(
+                    f"the output {name} is of {len(array)} samples, and there are "
+                    f"{len(self._labels)} labels",
+                    where=str(predictions.path),
+                )
         return _read_by(self.metric, arrays, predictions.description.prediction)
 
 

@@ -17,15 +17,11 @@ from edgestill.metrics import (
     AGREEMENTS,
     METRICS,
     UserMetric,
-    agreement,
-    concordance,
-    default_metric,
     largest_difference,
-    metric_named,
-    per_class,
     sample_scores,
     score,
 )
+from edgestill.metrics.agreement import concordance
 
 Array = NDArray[Any]
 
@@ -40,18 +36,16 @@ def logits_and_labels(seed: int, n: int = 200, classes: int = 7) -> tuple[Array,
 def test_classification_is_what_sklearn_says(seed: int) -> None:
     logits, labels = logits_and_labels(seed)
     predicted = logits.argmax(axis=1)
-    assert score("accuracy", logits, labels) == reference.accuracy_score(labels, predicted)
-    assert score("top5", logits, labels) == pytest.approx(
+    assert score(METRICS["accuracy"], logits, labels) == reference.accuracy_score(labels, predicted)
+    assert score(METRICS["top5"], logits, labels) == pytest.approx(
         reference.top_k_accuracy_score(labels, logits, k=5, labels=range(7))
     )
-    assert score("f1_macro", logits, labels) == pytest.approx(
+    assert score(METRICS["f1_macro"], logits, labels) == pytest.approx(
         reference.f1_score(labels, predicted, average="macro")
     )
-    assert score("balanced_accuracy", logits, labels) == pytest.approx(
+    assert score(METRICS["balanced_accuracy"], logits, labels) == pytest.approx(
         reference.balanced_accuracy_score(labels, predicted)
     )
-    recalls = reference.recall_score(labels, predicted, average=None)
-    np.testing.assert_allclose(per_class(logits, labels), recalls)
 
 
 @given(st.integers(0, 10_000))
@@ -59,11 +53,13 @@ def test_multilabel_is_what_sklearn_says(seed: int) -> None:
     rng = np.random.default_rng(seed)
     logits, labels = rng.normal(size=(50, 4)), rng.integers(0, 2, (50, 4))
     predicted = logits > 0
-    assert score("exact_match", logits, labels) == reference.accuracy_score(labels, predicted)
-    assert score("label_accuracy", logits, labels) == pytest.approx(
+    assert score(METRICS["exact_match"], logits, labels) == reference.accuracy_score(
+        labels, predicted
+    )
+    assert score(METRICS["label_accuracy"], logits, labels) == pytest.approx(
         1 - reference.hamming_loss(labels, predicted)
     )
-    assert score("f1_micro", logits, labels) == pytest.approx(
+    assert score(METRICS["f1_micro"], logits, labels) == pytest.approx(
         reference.f1_score(labels, predicted, average="micro")
     )
 
@@ -73,49 +69,51 @@ def test_regression_is_what_sklearn_says(seed: int) -> None:
     rng = np.random.default_rng(seed)
     values, labels = rng.normal(size=(40, 3)), rng.normal(size=(40, 3))
     labels[:, 2] = 1.0
-    assert score("mae", values, labels) == pytest.approx(
+    assert score(METRICS["mae"], values, labels) == pytest.approx(
         reference.mean_absolute_error(labels, values)
     )
-    assert score("rmse", values, labels) == pytest.approx(
+    assert score(METRICS["rmse"], values, labels) == pytest.approx(
         reference.mean_squared_error(labels, values) ** 0.5
     )
-    assert score("r2", values, labels) == pytest.approx(reference.r2_score(labels, values))
+    assert score(METRICS["r2"], values, labels) == pytest.approx(reference.r2_score(labels, values))
 
 
 def test_positions_are_scored_along_axis_1_and_ignored_ones_left_out() -> None:
     logits = np.zeros((2, 3, 2, 2))
     logits[:, 1] = 1.0  # class 1 everywhere
     labels = np.array([[[1, 1], [1, 0]], [[1, -100], [-100, 0]]])
-    np.testing.assert_allclose(sample_scores("accuracy", logits, labels), [0.75, 0.5])
-    assert score("balanced_accuracy", logits, labels) == 0.5
-    assert per_class(logits, labels)[:2].tolist() == [0.0, 1.0]
-    assert np.isnan(per_class(logits, labels)[2])
+    np.testing.assert_allclose(sample_scores(METRICS["accuracy"], logits, labels), [0.75, 0.5])
+    assert score(METRICS["balanced_accuracy"], logits, labels) == 0.5
     labels[1] = -100
     with pytest.raises(DataError, match="sample 1 has no label but -100"):
-        score("accuracy", logits, labels)
+        score(METRICS["accuracy"], logits, labels)
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 1)])
 def test_one_logit_is_a_binary_classifier(shape: tuple[int, ...]) -> None:
     logits = np.array([-1.0, 2.0, 0.5, 0.0]).reshape(shape)
     labels = np.array([0, 1, 0, 0])
-    assert sample_scores("accuracy", logits, labels).tolist() == [1, 1, 0, 1]
-    assert sample_scores("accuracy", logits, labels[:, None]).tolist() == [1, 1, 0, 1]
-    assert agreement("classification", logits, -logits).tolist() == [0, 0, 0, 1]
+    assert sample_scores(METRICS["accuracy"], logits, labels).tolist() == [1, 1, 0, 1]
+    assert sample_scores(METRICS["accuracy"], logits, labels[:, None]).tolist() == [1, 1, 0, 1]
+    assert AGREEMENTS["classification"].function(logits, -logits).tolist() == [0, 0, 0, 1]
 
 
 def test_top5_takes_the_first_of_equal_logits() -> None:
     # All equal: an optimist would find every label among the five largest.
     np.testing.assert_array_equal(
-        sample_scores("top5", np.zeros((8, 8)), np.arange(8)), [1, 1, 1, 1, 1, 0, 0, 0]
+        sample_scores(METRICS["top5"], np.zeros((8, 8)), np.arange(8)), [1, 1, 1, 1, 1, 0, 0, 0]
     )
     with pytest.raises(DataError, match="top5 of 5 classes is always 1"):
-        score("top5", np.zeros((2, 5)), np.zeros(2, int))
+        score(METRICS["top5"], np.zeros((2, 5)), np.zeros(2, int))
 
 
 def test_one_value_per_sample_may_have_an_axis_of_its_own() -> None:
-    assert score("mae", np.zeros((3, 1)), np.array([1.0, 2.0, 3.0])) == 2.0
-    assert sample_scores("mae", np.zeros(3), np.array([1.0, 2.0, 3.0])).tolist() == [1, 2, 3]
+    assert score(METRICS["mae"], np.zeros((3, 1)), np.array([1.0, 2.0, 3.0])) == 2.0
+    assert sample_scores(METRICS["mae"], np.zeros(3), np.array([1.0, 2.0, 3.0])).tolist() == [
+        1,
+        2,
+        3,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -132,19 +130,19 @@ def test_shapes_that_do_not_fit_are_both_named(
     metric: str, predictions: tuple[int, ...], labels: tuple[int, ...], text: str
 ) -> None:
     with pytest.raises(DataError, match=re.escape(text)):
-        score(metric, np.zeros(predictions), np.zeros(labels, int))
+        score(METRICS[metric], np.zeros(predictions), np.zeros(labels, int))
 
 
 def test_labels_out_of_range() -> None:
     text = "label 3 is out of range for predictions [2, 3] and labels [2]. Labels run from 0 to 2"
     with pytest.raises(DataError, match=re.escape(text)):
-        score("accuracy", np.zeros((2, 3)), np.array([0, 3]))
+        score(METRICS["accuracy"], np.zeros((2, 3)), np.array([0, 3]))
     with pytest.raises(DataError, match="label -1 is out of range"):
-        score("accuracy", np.zeros((2, 3)), np.array([0, -1]))
+        score(METRICS["accuracy"], np.zeros((2, 3)), np.array([0, -1]))
     with pytest.raises(DataError, match="labels of type float64 are not class numbers"):
-        score("accuracy", np.zeros((2, 3)), np.array([0.5, 1]))
+        score(METRICS["accuracy"], np.zeros((2, 3)), np.array([0.5, 1]))
     with pytest.raises(DataError, match="Each is 0 or 1"):
-        score("f1_micro", np.zeros((1, 2)), np.array([[0, 2]]))
+        score(METRICS["f1_micro"], np.zeros((1, 2)), np.array([[0, 2]]))
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "label_accuracy", "rmse"])
@@ -153,33 +151,16 @@ def test_nan_is_no_answer(metric: str) -> None:
     predictions[1, 0] = np.nan
     labels = np.zeros(3, int) if metric == "accuracy" else np.zeros((3, 2), int)
     with pytest.raises(ModelError, match="predictions of 1 of 3 samples have NaN"):
-        score(metric, predictions, labels)
-
-
-def test_every_task_has_a_default_but_a_custom_one() -> None:
-    assert default_metric("classification").name == "accuracy"
-    assert default_metric("multilabel").name == "f1_micro"
-    assert default_metric("regression").name == "mae"
-    with pytest.raises(DataError, match="a custom task has no metric of its own"):
-        default_metric("custom")
-
-
-def test_a_metric_of_another_task_is_refused_with_those_there_are() -> None:
-    assert metric_named("top5", "classification") is METRICS["top5"]
-    with pytest.raises(
-        DataError,
-        match=r"'accuracy' is not a metric of multilabel.*label_accuracy, exact_match, f1_micro",
-    ):
-        metric_named("accuracy", "multilabel")
-    with pytest.raises(DataError, match="Did you mean accuracy"):
-        metric_named("acuracy", "classification")
+        score(METRICS[metric], predictions, labels)
 
 
 def test_scores_of_samples_average_to_the_score() -> None:
     logits, labels = logits_and_labels(3)
-    assert sample_scores("accuracy", logits, labels).mean() == score("accuracy", logits, labels)
+    assert sample_scores(METRICS["accuracy"], logits, labels).mean() == score(
+        METRICS["accuracy"], logits, labels
+    )
     with pytest.raises(DataError, match="f1_macro is a metric of the whole set"):
-        sample_scores("f1_macro", logits, labels)
+        sample_scores(METRICS["f1_macro"], logits, labels)
 
 
 @given(st.integers(0, 10_000))
@@ -188,20 +169,21 @@ def test_scores_do_not_depend_on_the_order(seed: int) -> None:
     logits, labels = logits_and_labels(seed, 30)
     order = rng.permutation(30)
     for name in ("accuracy", "top5", "f1_macro", "balanced_accuracy"):
-        assert score(name, logits[order], labels[order]) == pytest.approx(
-            score(name, logits, labels)
+        assert score(METRICS[name], logits[order], labels[order]) == pytest.approx(
+            score(METRICS[name], logits, labels)
         )
 
 
 def test_agreement_of_classes_and_labels() -> None:
     first = np.array([[2.0, 1.0], [0.0, 1.0]])
     second = np.array([[9.0, 1.0], [1.0, 0.0]])
-    assert agreement("classification", first, second).tolist() == [1, 0]
-    assert agreement("multilabel", first - 0.5, second - 0.5).tolist() == [1, 0]
-    for task in ("regression", "custom"):
-        assert not AGREEMENTS[task].per_sample
-        with pytest.raises(DataError, match="Use concordance"):
-            agreement(task, first, second)
+    assert AGREEMENTS["classification"].function(first, second).tolist() == [1, 0]
+    assert AGREEMENTS["multilabel"].function(first - 0.5, second - 0.5).tolist() == [1, 0]
+
+
+def test_agreement_of_values_is_of_the_whole_set() -> None:
+    for task, spec in AGREEMENTS.items():
+        assert spec.per_sample == (task in ("classification", "multilabel"))
 
 
 @given(st.integers(0, 10_000), st.floats(0.1, 100), st.floats(-50, 50))
@@ -244,7 +226,7 @@ def test_a_users_metric_is_a_metric() -> None:
 
     metric = UserMetric("score.py:worst", "smaller").load(loader)
     assert asked == ["score.py:worst"]
-    assert (metric.name, metric.bigger_is_better, metric.per_sample) == ("worst", False, False)
+    assert (metric.name, metric.bigger_is_better, metric.per_sample) == ("worst()", False, False)
     assert score(metric, {"boxes": np.zeros(3)}, np.array([1.0, 2.0, 3.0])) == 3.0
 
 
@@ -263,3 +245,18 @@ def test_a_users_metric_that_returns_no_number_is_named(returned: object, text: 
     metric = UserMetric("score.py:mine", "bigger").load(lambda _: lambda *_: returned)
     with pytest.raises(DataError, match=f"score.py:mine: {text}"):
         score(metric, np.zeros(3), np.zeros(3))
+
+
+def test_a_users_metric_that_raises_is_named() -> None:
+    def mine(outputs: Array, labels: Array) -> float:
+        raise KeyError("boxes")
+
+    metric = UserMetric("score.py:mine", "bigger").load(lambda _: mine)
+    text = "score.py:mine: the metric raised KeyError: 'boxes'. --debug shows the traceback"
+    with pytest.raises(DataError, match=re.escape(text)):
+        score(metric, np.zeros(3), np.zeros(3))
+
+
+def test_a_users_metric_is_never_taken_for_a_built_in_one() -> None:
+    metric = UserMetric("score.py:accuracy", "bigger").load(lambda _: lambda *_: 93.1)
+    assert metric.name not in METRICS

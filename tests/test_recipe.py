@@ -45,11 +45,7 @@ def test_the_shortest_recipe_has_every_default(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task", ["classification", "multilabel", "regression"])
 def test_each_task_has_a_metric(tmp_path: Path, task: str) -> None:
-    expected = {
-        "classification": "accuracy",
-        "multilabel": "label_accuracy",
-        "regression": "rmse",
-    }
+    expected = {"classification": "accuracy", "multilabel": "f1_micro", "regression": "mae"}
     assert load(tmp_path, SHORTEST, [f"task={task}"]).metric == expected[task]
 
 

@@ -420,8 +420,8 @@ CASES = {
         "Write at_least, or drop_vs: teacher for a largest drop.",
     ),
     "smallest error": (
-        changed("{size: {at_most: 1 MB}}", "{rmse: {at_least: 3}}\ntask: regression"),
-        "8: gates.rmse.at_least: a smaller rmse is better: this would refuse good models. "
+        changed("{size: {at_most: 1 MB}}", "{mae: {at_least: 3}}\ntask: regression"),
+        "8: gates.mae.at_least: a smaller mae is better: this would refuse good models. "
         "Write at_most: 0.5.",
     ),
     "points of what is no proportion": (

@@ -65,13 +65,30 @@ def verify_release(
     console = console or Console()
     opened = open_release(Path(release))
     chosen = _chosen(opened, targets)
-    place = out or opened.path.with_name(f"{opened.path.resolve().name}.verify")
+    place = out or opened.path.resolve().with_name(f"{opened.path.resolve().name}.verify")
+    _require_writable(place)
     with TemporaryDirectory(prefix="edgestill-") as scratch:
         verification = _Verification(opened, allow_code, Path(scratch), place, console)
         report = verification.run(chosen, named=bool(targets))
-    place.with_name(place.name + ".json").write_text(report.to_json(), encoding="utf-8")
-    place.with_name(place.name + ".md").write_text(render_markdown(report), encoding="utf-8")
+    _beside(place, ".json").write_text(report.to_json(), encoding="utf-8")
+    _beside(place, ".md").write_text(render_markdown(report), encoding="utf-8")
     return report
+
+
+def _beside(place: Path, suffix: str) -> Path:
+    return place.with_name(place.name + suffix)
+
+
+def _require_writable(place: Path) -> None:
+    """Find out before measuring, not after it, that the report has no place."""
+    try:
+        _beside(place, ".log").open("ab").close()
+    except OSError as error:
+        raise UsageError(
+            f"the report cannot be written ({error.strerror})",
+            where=str(place.parent),
+            fix="Name another place with --out",
+        ) from error
 
 
 def _chosen(release: Release, names: Sequence[str]) -> tuple[ReleasedTarget, ...]:
@@ -93,7 +110,7 @@ class _Verification:
         self.release = release
         self.console = console
         self.scratch = scratch
-        self.log = place.with_name(place.name + ".log")
+        self.log = _beside(place, ".log")
         self.test = release.evaluation
         self.rules = _rules(release, allow_code)
         self.hops: Hops = []

@@ -4,10 +4,10 @@ Predictions are a model's raw outputs (logits, or values), labels what the data 
 axis of both is the sample. Nothing here knows of torch or a runtime.
 """
 
-from edgestill.metrics.agreement import AGREEMENTS, agreement, concordance, largest_difference
-from edgestill.metrics.classification import IGNORED_LABEL, per_class
+from edgestill.metrics.agreement import AGREEMENTS, largest_difference
+from edgestill.metrics.classification import IGNORED_LABEL
 from edgestill.metrics.spec import MetricSpec, Task, UserMetric
-from edgestill.metrics.table import METRICS, default_metric, metric_named, sample_scores, score
+from edgestill.metrics.table import METRICS, sample_scores, score
 
 __all__ = [
     "AGREEMENTS",
@@ -16,12 +16,7 @@ __all__ = [
     "MetricSpec",
     "Task",
     "UserMetric",
-    "agreement",
-    "concordance",
-    "default_metric",
     "largest_difference",
-    "metric_named",
-    "per_class",
     "sample_scores",
     "score",
 ]

@@ -59,18 +59,6 @@ AGREEMENTS: dict[Task, MetricSpec] = {
 }
 
 
-def agreement(task: Task, first: Array, second: Array) -> Scores:
-    """Agreement of each sample, `[n]`, for tasks that have it per sample.
-
-    Raises:
-        DataError: regression and custom tasks: use `concordance`, which is of the whole set.
-    """
-    spec = AGREEMENTS[task]
-    if not spec.per_sample:
-        raise DataError(f"agreement of a {task} task is not per sample", fix="Use concordance")
-    return np.asarray(spec.function(first, second), dtype=np.float64)
-
-
 def largest_difference(first: Array, second: Array) -> float:
     """The largest absolute difference of two outputs of one shape; NaN where either has NaN."""
     first, second = np.asarray(first), np.asarray(second)

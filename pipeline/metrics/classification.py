@@ -56,12 +56,6 @@ def balanced_accuracy(predictions: Array, labels: Array) -> float:
     return float((hits[occurs] / present[occurs]).mean())
 
 
-def per_class(predictions: Array, labels: Array) -> Scores:
-    """Accuracy of each class, `[classes]`; NaN for a class that has no sample."""
-    hits, _, present = _counts(predictions, labels)
-    return np.where(present > 0, hits / np.maximum(present, 1), np.nan)
-
-
 def predicted_classes(predictions: Array) -> Classes:
     """The class of each sample or position, `[n, ...]`; see the module for the shapes.
 

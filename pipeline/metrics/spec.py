@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.errors import DataError
+from edgestill.reference import describe
 
 Task = Literal["classification", "multilabel", "regression", "custom"]
 Array: TypeAlias = NDArray[Any]
@@ -56,7 +57,14 @@ class UserMetric:
         function = loader(self.reference)
 
         def checked(outputs: Any, labels: Array) -> float:
-            value = function(outputs, labels)
+            try:
+                value = function(outputs, labels)
+            except Exception as raised:
+                raise DataError(
+                    f"the metric raised {describe(raised)}",
+                    where=self.reference,
+                    fix="--debug shows the traceback",
+                ) from raised
             if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim):
                 value = value.item()
             if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -75,7 +83,8 @@ class UserMetric:
             return number
 
         return MetricSpec(
-            name=self.reference.rpartition(":")[2],
+            # Never a built-in metric's name, by which a report would take it for that one.
+            name=f"{self.reference.rpartition(':')[2]}()",
             tasks=("classification", "multilabel", "regression", "custom"),
             per_sample=False,
             bigger_is_better=self.better == "bigger",

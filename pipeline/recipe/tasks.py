@@ -39,10 +39,12 @@ METRIC_FACTS: Mapping[str, MetricFacts] = {
     "rmse": MetricFacts(_VALUES, bigger_is_better=False, proportion=False),
     "r2": MetricFacts(_VALUES, proportion=False),
 }
+# Not label_accuracy, which flatters a model that predicts nothing; nor rmse, whose differences
+# cannot be taken sample by sample.
 DEFAULT_METRICS: Mapping[Task, str] = {
     "classification": "accuracy",
-    "multilabel": "label_accuracy",
-    "regression": "rmse",
+    "multilabel": "f1_micro",
+    "regression": "mae",
 }
 
 # Every loss of LOSS_CONFIGS, and the tasks it can train: of a custom task nothing is known but

@@ -31,7 +31,7 @@ def headline(report: Report) -> str:
     failed = [gate for gate in gates if gate.verdict is Verdict.FAIL]
     open_ = [gate for gate in gates if gate.verdict is Verdict.INCONCLUSIVE]
     if report.exit_code is ExitCode.ENVIRONMENT:
-        what = "a target that had to run could not, see the notes"
+        what = "something that had to run could not, see the notes"
         what += f"; {_share(failed, asked)} failed: {_names(failed)}" if failed else ""
     elif failed:
         what = f"{_share(failed, asked)} failed: {_names(failed)}"
@@ -43,7 +43,7 @@ def headline(report: Report) -> str:
         what = "no gate was run"
     else:
         what = "no gates, so nothing was decided"
-    elsewhere = dict.fromkeys(gate.target for gate in gates if gate.verdict is Verdict.NOT_RUN)
+    elsewhere = dict.fromkeys(_place(g) for g in gates if g.verdict is Verdict.NOT_RUN)
     if elsewhere and asked:
         what += f" (not run here: {', '.join(elsewhere)})"
     return f"{report.verdict}  {report.name}: {what}"
@@ -82,8 +82,9 @@ def hops(report: Report) -> Section:
 
 
 def most_lost(found: Sequence[HopResult]) -> HopResult | None:
-    """The hop with the largest drop; None where none has one above zero."""
-    losing = [(hop.drop.value, hop) for hop in found if hop.drop and hop.drop.value > 0]
+    """The hop with the largest drop on the way to what ships; None where none lost anything."""
+    way = [hop for hop in found if hop.ships] or found
+    losing = [(hop.drop.value, hop) for hop in way if hop.drop and hop.drop.value > 0]
     return max(losing, key=lambda item: item[0])[1] if losing else None
 
 
@@ -129,7 +130,7 @@ def _target(report: Report, target: TargetResult) -> Section:
     title = target.runtime
     if not title.startswith(target.target):
         title = f"{target.target} ({target.runtime})"
-    if all(candidate.test_score is None and candidate.latency is None for candidate in everyone):
+    if target.verify == "elsewhere":
         sizes = ", ".join(f"{c.name} {size_text(c.size_bytes)}" for c in everyone)
         advice = f"On the device: edgestill verify RELEASE --target {target.target}"
         return Section(title, lines=(f"Compiled and not run here: {sizes}.", advice))
@@ -150,10 +151,14 @@ def _target(report: Report, target: TargetResult) -> Section:
 
 def _candidate(candidate: CandidateResult, target: TargetResult, unit: str) -> tuple[Cell, ...]:
     latency = candidate.latency
-    role = "ships" if candidate.name in target.shipped else ""
+    role = "baseline" if candidate is target.baseline else ""
+    if candidate.failure:
+        role = "failed"
+    elif candidate.name in target.shipped:
+        role = "ships"
     score, drop, speedup = candidate.test_score, candidate.validation_drop, candidate.speedup
     return (
-        Cell(candidate.name, "baseline" if candidate is target.baseline else role),
+        Cell(candidate.name, role),
         Cell(size_text(candidate.size_bytes)),
         Cell(score_text(score, unit)) if score is not None else Cell(),
         figure(drop, lambda value: score_text(value, unit, drop=True)) if drop else Cell(),
@@ -166,10 +171,11 @@ def _candidate(candidate: CandidateResult, target: TargetResult, unit: str) -> t
 def _target_lines(
     report: Report, target: TargetResult, everyone: Sequence[CandidateResult]
 ) -> list[str]:
-    lines = []
+    failed = {c.name: c.failure for c in everyone if c.failure}
+    lines = [f"{name} failed: {failure.removesuffix('.')}." for name, failure in failed.items()]
     for name, reason in target.reasons.items():
-        ships = "ships" if name in target.shipped else "does not ship"
-        lines.append(f"{name} {ships}: {reason}.")
+        if name not in failed:
+            lines.append(f"{name} {_fate(name, target)}: {reason}.")
     if target.would_choose is not None:
         lines.append(
             f"On this device the choice would be {', '.join(target.would_choose) or 'none'}, "
@@ -197,6 +203,13 @@ def _target_lines(
         rests.append(f"brackets are {' and '.join(f'{x:.0%}' for x in sorted(levels))} intervals")
     lines += [f"It rests on {'; '.join(rests)}."] if rests else []
     return lines + [line for name, latency in timed for line in doubts(name, latency)]
+
+
+def _fate(name: str, target: TargetResult) -> str:
+    """What the reasons are about: what ships, or on a device what would be chosen there."""
+    if target.would_choose is None:
+        return "ships" if name in target.shipped else "does not ship"
+    return "would ship" if name in target.would_choose else "would not ship"
 
 
 def _estimates(candidate: CandidateResult) -> list[Estimate]:
@@ -312,8 +325,12 @@ def _share(some: Sequence[GateResult], of: Sequence[GateResult]) -> str:
     return f"{len(some)} of {len(of)} gates"
 
 
+def _place(gate: GateResult) -> str:
+    return gate.target if gate.gate == "all" else f"{gate.gate} on {gate.target}"
+
+
 def _names(gates: Sequence[GateResult], most: int = 3) -> str:
-    names = [f"{gate.gate} on {gate.target}" for gate in gates[:most]]
+    names = [_place(gate) for gate in gates[:most]]
     return ", ".join([*names, *([f"{len(gates) - most} more"] if len(gates) > most else [])])
 
 

@@ -6,6 +6,7 @@ many it would need.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -76,11 +77,13 @@ def interval_text(estimate: Estimate, text: Callable[[float], str]) -> str:
 
 
 def _unit(text: str) -> str:
-    return text.lstrip("-+.0123456789 ")
+    return re.sub(r"[-+]?[\d.]+(e[-+]\d+)?\s*", "", text, count=1)
 
 
 def _padded(number: str, decimals: int) -> str:
     """`54` as `54.0` beside `56.8`, up to the three digits that a figure has."""
+    if "e" in number:
+        return number
     whole, _, fraction = number.partition(".")
     wanted = min(decimals, 3 - len(whole.lstrip("-0")))
     fraction = fraction.ljust(wanted, "0")

@@ -139,5 +139,7 @@ def _cell(cell: Cell) -> str:
 
 def _escaped(text: str) -> str:
     """Text that Markdown shows as it is; underscores within words need nothing."""
-    text = re.sub(r"([\\`*|])", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;"))
+    text = re.sub(
+        r"([\\`*|]|(?<!\w)_|_(?!\w))", r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;")
+    )
     return text.replace("\n", "<br>")

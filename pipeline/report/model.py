@@ -10,6 +10,7 @@ from typing import Any
 
 from edgestill.digest import canonical
 from edgestill.errors import ExitCode, UsageError
+from edgestill.quantities import count_text
 from edgestill.verdict import Verdict
 from edgestill.verify.results import GateResult, HopResult, TargetResult
 
@@ -96,12 +97,20 @@ def read_report(path: Path) -> Report:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(Report).validate_json(path.read_bytes())
+        report = TypeAdapter(Report).validate_json(path.read_bytes())
     except OSError as error:
         raise UsageError("there is no report", where=str(path)) from error
     except ValidationError as error:
-        raise UsageError(
-            f"not a report that this version can read ({error.error_count()} problems)",
-            where=str(path),
-            fix="Run it again with this version",
-        ) from error
+        problems = count_text(error.error_count(), "problem", "problems")
+        raise _unreadable(path, problems) from error
+    if report.format != FORMAT:
+        raise _unreadable(path, f"format {report.format}")
+    return report
+
+
+def _unreadable(path: Path, why: str) -> UsageError:
+    return UsageError(
+        f"not a report that this version can read ({why})",
+        where=str(path),
+        fix="Run it again with this version",
+    )

@@ -49,7 +49,8 @@ class Assessment:
     """What was decided about one target.
 
     Attributes:
-        failures: what crashed, hung or answered otherwise while it was timed: the device failed.
+        failures: what crashed, hung or answered otherwise while it was timed: the device failed;
+            or that nothing ships, so that nothing was verified.
     """
 
     target: TargetResult
@@ -93,8 +94,10 @@ def assess(
         elif candidate.name in ships:
             subject = Subject(evidence, candidate, rules.references, rules.test, measure.level)
             gates += decide_gates(subject, rules.gates)
-    told = tuple(f"{evidence.target} {name} failed: {what}" for name, what in failures.items())
-    return Assessment(target, tuple(gates), told)
+    told = [f"{evidence.target} {name} failed: {what}" for name, what in failures.items()]
+    if not ships and not failures:
+        told.append(f"nothing was fit to ship for {evidence.target}, so no gate could be decided")
+    return Assessment(target, tuple(gates), tuple(told))
 
 
 Hops = Sequence[tuple[str, str | None, Predictions]]

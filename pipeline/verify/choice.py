@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -104,9 +105,11 @@ def _fastest(
 
 
 def _keeps(drop: Estimate | None, budget: Budget) -> bool:
-    """Whether the drop keeps the budget, where there are both; a drop that is NaN does not."""
-    if drop is None or budget.accuracy_drop is None:
+    """Whether the drop keeps the budget, where there are both; a drop that is NaN never does."""
+    if drop is None:
         return True
+    if budget.accuracy_drop is None:
+        return not math.isnan(drop.value)
     return drop.value <= budget.accuracy_drop
 
 

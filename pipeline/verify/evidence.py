@@ -75,8 +75,18 @@ class Evidence:
 
     def blocks_ns(self, candidate: str, batch: int) -> list[NDArray[numpy.int64]]:
         """The timed calls of a candidate, one array per block."""
-        blocks = self.blocks(candidate, batch)
-        return [numpy.asarray(block.samples_ns, numpy.int64) for block in blocks]
+        return [_calls_ns(block) for block in self.blocks(candidate, batch)]
+
+    def pairs_ns(
+        self, first: str, second: str, batch: int
+    ) -> list[tuple[NDArray[numpy.int64], NDArray[numpy.int64]]]:
+        """The timed calls of two candidates, of each round that has a block of both."""
+        pairs = []
+        for round_ in self.rounds.get(batch, ()):
+            blocks = {block.candidate: block for block in round_.blocks}
+            if first in blocks and second in blocks:
+                pairs.append((_calls_ns(blocks[first]), _calls_ns(blocks[second])))
+        return pairs
 
     def _mismatches(self, batch: int) -> dict[str, str]:
         found = {}
@@ -89,3 +99,7 @@ class Evidence:
                     "run that its accuracy was taken from"
                 )
         return found
+
+
+def _calls_ns(block: Block) -> NDArray[numpy.int64]:
+    return numpy.asarray(block.samples_ns, numpy.int64)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from edgestill.artifact import Predictions
-from edgestill.quantities import count_text, estimate_text, score_text, size_text, time_text
+from edgestill.quantities import (
+    count_text,
+    digits,
+    estimate_text,
+    score_text,
+    size_text,
+    time_text,
+)
 from edgestill.scoring import Scorer
 from edgestill.stats import (
     SMALLEST_BLOCKS,
@@ -28,7 +36,7 @@ from edgestill.verify.config import (
     SpeedupGate,
     ThroughputGate,
 )
-from edgestill.verify.evidence import BASELINE, Candidate, Evidence
+from edgestill.verify.evidence import BASELINE, FLOAT, Candidate, Evidence
 from edgestill.verify.latency import speedup_over
 from edgestill.verify.results import GateResult
 
@@ -81,8 +89,7 @@ def _score(subject: Subject, name: str, gate: ScoreGate) -> Finding:
         bound += f">= {score_text(gate.at_least, unit)}" if gate.at_least is not None else ""
         verdict = decide(estimate, at_most=gate.at_most, at_least=gate.at_least)
         found = estimate_text(estimate, lambda value: score_text(value, unit))
-        advice = "" if verdict is not Verdict.INCONCLUSIVE else "more test samples would decide it"
-        return Finding(verdict, f"{name} {bound}", found, advice)
+        return Finding(verdict, f"{name} {bound}", found, _more_samples(verdict))
     assert gate.at_most is not None
     budget = f"{name} drop vs {gate.drop_vs} <= {score_text(gate.at_most, unit, drop=True)}"
     reference = subject.references.get(gate.drop_vs)
@@ -91,14 +98,16 @@ def _score(subject: Subject, name: str, gate: ScoreGate) -> Finding:
     estimate = scorer.drop(reference, subject.candidate.test, subject.level)
     verdict = decide(estimate, at_most=gate.at_most)
     found = estimate_text(estimate, lambda value: score_text(value, unit, drop=True))
-    advice = ""
-    if verdict is Verdict.INCONCLUSIVE:
+    advice = _more_samples(verdict)
+    if advice and math.isclose(estimate.value, gate.at_most, abs_tol=1e-12):
+        advice = "the drop is the budget"
+    elif advice:
         enough = scorer.samples_to_decide(
             reference, subject.candidate.test, gate.at_most, subject.level
         )
-        advice = (
-            f"about {enough} test samples would decide it" if enough else "the drop is the budget"
-        )
+        # A guess of fewer than there are would be no advice.
+        if enough is not None and enough > estimate.count:
+            advice = f"about {enough} test samples would decide it"
     return Finding(verdict, budget, found, advice)
 
 
@@ -107,11 +116,13 @@ def _agreement(subject: Subject, name: str, gate: AgreementGate) -> Finding:
     reference = subject.references.get(gate.vs)
     if reference is None:
         return Finding(Verdict.INCONCLUSIVE, budget, "no reference", f"there is no {gate.vs}")
+    if not subject.scorer.comparable(reference, subject.candidate.test):
+        why = f"its answers have another shape than those of the {gate.vs}"
+        return Finding(Verdict.INCONCLUSIVE, budget, "not comparable", why)
     estimate = subject.scorer.agreement(reference, subject.candidate.test, subject.level)
     verdict = decide(estimate, at_least=gate.at_least)
     found = estimate_text(estimate, lambda value: score_text(value, "pp"))
-    advice = "" if verdict is not Verdict.INCONCLUSIVE else "more test samples would decide it"
-    return Finding(verdict, budget, found, advice)
+    return Finding(verdict, budget, found, _more_samples(verdict))
 
 
 def _latency(subject: Subject, name: str, gate: LatencyGate) -> Finding:
@@ -130,28 +141,27 @@ def _latency(subject: Subject, name: str, gate: LatencyGate) -> Finding:
 
 
 def _throughput(subject: Subject, name: str, gate: ThroughputGate) -> Finding:
-    budget = f"{name} >= {gate.at_least:g}/s (batch {gate.batch})"
+    budget = f"{name} >= {digits(gate.at_least, 4)}/s (batch {gate.batch})"
     blocks = subject.evidence.blocks_ns(subject.candidate.name, gate.batch)
     if not blocks:
         return Finding(Verdict.INCONCLUSIVE, budget, "not measured", "it was not run here")
     estimate = mean_throughput(blocks, gate.batch, subject.level)
     verdict = decide(estimate, at_least=gate.at_least)
-    found = estimate_text(estimate, lambda value: f"{value:.0f}/s", of="calls")
+    found = estimate_text(estimate, lambda value: f"{digits(value, 4)}/s", of="calls")
     return Finding(verdict, budget, found, _more_blocks(verdict, estimate, len(blocks)))
 
 
 def _speedup(subject: Subject, name: str, gate: SpeedupGate) -> Finding:
     budget = f"{name} over {gate.over} >= {gate.at_least:g}x (batch {gate.batch})"
     evidence = subject.evidence
-    baseline = BASELINE if gate.over == "teacher" else evidence.reference.name
+    baseline = BASELINE if gate.over == "teacher" else FLOAT
     if baseline in evidence.failures:
         why = f"{baseline} failed: {evidence.failures[baseline]}"
         return Finding(Verdict.NOT_RUN, budget, "no baseline", why)
-    if not evidence.blocks(baseline, gate.batch):
-        return Finding(
-            Verdict.INCONCLUSIVE, budget, "no baseline", f"the {gate.over} was not measured here"
-        )
     candidate = subject.candidate.name
+    if not evidence.pairs_ns(baseline, candidate, gate.batch):
+        why = f"the {gate.over} in {FLOAT} was not measured here"
+        return Finding(Verdict.INCONCLUSIVE, budget, "no baseline", why)
     estimate = speedup_over(evidence, baseline, candidate, gate.batch, subject.level)
     verdict = decide(estimate, at_least=gate.at_least)
     found = estimate_text(estimate, lambda value: f"{value:.2f}x", of="pairs of blocks")
@@ -165,8 +175,8 @@ def _size(subject: Subject, name: str, gate: SizeGate) -> Finding:
 
 
 def _memory(subject: Subject, name: str, gate: MemoryGate) -> Finding:
-    budget = f"{name} <= {size_text(gate.at_most)}"
-    batch = next(iter(subject.evidence.rounds), 1)
+    batch = next(iter(subject.evidence.rounds), 1)  # the one that choices are made on
+    budget = f"{name} <= {size_text(gate.at_most)} (batch {batch})"
     blocks = subject.evidence.blocks(subject.candidate.name, batch)
     if not blocks:
         return Finding(Verdict.INCONCLUSIVE, budget, "not measured", "it was not run here")
@@ -175,11 +185,16 @@ def _memory(subject: Subject, name: str, gate: MemoryGate) -> Finding:
     return Finding(decide_exact(peak, at_most=gate.at_most), budget, found)
 
 
+def _more_samples(verdict: Verdict) -> str:
+    return "more test samples would decide it" if verdict is Verdict.INCONCLUSIVE else ""
+
+
 def _more_blocks(verdict: Verdict, estimate: Estimate, blocks: int) -> str:
     if verdict is not Verdict.INCONCLUSIVE:
         return ""
     if estimate.interval is None:
-        return f"{blocks} blocks; an interval needs {SMALLEST_BLOCKS} (measure.rounds)"
+        found = count_text(blocks, "block", "blocks")
+        return f"{found}; an interval needs {SMALLEST_BLOCKS} (measure.rounds)"
     return "more rounds or a quieter machine would decide it (measure.rounds, --fresh)"
 
 

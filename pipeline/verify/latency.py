@@ -54,4 +54,5 @@ def speedup_over(
     evidence: Evidence, baseline: str, candidate: str, batch: int, level: float
 ) -> Estimate:
     """How many times faster `candidate` is than `baseline`, from blocks of the same rounds."""
-    return speedup(evidence.blocks_ns(baseline, batch), evidence.blocks_ns(candidate, batch), level)
+    pairs = evidence.pairs_ns(baseline, candidate, batch)
+    return speedup([first for first, _ in pairs], [second for _, second in pairs], level)

@@ -85,12 +85,12 @@ def passing(openvino: TargetResult) -> Report:
             ModelSummary("student", "models.py:student", "distilled", 26_154, 106_000, 30, 29, 0.9667, 0.9611),
         ),
         hops=(
-            HopResult("teacher torch", None, 0.9791, None, None, None),
-            HopResult("student torch", "teacher torch", 0.9604, estimate(0.0187, 0.0070, 0.0304, 718), 0.9721, 8.31),
+            HopResult("teacher torch", None, 0.9791, None, None, None, True),
+            HopResult("student torch", "teacher torch", 0.9604, estimate(0.0187, 0.0070, 0.0304, 718), 0.9721, 8.31, True),
             HopResult("teacher onnx", "teacher torch", 0.9791, estimate(0.0, -0.0053, 0.0053, 718), 1.0, 3.1e-6),
-            HopResult("student onnx", "student torch", 0.9604, estimate(0.0, -0.0053, 0.0053, 718), 1.0, 2.2e-6),
-            HopResult("int8 cpu onnx", "student onnx", 0.9597, estimate(0.0007, -0.0050, 0.0064, 718), 0.9958, 0.71),
-            HopResult("openvino int8", "int8 cpu onnx", 0.9597, estimate(0.0, -0.0053, 0.0053, 718), 0.9986, 0.21),
+            HopResult("student onnx", "student torch", 0.9604, estimate(0.0, -0.0053, 0.0053, 718), 1.0, 2.2e-6, True),
+            HopResult("int8 cpu onnx", "student onnx", 0.9597, estimate(0.0007, -0.0050, 0.0064, 718), 0.9958, 0.71, True),
+            HopResult("openvino int8", "int8 cpu onnx", 0.9597, estimate(0.0, -0.0053, 0.0053, 718), 0.9986, 0.21, True),
         ),
         targets=(openvino,),
         gates=(
@@ -108,6 +108,40 @@ def passing(openvino: TargetResult) -> Report:
         versions={"torch": "2.13.0", "openvino": "2026.4.1"},
         notes=("the teacher came trained and may have seen the validation data",),
     )  # fmt: skip
+
+
+@pytest.fixture
+def crashed(passing: Report) -> Report:
+    """int8 crashed while it was timed: fp32 ships, and a way that does not ship lost the most."""
+    what = "openvino: the worker ended with signal 9. Run it again with --debug."
+    (target,) = passing.targets
+    fp32, int8 = target.candidates
+    target = replace(
+        target,
+        candidates=(fp32, replace(int8, speedup=None, latency=None, failure=what)),
+        shipped=("fp32",),
+        reasons={"int8": "it failed here", "fp32": "no other candidate could run here"},
+    )
+    lost = estimate(0.2, 0.17, 0.23, 718)
+    hops = tuple(
+        replace(hop, ships=False, drop=lost if hop.name == "int8 cpu onnx" else hop.drop)
+        if "int8" in hop.name
+        else hop
+        for hop in passing.hops
+    )
+    gate = GateResult(
+        "all", "openvino int8", Verdict.NOT_RUN, "accuracy, latency, size", "not run here", what
+    )
+    kept = tuple(replace(gate, target="openvino fp32") for gate in passing.gates)
+    return replace(
+        passing,
+        verdict=Verdict.INCONCLUSIVE,
+        exit_code=ExitCode.ENVIRONMENT,
+        hops=hops,
+        targets=(target,),
+        gates=(gate, *kept),
+        notes=(*passing.notes, f"openvino int8 failed: {what}"),
+    )
 
 
 @pytest.fixture

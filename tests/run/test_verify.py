@@ -234,3 +234,8 @@ def test_what_cannot_be_profiled_is_said(
 ) -> None:
     with pytest.raises(UsageError, match=words):
         profile_model(release / place, target=target, rounds=1)
+
+
+def test_a_report_that_has_no_place_is_refused_before_measuring(release: Path) -> None:
+    with pytest.raises(UsageError, match=r"the report cannot be written .*--out"):
+        verify_release(release, out=release / "manifest.json" / "report")

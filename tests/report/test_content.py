@@ -1,0 +1,231 @@
+"""What a report says, whatever it is laid out as."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edgestill.report import content
+from edgestill.report.content import headline, most_lost
+from edgestill.report.figures import Section, interval_text, measured_percentile
+from edgestill.report.model import Report
+from edgestill.stats import Estimate, Interval, Verdict
+from edgestill.verify.results import GateResult, HopResult
+
+
+def gate(verdict: Verdict, name: str = "size", target: str = "openvino int8") -> GateResult:
+    return GateResult(name, target, verdict, "", "")
+
+
+def with_gates(report: Report, verdict: Verdict, *gates: GateResult) -> Report:
+    return replace(report, verdict=verdict, gates=gates)
+
+
+PASS, FAIL, OPEN, NOT_RUN = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NOT_RUN
+
+
+@pytest.mark.parametrize(
+    ("verdict", "gates", "words"),
+    [
+        (PASS, [gate(PASS)], "PASS  digits: the gate passed"),
+        (PASS, [gate(PASS)] * 2, "PASS  digits: all 2 gates passed"),
+        (
+            PASS,
+            [gate(PASS), gate(NOT_RUN, "all", "tensorrt"), gate(NOT_RUN, "score")],
+            "PASS  digits: the gate passed (not run here: tensorrt, score on openvino int8)",
+        ),
+        (
+            FAIL,
+            [gate(FAIL), gate(PASS), gate(OPEN)],
+            "FAIL  digits: 1 of 3 gates failed: size on openvino int8",
+        ),
+        (
+            FAIL,
+            [gate(FAIL)] * 5,
+            "FAIL  digits: 5 of 5 gates failed: size on openvino int8, size on openvino int8, "
+            "size on openvino int8, 2 more",
+        ),
+        (
+            OPEN,
+            [gate(OPEN), gate(PASS)],
+            "INCONCLUSIVE  digits: none failed, 1 of 2 gates not decided: size on openvino int8",
+        ),
+        (NOT_RUN, [gate(NOT_RUN)], "NOT RUN  digits: no gate was run"),
+        (NOT_RUN, [], "NOT RUN  digits: no gates, so nothing was decided"),
+    ],
+)
+def test_the_headline(
+    passing: Report, verdict: Verdict, gates: list[GateResult], words: str
+) -> None:
+    assert headline(with_gates(passing, verdict, *gates)) == words
+
+
+def test_the_headline_of_what_could_not_run(crashed: Report) -> None:
+    assert headline(crashed) == (
+        "INCONCLUSIVE  digits: something that had to run could not, see the notes "
+        "(not run here: openvino int8)"
+    )
+    failed = with_gates(crashed, OPEN, gate(FAIL), gate(PASS))
+    assert headline(failed).endswith("see the notes; 1 of 2 gates failed: size on openvino int8")
+
+
+def hop(name: str, parent: str | None, drop: float | None, ships: bool = True) -> HopResult:
+    lost = None if drop is None else Estimate(drop, Interval(drop - 0.1, drop + 0.1, 0.95), 718)
+    return HopResult(name, parent, 0.9, lost, 0.9, 0.1, ships)
+
+
+def test_the_hop_that_lost_most_lies_on_the_way_to_what_ships() -> None:
+    hops = [
+        hop("teacher", None, None),
+        hop("student", "teacher", 0.02),
+        hop("openvino fp32", "student", 0.001),
+        hop("int8 cpu", "student", 0.3, ships=False),
+    ]
+    assert most_lost(hops) is hops[1]
+    # A way that lost nothing has no such hop, whatever another one lost.
+    assert most_lost([hops[0], hop("student", "teacher", -0.01), hops[3]]) is None
+
+
+def test_where_nothing_ships_every_hop_is_looked_at() -> None:
+    hops = [hop("student", "teacher", 0.02, ships=False), hop("int8", "student", 0.3, ships=False)]
+    assert most_lost(hops) is hops[1]
+    assert most_lost([]) is None
+
+
+def test_a_losing_branch_that_does_not_ship_is_not_named(crashed: Report) -> None:
+    section = content.hops(crashed)
+    assert [row[0].text.strip() for row in section.rows if row[0].basis.strip()] == [
+        "student torch"
+    ]
+    assert (
+        section.lines[0]
+        == "Most was lost from teacher torch to student torch: 1.87pp [0.70, 3.04]."
+    )
+
+
+def test_a_drop_that_may_be_chance_says_so(passing: Report) -> None:
+    hops = (passing.hops[0], replace(passing.hops[4], parent="teacher torch"))
+    (first, *_) = content.hops(replace(passing, hops=hops)).lines
+    assert first == (
+        "Most was lost from teacher torch to int8 cpu onnx: 0.07pp [-0.50, 0.64], "
+        "which may be chance."
+    )
+
+
+def candidates(section: Section) -> dict[str, str]:
+    return {row[0].text: row[0].basis for row in section.rows}
+
+
+def test_a_failed_candidate_says_so_with_its_target(crashed: Report) -> None:
+    (section,) = content.targets(crashed)
+    assert candidates(section) == {"fp32": "ships", "int8": "failed", "teacher": "baseline"}
+    assert section.lines[:2] == (
+        "int8 failed: openvino: the worker ended with signal 9. Run it again with --debug.",
+        "fp32 ships: no other candidate could run here.",
+    )
+    assert not any("it failed here" in line for line in section.lines)
+
+
+def test_a_target_where_all_failed_is_not_taken_for_one_of_another_machine(
+    crashed: Report,
+) -> None:
+    (target,) = crashed.targets
+    # With a metric that may not run, nothing but the failure is known.
+    dead = tuple(
+        replace(c, test_score=None, latency=None, failure="signal 9") for c in target.candidates
+    )
+    target = replace(target, candidates=dead, baseline=None, shipped=())
+    (section,) = content.targets(replace(crashed, targets=(target,)))
+    assert section.lines[0] == "fp32 failed: signal 9."
+    assert candidates(section) == {"fp32": "failed", "int8": "failed"}
+
+
+def test_a_baseline_that_failed_says_so(passing: Report) -> None:
+    (target,) = passing.targets
+    assert target.baseline is not None
+    target = replace(target, baseline=replace(target.baseline, latency=None, failure="signal 9"))
+    (section,) = content.targets(replace(passing, targets=(target,)))
+    assert candidates(section)["teacher"] == "failed"
+    assert "teacher failed: signal 9." in section.lines
+
+
+def test_on_a_device_reasons_are_about_what_would_be_chosen_there(passing: Report) -> None:
+    (target,) = passing.targets
+    target = replace(
+        target,
+        shipped=("int8",),
+        would_choose=("fp32",),
+        reasons={"int8": "0.80x [0.79, 0.81] the speed of fp32, slower", "fp32": "it is faster"},
+    )
+    (section,) = content.targets(replace(passing, targets=(target,)))
+    assert section.lines[:3] == (
+        "int8 would not ship: 0.80x [0.79, 0.81] the speed of fp32, slower.",
+        "fp32 would ship: it is faster.",
+        "On this device the choice would be fp32, and the release ships int8.",
+    )
+
+
+def test_a_target_says_what_its_figures_rest_on(passing: Report) -> None:
+    (section,) = content.targets(passing)
+    assert section.lines[-1] == (
+        "It rests on accuracy on 718 test samples; the drop on 180 validation samples; the speedup "
+        "over the teacher in 12 pairs of blocks; times at batch 1 with 2 threads, 12 blocks, "
+        "calls: fp32 5,430, int8 5,430, teacher 5,430; brackets are 95% intervals."
+    )
+
+
+def test_doubts_stand_with_the_target(verification: Report) -> None:
+    (section,) = content.targets(verification)
+    assert "int8: 6 blocks; an interval needs 12." in section.lines
+    assert "int8: the warm-up settled in 50% of 6 blocks only." in section.lines
+
+
+def test_a_percentile_that_lacks_samples_says_what_it_needs(verification: Report) -> None:
+    latency = verification.targets[0].candidates[0].latency
+    assert latency is not None and latency.calls == 60
+    cell = measured_percentile(latency, "95")
+    assert (cell.text, cell.basis) == ("n/a", "needs 90 calls")
+    cell = measured_percentile(latency, "50")
+    assert (cell.text, cell.basis) == ("2.41 ms", "no interval")
+
+
+@pytest.mark.parametrize("percentile", ["90", "95", "99"])
+def test_a_percentile_that_a_file_gives_without_samples_is_not_shown(
+    verification: Report, percentile: str
+) -> None:
+    latency = verification.targets[0].candidates[0].latency
+    assert latency is not None
+    claimed = replace(latency, percentiles_ns={percentile: Estimate(1e6, None, 43)})
+    assert measured_percentile(claimed, percentile).text == "n/a"
+
+
+@pytest.mark.parametrize(
+    ("low", "value", "high", "text"),
+    [
+        (54.0, 55.1, 56.75, "[54.0, 56.8]"),
+        (0.000045, 0.5, 1.5, "[0.00, 1.50]"),
+    ],
+)
+def test_ends_of_an_interval_have_the_digits_of_a_figure(
+    low: float, value: float, high: float, text: str
+) -> None:
+    estimate = Estimate(value, Interval(low, high, 0.95), 12)
+    shown = interval_text(estimate, lambda x: f"{x:.1f} µs" if text[1] == "5" else f"{x:.2f}pp")
+    assert shown == text
+
+
+def test_ends_in_another_unit_have_their_own() -> None:
+    estimate = Estimate(1.1, Interval(0.9, 1.2, 0.95), 12)
+    words = interval_text(estimate, lambda x: f"{x:g} ms" if x >= 1 else f"{1000 * x:g} µs")
+    assert words == "[900 µs, 1.2 ms]"
+
+
+def test_ends_below_a_millionth_keep_their_exponents() -> None:
+    estimate = Estimate(2.34e-8, Interval(-4.1e-9, 8.8e-8, 0.95), 12)
+    assert interval_text(estimate, lambda x: f"{x:.3g}") == "[-4.1e-09, 8.8e-08]"
+
+
+def test_a_metric_of_ones_own_is_a_plain_number(passing: Report) -> None:
+    assert content.unit_of(passing) == "pp"
+    assert content.unit_of(replace(passing, metric="accuracy()")) == "plain"

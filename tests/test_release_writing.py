@@ -1,0 +1,371 @@
+"""A release is written whole or not at all: errors, full disks, and kills at any moment."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edgestill.artifact import OnnxDescription, OnnxModel, Signature
+from edgestill.errors import ExitCode, StoreError, UsageError
+from edgestill.release import ReleaseDescription, open_release, writing
+
+
+def described(name: str) -> ReleaseDescription:
+    return ReleaseDescription(name, "custom", "x", 1, 0, (), {}, None, (), ())
+
+
+def write(place: Path, name: str) -> None:
+    with writing(place) as writer:
+        writer.describe(described(name))
+        writer.add_text(f"code/{name}.py", "pass\n")
+
+
+def name_of(place: Path) -> str:
+    return open_release(place).description.name
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "dist" / "small"
+
+
+def test_a_release_is_written(place: Path) -> None:
+    write(place, "first")
+    assert name_of(place) == "first"
+    assert [file.name for file in place.parent.iterdir()] == ["small"]
+
+
+def test_a_former_release_is_replaced_as_a_whole(place: Path) -> None:
+    write(place, "first")
+    write(place, "second")
+    assert name_of(place) == "second"
+    assert [file.name for file in (place / "code").iterdir()] == ["second.py"]
+    assert [file.name for file in place.parent.iterdir()] == ["small"]
+
+
+def test_an_error_inside_leaves_the_former_release_untouched(place: Path) -> None:
+    def content() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for file in place.rglob("*") if file.is_file()}
+
+    write(place, "first")
+    before = content()
+    # An error of the disk that is not this release's is not told as one.
+    with pytest.raises(FileNotFoundError, match=r"labels\.csv"), writing(place) as writer:
+        writer.describe(described("second"))
+        (place / "labels.csv").open()
+    assert content() == before
+    assert [file.name for file in place.parent.iterdir()] == ["small"]
+
+
+def test_an_error_inside_leaves_nothing_where_nothing_was(place: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), writing(place) as writer:
+        writer.describe(described("first"))
+        raise KeyboardInterrupt
+    assert list(place.parent.iterdir()) == []
+
+
+def test_where_the_exchange_fails_the_former_release_is_put_back(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def fail_for_the_new_one(self: Path, target: Path) -> Path:
+        if self.suffix == ".partial":
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(self, target)
+
+    write(place, "first")
+    monkeypatch.setattr(Path, "rename", fail_for_the_new_one)
+    text = f"{place}: the release cannot be written (Input/output error)"
+    with pytest.raises(StoreError, match=re.escape(text)):
+        write(place, "second")
+    assert name_of(place) == "first"
+    assert [file.name for file in place.parent.iterdir()] == ["small"]
+
+
+def test_an_artifact_is_copied_without_its_log_and_writable(place: Path, tmp_path: Path) -> None:
+    source = tmp_path / "artifact"
+    (source / "deep" / "log").mkdir(parents=True)
+    (source / "deep" / "log" / "times.json").write_text("{}")
+    (source / "deep" / "model.data").write_text("weights")
+    model = OnnxModel.seal(source, OnnxDescription(Signature((), (), "y"), "fp32"))
+    for file in (*source.rglob("*"), source):
+        file.chmod(0o555 if file.is_dir() else 0o444)
+    with writing(place) as writer:
+        writer.describe(described("first"))
+        assert writer.add(model, "targets/cpu/fp32") == "targets/cpu/fp32"
+    copied = place / "targets" / "cpu" / "fp32"
+    files = {file.relative_to(copied).as_posix() for file in copied.rglob("*") if file.is_file()}
+    assert files == {"onnx.json", "deep/model.data"}
+    assert open_release(place).engine("targets/cpu/fp32").digest == model.digest
+    modes = [file.stat().st_mode & 0o200 for file in copied.rglob("*")]
+    assert all(modes) and len(modes) == 3
+
+
+@pytest.mark.parametrize("what", ["a folder of somebody", "a file", "the working directory"])
+def test_a_place_that_is_no_release_is_refused_before_anything_is_written(
+    place: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = {
+        "a folder of somebody": "the output folder is not empty and not a release",
+        "a file": "the output folder is a file",
+        "the working directory": "the output folder holds the folder that this runs in",
+    }
+    if what == "a file":
+        place.parent.mkdir()
+        place.write_text("mine")
+    elif what == "a folder of somebody":
+        place.mkdir(parents=True)
+        (place / "thesis.txt").write_text("mine")
+    else:
+        (place / "deep").mkdir(parents=True)
+        monkeypatch.chdir(place / "deep")
+    before = sorted(place.parent.rglob("*"))
+    with pytest.raises(UsageError) as raised, writing(place):
+        pytest.fail("the block is not entered")
+    assert str(raised.value) == f"{place}: {expected[what]}. Choose another with --out"
+    assert raised.value.exit_code is ExitCode.USAGE
+    assert sorted(place.parent.rglob("*")) == before
+
+
+def test_an_empty_folder_will_do(place: Path) -> None:
+    place.mkdir(parents=True)
+    write(place, "first")
+    assert name_of(place) == "first"
+
+
+def test_a_link_is_followed(place: Path, tmp_path: Path) -> None:
+    write(tmp_path / "disk" / "real", "first")
+    place.parent.mkdir()
+    place.symlink_to(tmp_path / "disk" / "real")
+    write(place, "second")
+    assert place.is_symlink()
+    assert name_of(tmp_path / "disk" / "real") == "second"
+
+
+def ended_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+# In containers the run that was killed often had the same number as this one.
+@pytest.mark.parametrize("own", [False, True], ids=["another process", "one of our number"])
+@pytest.mark.parametrize("name", ["small", "small[1]*"])
+def test_what_a_killed_run_left_behind_is_tidied_up(tmp_path: Path, own: bool, name: str) -> None:
+    place = tmp_path / name
+    pid = os.getpid() if own else ended_process()
+    write(tmp_path / "first", "first")
+    (tmp_path / "first").rename(tmp_path / f".{name}.{pid}.former")
+    (tmp_path / f".{name}.{pid}.partial" / "model").mkdir(parents=True)
+    with pytest.raises(ZeroDivisionError), writing(place):
+        raise ZeroDivisionError
+    assert name_of(place) == "first"
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    write(place, "second")
+    assert name_of(place) == "second"
+
+
+def test_what_belongs_to_others_is_left_alone(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    others = [
+        f".small.{os.getppid()}.partial",  # a run that is at work
+        f".small.v2.{ended_process()}.former",  # the release small.v2 of a killed run
+        ".small.1.backup",
+        ".small.partial",
+    ]
+    for other in others:
+        write(tmp_path / other, "other")
+    write(place, "first")
+    assert name_of(place) == "first"
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([*others, "small"])
+
+
+KILLED = """
+import json, os, shutil, signal, sys
+from pathlib import Path
+from edgestill.release import ReleaseDescription, open_release, writing
+
+EVENTS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.chmod", "shutil.rmtree"}
+folder = Path(sys.argv[1])
+place = folder / "small"
+with_former = sys.argv[2] == "former"
+
+
+def write(name):
+    with writing(place) as writer:
+        writer.describe(ReleaseDescription(name, "custom", "x", 1, 0, (), {}, None, (), ()))
+        for file in range(3):
+            writer.add_text(f"code/{name}{file}.py", "pass" * 1000)
+
+
+def killed_at(point):
+    seen = 0
+
+    def watch(event, arguments):
+        nonlocal seen
+        if event in EVENTS and str(folder) in str(arguments):
+            seen += 1
+            if seen == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    write("new")
+    os._exit(0)
+
+
+def name():
+    return open_release(place).description.name
+
+
+if with_former:
+    write("old")
+outcomes = []
+while True:
+    if (child := os.fork()) == 0:
+        killed_at(len(outcomes) + 1)
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status):
+        break
+    found = name() if place.exists() else "nothing"
+    try:
+        with writing(place):
+            raise ZeroDivisionError
+    except ZeroDivisionError:
+        pass
+    tidied = name() if place.exists() else "nothing"
+    left = sorted(file.name for file in folder.iterdir())
+    outcomes.append((found, tidied, left))
+    shutil.rmtree(place, ignore_errors=True)
+    if with_former:
+        write("old")
+print(json.dumps(outcomes))
+"""
+
+
+@pytest.mark.parametrize("before", ["former", "nothing"])
+def test_a_kill_at_any_moment_leaves_the_old_or_the_new_release(
+    tmp_path: Path, before: str
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, tmp_path, before],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    outcomes = json.loads(done.stdout)
+    old = "old" if before == "former" else "nothing"
+    tidied = [after for _, after, _ in outcomes]
+    # The old one until the moment of the exchange, and the new one from then on.
+    exchange = tidied.index("new")
+    assert tidied == [old] * exchange + ["new"] * (len(tidied) - exchange)
+    assert exchange > 10
+    for found, after, left in outcomes:
+        # Between two renames the former release lies beside its place, and is put back.
+        assert found in (after, "nothing")
+        assert left == ([] if after == "nothing" else ["small"])
+    if before == "former":
+        assert [found for found, _, _ in outcomes].count("nothing") == 1
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from edgestill.artifact import OnnxDescription, OnnxModel, Signature
+from edgestill.errors import StoreError
+from edgestill.release import writing
+
+place, way = Path(sys.argv[1]), sys.argv[2]
+large = place.parent / "large"
+large.mkdir()
+(large / "model.onnx").write_bytes(bytes(200_000))
+model = OnnxModel.seal(large, OnnxDescription(Signature((), (), "y"), "fp32"))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    with writing(place) as writer:
+        if way == "artifact":
+            writer.add(model, "model")
+        elif way == "text":
+            writer.add_text("report.md", "x" * 200_000)
+        else:
+            for index in range(1500):
+                writer.add_text(f"code/{index}.py", "")
+except StoreError as error:
+    print(error, int(error.exit_code))
+"""
+
+
+@pytest.mark.parametrize("way", ["artifact", "text", "manifest"])
+def test_a_disk_that_takes_no_more_is_told_and_the_former_release_stays(
+    place: Path, way: str
+) -> None:
+    write(place, "first")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, place, way],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert done.stdout.strip() == (
+        f"{place}: the release cannot be written (File too large). "
+        "Free some space or choose another folder with --out 3"
+    )
+    assert name_of(place) == "first"
+    assert sorted(file.name for file in place.parent.iterdir()) == ["large", "small"]
+
+
+FORBIDDEN = """
+import os, sys
+from pathlib import Path
+from edgestill.errors import StoreError
+from edgestill.release import writing
+if os.getuid() == 0:
+    os.setuid(65534)
+try:
+    with writing(Path(sys.argv[1])):
+        print("entered")
+except StoreError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def forbidden() -> Iterator[Path]:
+    """A folder that others may look into, and nobody may write to."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o555)
+    yield folder
+    folder.chmod(0o755)
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("below", ["small", "deep/small"])
+def test_a_folder_that_may_not_be_written_is_told_before_any_work(
+    forbidden: Path, below: str
+) -> None:
+    place = forbidden / below
+    done = subprocess.run(
+        [sys.executable, "-c", FORBIDDEN, place],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=forbidden,
+    )
+    assert done.stdout.strip() == (
+        f"{place}: the release cannot be written (Permission denied). "
+        "Free some space or choose another folder with --out"
+    )
+    assert list(forbidden.iterdir()) == []

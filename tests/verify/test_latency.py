@@ -1,0 +1,113 @@
+"""Figures of latency: what they are made of, and what is left out for want of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy
+import pytest
+
+from edgestill.stats import percentile
+from edgestill.verify.evidence import Evidence
+from edgestill.verify.latency import speedup_over, summarize
+from edgestill.verify.results import LatencyResult
+
+MakeEvidence = Callable[..., Evidence]
+
+
+def summary(evidence: Evidence, batch: int = 1, extra: tuple[float, ...] = ()) -> LatencyResult:
+    found = summarize(evidence, "fp32", batch, threads=3, level=0.95, extra=extra)
+    assert found is not None
+    return found
+
+
+def test_a_summary_says_what_it_rests_on(evidence: MakeEvidence) -> None:
+    found = summary(evidence({"fp32": 100.0}, number=12, calls=61))
+    assert (found.batch, found.threads, found.blocks, found.calls) == (1, 3, 12, 732)
+    assert found.median_ns == 100_000
+    assert found.throughput.value == pytest.approx(10_000, rel=1e-3)
+    assert found.throughput.interval is not None
+    assert found.measured_at == "2026-11-20T10:00:00.000+00:00"
+    assert (found.steady, found.mismatches) == (1.0, 0)
+
+
+def test_throughput_counts_every_sample_of_a_call(evidence: MakeEvidence) -> None:
+    found = summary(evidence({"fp32": 100.0}, batches=(8,)), batch=8)
+    assert found.throughput.value == pytest.approx(80_000, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("calls", "given"),
+    [
+        (6, set()),
+        (7, {"50"}),
+        (44, {"50", "90"}),
+        (89, {"50", "90"}),
+        (90, {"50", "90", "95"}),
+        (458, {"50", "90", "95"}),
+        (459, {"50", "90", "95", "99"}),
+    ],
+)
+def test_a_percentile_without_enough_calls_is_not_given(
+    evidence: MakeEvidence, calls: int, given: set[str]
+) -> None:
+    found = summary(evidence({"fp32": 100.0}, number=1, calls=calls))
+    assert set(found.percentiles_ns) == given
+    assert all(estimate.interval is None for estimate in found.percentiles_ns.values())
+
+
+def test_a_gates_own_percentile_is_given_beside_the_usual_ones(evidence: MakeEvidence) -> None:
+    made = evidence({"fp32": 100.0}, calls=61)
+    found = summary(made, extra=(97.5, 99.9, 95.0))
+    assert list(found.percentiles_ns) == ["50", "90", "95", "97.5", "99"]
+    assert found.percentiles_ns["97.5"] == percentile(made.blocks_ns("fp32", 1), 97.5, 0.95)
+
+
+def test_loads_and_memory_over_the_blocks(evidence: MakeEvidence) -> None:
+    made = evidence({"fp32": 100.0}, number=3)
+    loads, peaks, steady = (9_000_000, 2_000_000, 4_000_000), (70, 90, 80), (True, False, False)
+    series = tuple(
+        replace(
+            round_,
+            blocks=(
+                replace(
+                    round_.blocks[0],
+                    load_ns=loads[index],
+                    peak_rss_bytes=peaks[index],
+                    steady=steady[index],
+                    mismatches=index,
+                ),
+            ),
+        )
+        for index, round_ in enumerate(made.rounds[1])
+    )
+    found = summary(replace(made, rounds={1: series}))
+    assert (found.first_load_ns, found.later_load_ns) == (9_000_000, 3_000_000)
+    assert (found.memory_bytes, found.mismatches) == (90, 3)
+    assert found.steady == pytest.approx(1 / 3)
+
+
+def test_what_was_not_measured_has_no_figures(evidence: MakeEvidence) -> None:
+    assert summarize(evidence({"fp32": 100.0}), "fp32", 8, 1, 0.95, ()) is None
+    assert summarize(evidence({"fp32": 100.0}), "int8", 1, 1, 0.95, ()) is None
+
+
+def test_a_speedup_pairs_the_blocks_of_a_round(evidence: MakeEvidence) -> None:
+    # The machine slows down threefold: only pairs of one round show that int8 is twice as fast.
+    drift = numpy.geomspace(100.0, 300.0, 12)
+    made = evidence({"fp32": list(drift), "int8": list(drift / 2)})
+    found = speedup_over(made, "fp32", "int8", 1, 0.95)
+    assert found.count == 12 and found.interval is not None
+    assert found.value == pytest.approx(2.0, rel=1e-4)
+    assert found.interval.high - found.interval.low < 0.001
+
+
+def test_a_candidate_that_failed_on_the_way_is_compared_over_its_own_rounds(
+    evidence: MakeEvidence,
+) -> None:
+    drift = numpy.geomspace(100.0, 300.0, 12)
+    made = evidence({"fp32": list(drift), "int8": list(drift / 2)}, failing={"int8": 3})
+    found = speedup_over(made, "fp32", "int8", 1, 0.95)
+    assert (found.count, found.interval) == (3, None)
+    assert found.value == pytest.approx(2.0, rel=1e-4)
