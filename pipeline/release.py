@@ -13,12 +13,13 @@ code/                          a user's own metric, run only when allowed
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from edgestill.artifact import Artifact, Dataset, Engine, Predictions
 from edgestill.digest import LOG_FOLDER, canonical, digest_file, digest_folder, digest_value
 from edgestill.errors import DamagedRelease, StoreError, UsageError
 from edgestill.metrics import Task
-from edgestill.verdict import Estimate
+from edgestill.verdict import Estimate, Verdict
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -66,6 +67,7 @@ class ReleaseDescription:
         gates: name and budget, in base units.
         measure: the settings of the measurement.
         accuracy_drop: what a candidate may lose on validation; None for no limit.
+        verdict: on all gates, where it was built.
     """
 
     name: str
@@ -78,6 +80,7 @@ class ReleaseDescription:
     accuracy_drop: float | None
     targets: tuple[ReleasedTarget, ...]
     references: tuple[str, ...]
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -160,14 +163,27 @@ def writing(place: Path) -> Iterator[ReleaseWriter]:
         yield ReleaseWriter(staged, place)
         with _writes(place):
             _seal(staged)
-            if folder.exists():
-                folder.rename(former)
-            staged.rename(folder)
-            shutil.rmtree(former, ignore_errors=True)
+            _exchange(staged, folder, former)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
         if former.exists() and not folder.exists():
             former.rename(folder)
+
+
+def _exchange(staged: Path, folder: Path, former: Path) -> None:
+    """Put the new release into its place; another run may do the same at this moment."""
+    while True:
+        with suppress(FileNotFoundError):
+            folder.rename(former)
+        try:
+            staged.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        else:
+            shutil.rmtree(former, ignore_errors=True)
+            return
+        shutil.rmtree(former, ignore_errors=True)
 
 
 @contextmanager

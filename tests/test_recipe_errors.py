@@ -432,6 +432,10 @@ CASES = {
         "8: gates.mae.at_most: '3pp' is in points, and mae is not a proportion. "
         "Write a number on the scale of mae, such as 0.5.",
     ),
+    "a score that every model has": (
+        changed("{size: {at_most: 1 MB}}", "{accuracy: {at_least: 0 %}}"),
+        "8: gates.accuracy.at_least: every model has '0 %' of accuracy. Write a value above 0.",
+    ),
     "more than the whole": (
         changed("{size: {at_most: 1 MB}}", "{accuracy: {at_least: 92}}"),
         "8: gates.accuracy.at_least: 92 is more than the whole of accuracy. Write 92 % or 0.92.",

@@ -18,10 +18,11 @@ import pytest
 from edgestill.artifact import OnnxDescription, OnnxModel, Signature
 from edgestill.errors import ExitCode, StoreError, UsageError
 from edgestill.release import ReleaseDescription, open_release, writing
+from edgestill.verdict import Verdict
 
 
 def described(name: str) -> ReleaseDescription:
-    return ReleaseDescription(name, "custom", "x", 1, 0, (), {}, None, (), ())
+    return ReleaseDescription(name, "custom", "x", 1, 0, (), {}, None, (), (), Verdict.PASS)
 
 
 def write(place: Path, name: str) -> None:
@@ -204,7 +205,8 @@ with_former = sys.argv[2] == "former"
 
 def write(name):
     with writing(place) as writer:
-        writer.describe(ReleaseDescription(name, "custom", "x", 1, 0, (), {}, None, (), ()))
+        description = (name, "custom", "x", 1, 0, (), {}, None, (), (), "PASS")
+        writer.describe(ReleaseDescription(*description))
         for file in range(3):
             writer.add_text(f"code/{name}{file}.py", "pass" * 1000)
 
@@ -369,3 +371,29 @@ def test_a_folder_that_may_not_be_written_is_told_before_any_work(
         "Free some space or choose another folder with --out"
     )
     assert list(forbidden.iterdir()) == []
+
+
+MANY = """
+import sys
+from pathlib import Path
+from edgestill.release import ReleaseDescription, writing
+
+for number in range(60):
+    with writing(Path(sys.argv[1]) / "small") as writer:
+        description = (sys.argv[2], "custom", "x", 1, 0, (), {}, None, (), (), "PASS")
+        writer.describe(ReleaseDescription(*description))
+        writer.add_text("code/file.py", sys.argv[2])
+"""
+
+
+def test_runs_that_write_one_release_at_once_all_finish(tmp_path: Path) -> None:
+    call = [sys.executable, "-c", MANY, str(tmp_path)]
+    runs = [
+        subprocess.Popen([*call, name], stderr=subprocess.PIPE, text=True)
+        for name in ("first", "second")
+    ]
+    errors = [run.communicate(timeout=120)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], errors
+    release = open_release(tmp_path / "small")
+    assert (release.path / "code" / "file.py").read_text("utf-8") == release.description.name
+    assert [file.name for file in tmp_path.iterdir()] == ["small"]

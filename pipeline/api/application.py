@@ -8,21 +8,35 @@ from edgestill.errors import DeviceError, UsageError
 from edgestill.release import ReleasedTarget, open_release
 from edgestill.targets import get_target
 from edgestill.targets.base import Session
+from edgestill.verdict import Verdict
 
 
-def load(release: str | Path, target: str | None = None, *, threads: int | None = None) -> Session:
+def load(
+    release: str | Path,
+    target: str | None = None,
+    *,
+    threads: int | None = None,
+    accept_failed: bool = False,
+) -> Session:
     """A session of what a release ships; `session.run({name: array})` gives outputs by name.
 
     Args:
         target: which target of the release; by default the first that can run here.
         threads: by default as many as the release was measured with.
+        accept_failed: load it even if a gate failed where it was built.
 
     Raises:
-        UsageError: the folder is not a release, or has no such target.
+        UsageError: the folder is not a release, has no such target, or a gate failed.
         DamagedRelease: a file is not what the manifest says.
         DeviceError: no target of the release can run here.
     """
     opened = open_release(Path(release))
+    if opened.description.verdict is Verdict.FAIL and not accept_failed:
+        raise UsageError(
+            "a gate of this release failed",
+            where=str(release),
+            fix="report.md in it says which; load(..., accept_failed=True) loads it nevertheless",
+        )
     targets = [t for t in opened.description.targets if target in (None, t.target)]
     if not targets:
         known = ", ".join(t.target for t in opened.description.targets) or "none"

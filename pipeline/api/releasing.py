@@ -46,6 +46,7 @@ def write_release(
             accuracy_drop=rules.accuracy_drop,
             targets=released,
             references=tuple(rules.references),
+            verdict=report.verdict,
         )
     )
     changed = "".join(f"# --set {override}\n" for override in overrides)

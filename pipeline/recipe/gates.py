@@ -102,6 +102,9 @@ def _check_score(draft: Draft, path: Path, name: str, gate: ScoreGate) -> None:
     elif gate.drop_vs is None and not bigger and gate.at_least is not None:
         fix = f"Write {_example(bigger, proportion)}."
         add((*path, "at_least"), f"a smaller {name} is better: this would refuse good models", fix)
+    elif proportion and gate.at_least is not None and gate.at_least <= 0:
+        what = f"every model has {show_value(draft.raw(*path, 'at_least'))} of {name}"
+        add((*path, "at_least"), what, "Write a value above 0.")
     else:
         key = "at_least" if gate.at_most is None else "at_most"
         _check_scale(draft, (*path, key), getattr(gate, key), name, proportion)

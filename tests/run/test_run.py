@@ -97,8 +97,12 @@ def test_a_gate_gates(
     (shipped,) = report.targets[0].shipped
     assert verdicts(report)[f"{gate} on onnxruntime {shipped}"] is verdict
     assert report.exit_code is code
-    # The release is there with its verdict: a failed one can be looked at.
+    # The release is there with its verdict: a failed one can be looked at, and is not served.
     assert read_report(project.release / "report.json").exit_code is code
+    if verdict is Verdict.FAIL:
+        with pytest.raises(UsageError, match="a gate of this release failed"):
+            edgestill.load(project.release)
+    edgestill.load(project.release, accept_failed=True).close()
 
 
 def test_a_failed_gate_outweighs_an_undecided_one(project: Project) -> None:
