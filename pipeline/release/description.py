@@ -1,0 +1,83 @@
+"""What a release says of itself, and typed views of its parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgestill.artifact import Dataset, Engine, Predictions
+from edgestill.digest import digest_folder
+from edgestill.metrics import Task
+from edgestill.verdict import Estimate, Verdict
+
+DESCRIPTION = "release.json"
+
+
+@dataclass(frozen=True)
+class ReleasedTarget:
+    """A target of a release.
+
+    Attributes:
+        candidates: precision -> folder of the engine.
+        baseline: folder of the teacher's engine, where there is one.
+        shipped: the precisions that ship.
+        auto: whether they were chosen by measurements.
+        drops: each candidate's drop on validation, which a choice on the device rests on too.
+        selected_on: the device on which they were chosen; None where the recipe said.
+    """
+
+    target: str
+    verify: str
+    candidates: dict[str, str]
+    baseline: str | None
+    shipped: tuple[str, ...]
+    auto: bool
+    drops: dict[str, Estimate]
+    selected_on: str | None
+
+
+@dataclass(frozen=True)
+class ReleaseDescription:
+    """Everything that a device needs to verify and to load a release.
+
+    Attributes:
+        metric: a name, or `{function, better}` for a user's own.
+        gates: name and budget, in base units.
+        measure: the settings of the measurement.
+        accuracy_drop: what a candidate may lose on validation; None for no limit.
+        verdict: on all gates, where it was built.
+    """
+
+    name: str
+    task: Task
+    metric: str | dict[str, str]
+    threads: int
+    seed: int
+    gates: tuple[tuple[str, dict[str, Any]], ...]
+    measure: dict[str, Any]
+    accuracy_drop: float | None
+    targets: tuple[ReleasedTarget, ...]
+    references: tuple[str, ...]
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release whose files are those of its manifest."""
+
+    path: Path
+    description: ReleaseDescription
+
+    @property
+    def evaluation(self) -> Dataset:
+        path = self.path / "evaluation"
+        return Dataset(path, digest_folder(path))
+
+    def reference(self, name: str) -> Predictions:
+        path = self.path / "references" / name
+        return Predictions(path, digest_folder(path))
+
+    def engine(self, folder: str) -> Engine:
+        path = self.path / folder
+        return Engine(path, digest_folder(path))

@@ -1,0 +1,150 @@
+"""Writing a release: whole or not at all, in the place of the former one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgestill.artifact import Artifact
+from edgestill.digest import LOG_FOLDER, canonical
+from edgestill.errors import StoreError, UsageError
+from edgestill.release.description import DESCRIPTION, ReleaseDescription
+from edgestill.release.manifest import MANIFEST, write_manifest
+
+
+class ReleaseWriter:
+    """Collects the parts of a release in a folder beside its place.
+
+    Raises:
+        StoreError: a part cannot be written.
+    """
+
+    def __init__(self, folder: Path, place: Path) -> None:
+        self.folder = folder
+        self.place = place
+
+    def add(self, artifact: Artifact[Any], place: str) -> str:
+        """Copy an artifact, its logs left out; gives its place."""
+        with _writes(self.place):
+            shutil.copytree(
+                artifact.path,
+                self.folder / place,
+                ignore=shutil.ignore_patterns(LOG_FOLDER),
+                copy_function=self._copy,
+            )
+            for folder, _, _ in os.walk(self.folder / place):
+                Path(folder).chmod(0o755)
+        return place
+
+    def add_text(self, place: str, text: str) -> None:
+        file = self.folder / place
+        with _writes(self.place):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+
+    def describe(self, description: ReleaseDescription) -> None:
+        text = json.dumps(canonical(asdict(description)), indent=2, ensure_ascii=False)
+        self.add_text(DESCRIPTION, text + "\n")
+
+    def _copy(self, source: str, destination: str) -> None:
+        """Copy without the store's read-only mode; copytree would go on after a full disk."""
+        with _writes(self.place):
+            shutil.copyfile(source, destination)
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[ReleaseWriter]:
+    """A writer whose result replaces `place` when the block ends without an error.
+
+    Raises:
+        UsageError: `place` holds something that is not a release of ours.
+        StoreError: the folder cannot be written.
+    """
+    _require_ours(place)
+    folder = place.resolve()  # what a link leads to, since the link itself cannot be replaced
+    staged = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
+    try:
+        with _writes(place):
+            _clear_killed(folder)
+            staged.mkdir(parents=True)
+        yield ReleaseWriter(staged, place)
+        with _writes(place):
+            write_manifest(staged)
+            _exchange(staged, folder, former)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+        if former.exists() and not folder.exists():
+            former.rename(folder)
+
+
+def _exchange(staged: Path, folder: Path, former: Path) -> None:
+    """Put the new release into its place; another run may do the same at this moment."""
+    while True:
+        with suppress(FileNotFoundError):
+            folder.rename(former)
+        try:
+            staged.rename(folder)
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
+        else:
+            shutil.rmtree(former, ignore_errors=True)
+            return
+        shutil.rmtree(former, ignore_errors=True)
+
+
+@contextmanager
+def _writes(place: Path) -> Iterator[None]:
+    """Failures of the disk named with the release that could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"the release cannot be written ({error.strerror or error})",
+            where=str(place),
+            fix="Free some space or choose another folder with --out",
+        ) from error
+
+
+def _require_ours(place: Path) -> None:
+    """Refuse a place whose content would be lost."""
+    what = None
+    with _writes(place):
+        if place.exists() and not place.is_dir():
+            what = "the output folder is a file"
+        elif Path.cwd().is_relative_to(place.resolve()):
+            what = "the output folder holds the folder that this runs in"
+        elif place.exists() and not (place / MANIFEST).is_file() and any(place.iterdir()):
+            what = "the output folder is not empty and not a release"
+    if what is not None:
+        raise UsageError(what, where=str(place), fix="Choose another with --out")
+
+
+def _clear_killed(place: Path) -> None:
+    """Tidy up after runs that were killed: put back what they had moved away, drop the rest."""
+    left_behind = re.compile(rf"\.{re.escape(place.name)}\.(\d+)\.(partial|former)")
+    for left in place.parent.glob(".*"):
+        match = left_behind.fullmatch(left.name)
+        if match is None or _is_writing(int(match[1])):
+            continue
+        if match[2] == "former" and not place.exists():
+            left.rename(place)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _is_writing(pid: int) -> bool:
+    """Whether a process may be at work on this release; our own has not begun.
+
+    In containers every run may have the same number.
+    """
+    return pid != os.getpid() and Path(f"/proc/{pid}").exists()
