@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+
+from pydantic import ValidationError
 
 from edgestill.artifact import Dataset
 from edgestill.digest import canonical
@@ -40,11 +43,14 @@ class Session:
 def latest_series(facts: Facts, rounds: int) -> tuple[Round, ...]:
     """The newest series that is complete; empty when there is none.
 
-    One in which a candidate failed is not: what crashed once is tried again.
+    One in which a candidate failed is not: what crashed once is tried again. Neither is one that
+    another version of edgestill noted in another form.
     """
     series: dict[str, list[Round]] = {}
     for record in facts.read():
-        series.setdefault(record["series"], []).append(Round.from_json(record["round"]))
+        with suppress(ValidationError):
+            round_ = Round.from_json(record["round"])
+            series.setdefault(record["series"], []).append(round_)
     complete = [
         tuple(found)
         for found in series.values()

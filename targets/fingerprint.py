@@ -136,7 +136,7 @@ def _cpu() -> tuple[str, set[str]]:
     """The processor's name and all its flags."""
     text = _text(Path("/proc/cpuinfo")) or ""
     entries: dict[str, str] = {}
-    for name, value in re.findall(r"^([^\n:\t]+?)\s*:\s*(.*)$", text, re.MULTILINE):
+    for name, value in re.findall(r"^([^\n:\t]+?)[ \t]*:[ \t]*(.*)$", text, re.MULTILINE):
         entries.setdefault(name, value)
     arm = " ".join(
         f"{name.removeprefix('CPU ')} {entries[name]}"

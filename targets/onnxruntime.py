@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,15 @@ from edgestill.artifact import (
     TensorSpec,
 )
 from edgestill.digest import canonical
-from edgestill.errors import DeviceError, EdgestillError, ExportError
+from edgestill.errors import DeviceError, ExportError
 from edgestill.extras import require
 from edgestill.targets.base import (
     Availability,
     Session,
-    feed_error,
+    require_feeds,
     require_precision,
     require_signature,
+    unavailable,
 )
 from edgestill.targets.options import OnnxRuntimeOptions
 
@@ -53,15 +55,15 @@ class OnnxRuntime:
     def probe(self) -> Availability:
         try:
             version = _require().__version__
-        except EdgestillError as error:
-            return Availability(False, error.what, error.fix or "")
+        except Exception as error:  # noqa: BLE001 - a probe tells, it does not raise
+            return unavailable(self.name, error)
         return Availability(True, version=version, can_compile=True, can_run=True)
 
     def compile(
         self, model: OnnxModel, precision: str, options: OnnxRuntimeOptions, out: Path
     ) -> Engine:
         ort = _require()
-        require_precision(model, precision, self.name, "cpu")
+        require_precision(model, precision, self.name)
         settings = _settings(ort, threads=1)
         # The level above rearranges weights for this CPU's vector width. It is left to the load.
         settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -76,15 +78,13 @@ class OnnxRuntime:
                 f"ONNX Runtime {ort.__version__} cannot compile the model ({_reason(error)})",
                 where=str(model.model_path),
             ) from error
-        signature = model.description.signature
-        require_signature(
-            signature, _specs(session.get_inputs()), _specs(session.get_outputs()), self.name
-        )
+        inputs, outputs = _specs(session.get_inputs()), _specs(session.get_outputs())
+        require_signature(model, inputs, outputs, self.name)
         description = EngineDescription(
             target=self.name,
             precision=precision,
             scheme=model.description.scheme,
-            signature=signature,
+            signature=model.description.signature,
             file=MODEL_FILE,
             options=canonical(options),
             built_on={"onnxruntime": ort.__version__},
@@ -102,7 +102,6 @@ class OnnxRuntimeSession:
     def __init__(self, file: Path, signature: Signature, threads: int) -> None:
         ort = _require()
         self.signature = signature
-        self._names = {spec.name for spec in signature.inputs}
         self._outputs = [spec.name for spec in signature.outputs]
         try:
             settings = _settings(ort, threads)
@@ -115,15 +114,12 @@ class OnnxRuntimeSession:
             ) from error
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        if feeds.keys() != self._names:
-            raise feed_error(self.signature, feeds) or AssertionError
+        require_feeds(self.signature, feeds)
         try:
             # Each run allocates its outputs: they are the caller's without a copy.
             arrays = self._session.run(self._outputs, feeds)
         except Exception as error:
-            raise feed_error(self.signature, feeds) or DeviceError(
-                f"ONNX Runtime failed ({_reason(error)})"
-            ) from error
+            raise DeviceError(f"ONNX Runtime failed ({_reason(error)})") from error
         return dict(zip(self._outputs, arrays, strict=True))
 
     def close(self) -> None:
@@ -150,5 +146,6 @@ def _specs(nodes: Any) -> tuple[TensorSpec, ...]:
 
 
 def _reason(error: Exception) -> str:
-    """The last part of `[ONNXRuntimeError] : 1 : FAIL : Load model from ... failed: why`."""
-    return " ".join(str(error).split(" : ", 3)[-1].split())
+    """The `why` of `[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Load model from ... failed:why`."""
+    text = " ".join(str(error).split(" : ", 3)[-1].split())
+    return re.sub(r"^Load model from .*? failed: ?", "", text).removesuffix(".")

@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 
 from edgestill.artifact import Engine, EngineDescription, OnnxModel, TensorSpec
 from edgestill.digest import canonical
-from edgestill.errors import DeviceError, EdgestillError, ExportError
+from edgestill.errors import DeviceError, ExportError
 from edgestill.extras import require
 from edgestill.targets.base import (
     Availability,
     Session,
-    feed_error,
+    require_feeds,
     require_precision,
     require_signature,
+    unavailable,
 )
 from edgestill.targets.options import OpenVinoOptions
 
@@ -38,9 +39,9 @@ class OpenVino:
     def probe(self) -> Availability:
         try:
             ov = _require()
-        except EdgestillError as error:
-            return Availability(False, error.what, error.fix or "")
-        version = _version(ov)
+            version = _version(ov)
+        except Exception as error:  # noqa: BLE001 - a probe tells, it does not raise
+            return unavailable(self.name, error)
         try:
             devices = ov.Core().available_devices
         except Exception as error:  # noqa: BLE001 - a probe tells, it does not raise
@@ -54,7 +55,7 @@ class OpenVino:
         self, model: OnnxModel, precision: str, options: OpenVinoOptions, out: Path
     ) -> Engine:
         ov = _require()
-        require_precision(model, precision, self.name, "cpu")
+        require_precision(model, precision, self.name)
         try:
             # `read_model` is the runtime's own reader: `convert_model` would also report use.
             representation = ov.Core().read_model(model.model_path)
@@ -66,13 +67,9 @@ class OpenVino:
                 where=str(model.model_path),
             ) from error
         signature = model.description.signature
-        outputs = [spec.name for spec in signature.outputs]
-        require_signature(
-            signature,
-            _specs(representation.inputs, [spec.name for spec in signature.inputs]),
-            _specs(representation.outputs, outputs),
-            self.name,
-        )
+        inputs = _specs(representation.inputs, [spec.name for spec in signature.inputs])
+        outputs = _specs(representation.outputs, [spec.name for spec in signature.outputs])
+        require_signature(model, inputs, outputs, self.name)
         description = EngineDescription(
             target=self.name,
             precision=precision,
@@ -95,7 +92,6 @@ class OpenVinoSession:
         ov = _require()
         found = engine.description
         self.signature = found.signature
-        self._names = {spec.name for spec in self.signature.inputs}
         self._tensor = ov.Tensor
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
@@ -116,12 +112,13 @@ class OpenVinoSession:
             ) from error
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        if feeds.keys() != self._names:
-            raise feed_error(self.signature, feeds) or AssertionError
+        require_feeds(self.signature, feeds)
         request = self._request
         try:
             for index, spec in enumerate(self.signature.inputs):
-                tensor = self._tensor(feeds[spec.name], shared_memory=True)
+                array = feeds[spec.name]
+                # OpenVINO can only work in memory that is contiguous and writable; else it copies.
+                tensor = self._tensor(array, shared_memory=array.flags.carray)
                 request.set_input_tensor(index, tensor)
             request.infer()
             # The request writes into the same memory each time: what is handed out is a copy.
@@ -130,9 +127,7 @@ class OpenVinoSession:
                 for index, spec in enumerate(self.signature.outputs)
             }
         except Exception as error:
-            raise feed_error(self.signature, feeds) or DeviceError(
-                f"OpenVINO failed ({_reason(error)})"
-            ) from error
+            raise DeviceError(f"OpenVINO failed ({_reason(error)})") from error
 
     def close(self) -> None:
         self._request = None

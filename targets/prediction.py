@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgestill.artifact import TensorSpec
 from edgestill.errors import DeviceError
+from edgestill.targets.base import shape_fits
 from edgestill.targets.jobs import PredictJob, open_dataset
 from edgestill.targets.samples import open_inputs, take
 
@@ -47,10 +48,14 @@ def predict_all(job: PredictJob, alive: Callable[[], None]) -> None:
         )
         for index, spec in enumerate(signature.outputs):
             output = outputs[spec.name]
-            _require_valid(output[: stop - start], spec, start, fed, output)
+            # Of sizes that the signature leaves free, the first call's hold for all.
+            sizes = spec.shape if written[index] is None else written[index].shape
+            _require_valid(output, TensorSpec(spec.name, spec.dtype, (fed, *sizes[1:])), start)
+            rows = output[: stop - start]
+            _require_finite(rows, spec.name, start)
             if written[index] is None:
                 written[index] = _create(folder / f"{index}.npy", count, output)
-            written[index][start:stop] = output[: stop - start]
+            written[index][start:stop] = rows
         if time.monotonic() - told > _SIGN_OF_LIFE_S:
             alive()
             told = time.monotonic()
@@ -63,22 +68,17 @@ def _create(path: Path, count: int, output: NDArray[Any]) -> Any:
     return numpy.lib.format.open_memmap(path, mode="w+", dtype=output.dtype, shape=shape)
 
 
-def _require_valid(
-    rows: NDArray[Any], spec: TensorSpec, start: int, fed: int, output: NDArray[Any]
-) -> None:
-    expected = (fed, *spec.shape[1:])
-    fits = len(output.shape) == len(expected) and all(
-        size in (None, given) for size, given in zip(expected, output.shape, strict=True)
-    )
-    if not fits or output.dtype.name != spec.dtype:
-        found = TensorSpec(spec.name, output.dtype.name, output.shape)
-        raise DeviceError(
-            f"the output is {found} for {fed} samples, expected {spec}", where=f"sample {start}"
-        )
+def _require_valid(output: NDArray[Any], expected: TensorSpec, start: int) -> None:
+    if output.dtype.name != expected.dtype or not shape_fits(expected.shape, output.shape):
+        found = TensorSpec(expected.name, output.dtype.name, output.shape)
+        raise DeviceError(f"the output is {found}, expected {expected}", where=f"sample {start}")
+
+
+def _require_finite(rows: NDArray[Any], name: str, start: int) -> None:
     if not numpy.issubdtype(rows.dtype, numpy.inexact):
         return
     bad = ~numpy.isfinite(rows)
     if bad.any():
         row = int(numpy.argwhere(bad)[0][0])
         value = rows[row][bad[row]].ravel()[0]
-        raise DeviceError(f"the output {spec.name} has {value}", where=f"sample {start + row}")
+        raise DeviceError(f"the output {name} has {value}", where=f"sample {start + row}")

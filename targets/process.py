@@ -23,6 +23,15 @@ from edgestill.targets.jobs import Job
 _START_LIMIT_S = 120.0
 _LAST_WORDS = 5
 
+# A module beside the user's recipe must not shadow a library, so the working folder leaves the path
+# before anything is imported. PYTHONSAFEPATH would do that too, but only from Python 3.11 on.
+_START = f"""\
+import sys
+sys.path = [entry for entry in sys.path if entry]
+from {worker.__name__} import main
+main()
+"""
+
 # No thread pool may exist beside the runtime's own.
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -51,7 +60,10 @@ class Workers:
             EdgestillError: what the job itself raised.
         """
         process = self._running.pop(target, None)
-        if process is None or not process.is_alive():
+        if process is not None and not process.is_alive():
+            process.close()
+            process = None
+        if process is None:
             process = _Worker(target, self._mode)
         try:
             answer = process.ask(job, limit_s)
@@ -94,12 +106,11 @@ class _Worker:
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._job_start = 0
         self._process = subprocess.Popen(
-            [sys.executable, "-m", worker.__name__, str(os.getpid()), target, mode],
+            [sys.executable, "-c", _START, str(os.getpid()), target, mode],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            # A module beside the user's recipe must not shadow a library.
-            env={**os.environ, **_ONE_THREAD, "PYTHONSAFEPATH": "1"},
+            env={**os.environ, **_ONE_THREAD},
             # Its own group, so that it is killed with its children and not by our Ctrl-C.
             start_new_session=True,
         )

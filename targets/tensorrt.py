@@ -12,10 +12,16 @@ from typing import Any
 
 from edgestill.artifact import Engine, EngineDescription, OnnxModel, TensorSpec
 from edgestill.digest import canonical
-from edgestill.errors import DeviceError, EdgestillError, ExportError
+from edgestill.errors import DeviceError, ExportError
 from edgestill.extras import require
 from edgestill.targets import TARGETS
-from edgestill.targets.base import Availability, Session, require_precision, require_signature
+from edgestill.targets.base import (
+    Availability,
+    Session,
+    require_precision,
+    require_signature,
+    unavailable,
+)
 from edgestill.targets.cuda import find_gpu
 from edgestill.targets.options import TensorRtOptions, TensorRtRtxOptions
 from edgestill.targets.tensorrt_session import TensorRtSession, make_logger
@@ -35,8 +41,8 @@ class TensorRt:
     def probe(self) -> Availability:
         try:
             version = self._require().__version__
-        except EdgestillError as error:
-            return Availability(False, error.what, error.fix or "")
+        except Exception as error:  # noqa: BLE001 - a probe tells, it does not raise
+            return unavailable(self.name, error)
         # Only the RTX builder can work for a GPU that is not there.
         builds_anywhere = self.name == RTX
         try:
@@ -47,7 +53,7 @@ class TensorRt:
 
     def compile(self, model: OnnxModel, precision: str, options: Options, out: Path) -> Engine:
         trt = self._require()
-        require_precision(model, precision, self.name, "tensorrt")
+        require_precision(model, precision, self.name)
         built_on = self._built_on(trt, options)
         file = out / MODEL_FILE
         if precision == "fp16":
@@ -147,15 +153,14 @@ class TensorRt:
         return bytes(plan)
 
     def _require_signature(self, trt: Any, model: OnnxModel, network: Any) -> None:
-        signature = model.description.signature
         inputs = [network.get_input(index) for index in range(network.num_inputs)]
         outputs = [network.get_output(index) for index in range(network.num_outputs)]
-        require_signature(signature, _specs(trt, inputs), _specs(trt, outputs), self.name)
-        for spec in signature.inputs:
+        require_signature(model, _specs(trt, inputs), _specs(trt, outputs), self.name)
+        for spec in model.description.signature.inputs:
             if None in spec.shape[1:]:
                 raise ExportError(
                     f"the input {spec} is free in more than its batch",
-                    where=self.name,
+                    where=str(model.model_path),
                     fix="Export it with fixed sizes, such as inputs padded to one length",
                 )
 
@@ -186,7 +191,7 @@ def _set_compute_capabilities(trt: Any, config: Any, numbers: tuple[float, ...])
     known = trt.ComputeCapability.__members__
     config.num_compute_capabilities = len(numbers)
     for index, number in enumerate(numbers):
-        name = f"SM{round(number * 10)}"
+        name = f"SM{number * 10:g}"
         if name not in known or not config.set_compute_capability(known[name], index):
             allowed = [f"{int(k[2:]) / 10:.1f}" for k in known if k.startswith("SM")]
             raise ExportError(
@@ -202,8 +207,8 @@ def _set_batch_range(builder: Any, config: Any, network: Any, max_batch: int) ->
     free = False
     for index in range(network.num_inputs):
         tensor = network.get_input(index)
-        batch, *sizes = tensor.shape
-        if batch == -1:
+        sizes = tuple(tensor.shape)[1:]
+        if -1 in tensor.shape:
             free = True
             profile.set_shape(tensor.name, (1, *sizes), (1, *sizes), (max_batch, *sizes))
     if free:

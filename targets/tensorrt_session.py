@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgestill.artifact import Engine
 from edgestill.errors import DataError, DeviceError
-from edgestill.targets.base import feed_error
+from edgestill.targets.base import require_feeds
 from edgestill.targets.cuda import Stream
 
 
@@ -57,9 +57,7 @@ class TensorRtSession:
         self._shapes: dict[str, tuple[int, ...]] = {}
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        error = feed_error(self.signature, feeds)
-        if error is not None:
-            raise error
+        require_feeds(self.signature, feeds)
         # The copies are enqueued: what they read and write has to live until `wait`.
         arrays = {name: numpy.ascontiguousarray(array) for name, array in feeds.items()}
         for name, array in arrays.items():

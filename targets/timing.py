@@ -121,7 +121,7 @@ class _Check:
             return
         reference = self._references[position]
         difference = max(
-            _difference(outputs[name], reference[name]) / self._scales[name] for name in reference
+            _difference(outputs[name], reference[name], self._scales[name]) for name in reference
         )
         self.largest_difference = max(self.largest_difference, difference)
         if difference <= self._tolerance:
@@ -138,11 +138,12 @@ def _equal(outputs: Feeds, accepted: Feeds) -> bool:
     return True
 
 
-def _difference(output: NDArray[Any], reference: NDArray[Any]) -> float:
-    """The largest absolute difference; the largest float where shapes differ or NaN is met."""
+def _difference(output: NDArray[Any], reference: NDArray[Any], scale: float) -> float:
+    """The largest absolute difference as a share of `scale`; the largest float, which JSON can
+    hold, where shapes differ or NaN is met."""
     if output.shape != reference.shape:
         return sys.float_info.max
-    difference = _largest(numpy.subtract(output, reference, dtype=numpy.float64))
+    difference = _largest(numpy.subtract(output, reference, dtype=numpy.float64)) / scale
     return difference if numpy.isfinite(difference) else sys.float_info.max
 
 

@@ -3,7 +3,7 @@
 It imports numpy and one runtime, then forks for each job: a fresh process, with nothing loaded
 by an earlier one, at the price of a few milliseconds. Jobs come in as lines of JSON; for each,
 lines go out: signs of life, an answer or an error, and how the process ended. What a runtime
-prints goes to a log. Started as `python -m edgestill.targets.worker PARENT TARGET MODE`.
+prints goes to a log. `edgestill.targets.process` starts it with PARENT TARGET MODE.
 """
 
 from __future__ import annotations
@@ -128,7 +128,3 @@ def _die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it ended before we asked
             os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,212 @@
+"""What machine this is: read from the system, and None where the system does not say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+
+from edgestill.targets import fingerprint
+from edgestill.targets.fingerprint import DeviceState, Fingerprint, available_cores
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+
+
+@pytest.fixture(scope="module")
+def here() -> Fingerprint:
+    return Fingerprint.read()
+
+
+def test_a_machine_is_the_same_the_next_time(here: Fingerprint) -> None:
+    again = Fingerprint.read()
+    assert again == here
+    assert again.digest == here.digest
+
+
+def test_everything_but_the_software_makes_another_machine(here: Fingerprint) -> None:
+    for name in (field.name for field in fields(here)):
+        other = replace(here, **{name: "something else"})
+        assert (other.digest == here.digest) == (name in ("os", "python"))
+
+
+@linux
+def test_it_is_this_machine(here: Fingerprint) -> None:
+    assert here.machine == os.uname().machine
+    assert here.cores == len(os.sched_getaffinity(0))
+    assert here.cpu
+    assert set(here.isa) <= fingerprint.ISA_FLAGS
+    assert here.python == sys.version.split()[0]
+    assert here.memory_gib is not None
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert here.memory_gib <= round(pages / 2**30)
+
+
+@linux
+def test_cores_are_those_that_this_process_may_use() -> None:
+    script = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "from edgestill.targets.fingerprint import available_cores; print(available_cores())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "1\n"
+    assert available_cores() == len(os.sched_getaffinity(0))
+
+
+@linux
+def test_the_state_is_read_now() -> None:
+    state = DeviceState.read()
+    assert state.load is not None
+    assert state.available_memory_bytes is not None
+    assert (
+        0 < state.available_memory_bytes < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    )
+    assert state.temperature_c is None or -50 < state.temperature_c < 150
+    assert state.frequency_mhz is None or 100 < state.frequency_mhz < 10_000
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "50000 100000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.0),
+    ],
+)
+def test_a_quota_of_the_control_group_counts(
+    files: dict[str, str], quota: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, files)
+    monkeypatch.setattr(fingerprint, "_CGROUP", tmp_path)
+    assert Fingerprint.read().cpu_quota == quota
+
+
+@linux
+@pytest.mark.parametrize("limit", ["max\n", "1073741824\n", None])
+def test_a_limit_of_the_control_group_is_its_memory(
+    limit: str | None, here: Fingerprint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, {"memory.max": limit} if limit else {})
+    monkeypatch.setattr(fingerprint, "_CGROUP", tmp_path)
+    found = Fingerprint.read().memory_gib
+    assert found is not None and here.memory_gib is not None
+    assert found == 1 if limit == "1073741824\n" else found >= here.memory_gib
+
+
+def test_clock_heat_and_throttling_are_read_from_all_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(
+        tmp_path,
+        {
+            "cpu0/cpufreq/scaling_cur_freq": "1000000\n",
+            "cpu1/cpufreq/scaling_cur_freq": "3000000\n",
+            "cpu0/cpufreq/scaling_governor": "powersave\n",
+            "cpu0/thermal_throttle/core_throttle_count": "3\n",
+            "cpu1/thermal_throttle/core_throttle_count": "4\n",
+            "cpufreq/scaling_cur_freq": "9\n",
+            "cpu.stat": "usage_usec 5\nthrottled_usec 4200\n",
+        },
+    )
+    monkeypatch.setattr(fingerprint, "_CPU", tmp_path)
+    monkeypatch.setattr(fingerprint, "_CGROUP", tmp_path)
+    state = DeviceState.read()
+    assert (state.frequency_mhz, state.throttled, state.quota_throttled_us) == (2000, 7, 4200)
+    assert Fingerprint.read().governor == "powersave"
+
+
+def test_what_the_system_does_not_say_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_CPU", "_CGROUP"):
+        monkeypatch.setattr(fingerprint, name, tmp_path)
+    state, machine = DeviceState.read(), Fingerprint.read()
+    assert (state.frequency_mhz, state.throttled, state.quota_throttled_us) == (None, None, None)
+    assert (machine.governor, machine.cpu_quota) == (None, None)
+
+
+INTEL = """processor\t: 0
+model name\t: Intel(R) Xeon(R) CPU @ 2.80GHz
+flags\t\t: fpu avx2 avx512_vnni fma
+power management:
+
+processor\t: 1
+model name\t: another
+flags\t\t: sse
+"""
+ARM = """processor\t: 0
+BogoMIPS\t: 108.00
+Features\t: fp asimd asimddp
+CPU implementer\t: 0x41
+CPU part\t: 0xd0b
+
+processor\t: 1
+CPU part\t: 0xd05
+"""
+NAMELESS = """processor\t: 0
+model name\t:
+flags\t\t: avx2
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "cpu", "isa"),
+    [
+        (INTEL, "Intel(R) Xeon(R) CPU @ 2.80GHz", ("avx2", "avx512_vnni", "fma")),
+        (ARM, "implementer 0x41 part 0xd0b", ("asimd", "asimddp")),
+        (NAMELESS, None, ("avx2",)),
+        ("", None, ()),
+    ],
+)
+def test_the_processor_is_that_of_the_first_core(
+    text: str, cpu: str | None, isa: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = fingerprint._text
+    monkeypatch.setattr(
+        fingerprint, "_text", lambda path: text if path.name == "cpuinfo" else read(path)
+    )
+    found = Fingerprint.read()
+    assert found.isa == isa
+    assert found.cpu == cpu if cpu else found.cpu
+
+
+@pytest.mark.parametrize(
+    ("tool", "gpus"),
+    [
+        (
+            "echo 'NVIDIA A2, 8.6, 550.54'; echo 'NVIDIA L4, 8.9, 550.54'",
+            ("NVIDIA A2, 8.6, 550.54", "NVIDIA L4, 8.9, 550.54"),
+        ),
+        ("echo 'No devices were found'; exit 6", ()),
+        ("", ()),
+    ],
+)
+def test_gpus_are_what_the_drivers_tool_lists(
+    tool: str, gpus: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "nvidia-smi"
+    file.write_text(f"#!/bin/sh\n{tool}\n")
+    file.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert Fingerprint.read().gpus == gpus
+
+
+def test_without_the_drivers_tool_there_are_no_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert Fingerprint.read().gpus == ()
