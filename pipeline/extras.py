@@ -38,7 +38,7 @@ def require(module: str, *, extra: str) -> ModuleType:
     for variable, value in _SILENCE.get(module.partition(".")[0], {}).items():
         os.environ.setdefault(variable, value)
     try:
-        return importlib.import_module(module)
+        found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and module.split(".")[0] != error.name.split(".")[0]:
             what = f"{module} is installed but lacks {error.name}"
@@ -50,3 +50,11 @@ def require(module: str, *, extra: str) -> ModuleType:
             f"{module} is installed but cannot be imported ({error})",
             fix=f"Reinstall it: pip install --force-reinstall 'edgestill[{extra}]'",
         ) from error
+    if getattr(found, "__file__", None) is None:
+        # An uninstall left its folder behind, or a folder beside the recipe has its name.
+        folders = ", ".join(getattr(found, "__path__", ()))
+        raise MissingExtra(
+            f"{module} is a folder without code ({folders})",
+            fix=f"Remove that folder and install it: pip install 'edgestill[{extra}]'",
+        )
+    return found

@@ -25,7 +25,7 @@ class MeasureConfig:
         block_seconds: how long the timed calls of a block take together, at least.
         min_calls: timed calls of a block, at least.
         warmup_limit_s: when warming up ends though it is not steady; three windows are always seen.
-        time_limit_s: when a block is given up and its process killed.
+        time_limit_s: the longest time that a load or a call may take; then its process is killed.
     """
 
     rounds: int = 12

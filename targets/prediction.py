@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,12 @@ from edgestill.targets.base import shape_fits
 from edgestill.targets.jobs import PredictJob, open_dataset
 from edgestill.targets.samples import open_inputs, take
 
-_SIGN_OF_LIFE_S = 0.5
-
 
 def predict_all(job: PredictJob, alive: Callable[[], None]) -> None:
     """Write each output as `out/outputs/<n>.npy` `[count, ...]`.
 
     Args:
-        alive: called now and then, so that slow is not taken for hung.
+        alive: called after each call, so that slow is not taken for hung.
 
     Raises:
         DeviceError: an output has another shape or type than the model's signature, or is not
@@ -38,7 +35,6 @@ def predict_all(job: PredictJob, alive: Callable[[], None]) -> None:
     folder = job.out / "outputs"
     folder.mkdir(parents=True)
     written: list[Any] = [None] * len(signature.outputs)
-    told = time.monotonic()
     for start in range(0, count, batch):
         stop = min(start + batch, count)
         # A fixed batch is filled up with the last sample, and its answers are dropped.
@@ -56,9 +52,7 @@ def predict_all(job: PredictJob, alive: Callable[[], None]) -> None:
             if written[index] is None:
                 written[index] = _create(folder / f"{index}.npy", count, output)
             written[index][start:stop] = rows
-        if time.monotonic() - told > _SIGN_OF_LIFE_S:
-            alive()
-            told = time.monotonic()
+        alive()
     for array in written:
         array.flush()
 

@@ -9,7 +9,7 @@ import gc
 import resource
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter_ns
 from typing import Any
 
@@ -21,6 +21,8 @@ from edgestill.targets.base import Session
 from edgestill.targets.blocks import Timing
 from edgestill.targets.jobs import Model, TimeJob, open_dataset, open_predictions
 from edgestill.targets.samples import Feeds, open_inputs, take
+
+Alive = Callable[[], None]
 
 # Prepared before the clock starts: enough to be real data, few enough to stay in memory.
 MOST_FEEDS = 64
@@ -36,8 +38,12 @@ _AGREEMENT = 0.05
 _TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2, "bf16": 5e-2, "int8": 5e-2}
 
 
-def time_block(job: TimeJob) -> Timing:
-    """Load, warm up, and time calls on real samples in rotation."""
+def time_block(job: TimeJob, alive: Alive) -> Timing:
+    """Load, warm up, and time calls on real samples in rotation.
+
+    Args:
+        alive: called between two calls, so that slow is not taken for hung.
+    """
     feeds, references = _prepare(job)
     gc.disable()  # it would fall into some call at random
     start = perf_counter_ns()
@@ -46,9 +52,9 @@ def time_block(job: TimeJob) -> Timing:
     start = perf_counter_ns()
     session.run(feeds[0])
     first_call_ns = perf_counter_ns() - start
-    warmup_calls, steady = _warm_up(session, feeds, job.warmup_limit_ns)
+    warmup_calls, steady = _warm_up(session, feeds, job.warmup_limit_ns, alive)
     check = _Check(references, _tolerance(job.model))
-    samples = _time_calls(session, feeds, check, job)
+    samples = _time_calls(session, feeds, check, job, alive)
     return Timing(
         samples_ns=tuple(samples),
         load_ns=load_ns,
@@ -61,7 +67,9 @@ def time_block(job: TimeJob) -> Timing:
     )
 
 
-def _time_calls(session: Session, feeds: Sequence[Feeds], check: _Check, job: TimeJob) -> list[int]:
+def _time_calls(
+    session: Session, feeds: Sequence[Feeds], check: _Check, job: TimeJob, alive: Alive
+) -> list[int]:
     """The time of each call, in ns: between the two clock reads lies the call and nothing else."""
     run, clock = session.run, perf_counter_ns
     samples: list[int] = []
@@ -74,11 +82,14 @@ def _time_calls(session: Session, feeds: Sequence[Feeds], check: _Check, job: Ti
         samples.append(after - before)
         total += after - before
         check(position, outputs)
+        alive()
         position = (position + 1) % len(feeds)
     return samples
 
 
-def _warm_up(session: Session, feeds: Sequence[Feeds], limit_ns: int) -> tuple[int, bool]:
+def _warm_up(
+    session: Session, feeds: Sequence[Feeds], limit_ns: int, alive: Alive
+) -> tuple[int, bool]:
     """Call until the medians of three windows in a row agree; how many calls, and whether they did.
 
     A window is 2 ms long and three calls at least.
@@ -93,6 +104,7 @@ def _warm_up(session: Session, feeds: Sequence[Feeds], limit_ns: int) -> tuple[i
             session.run(feeds[calls % len(feeds)])
             window.append(perf_counter_ns() - before)
             calls += 1
+            alive()
         medians.append(statistics.median(window))
         last = medians[-3:]
         if len(last) == 3 and max(last) <= min(last) * (1 + _AGREEMENT):

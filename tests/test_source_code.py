@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -219,6 +220,9 @@ def test_a_file_that_only_running_the_code_finds_is_undeclared(tmp_path: Path) -
     before = set(sys.modules)
     for name in (reference, "metric_beside.py:score"):
         load(name, base, ModelError)
+    # Modules that are made of no file may name one, which then seems to lie in the cwd.
+    sys.modules["made"] = ModuleType("made")
+    sys.modules["made"].__file__ = str(base / "_made.py")
     assert undeclared(reference, base, *digests) == [base / "hidden_part.py"]
     assert undeclared(reference, base, *digests, before=set(sys.modules)) == []
     for name in set(sys.modules) - before:

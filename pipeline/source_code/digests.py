@@ -92,7 +92,9 @@ def undeclared(
         path = Path(file).resolve()
         inside = any(path.is_relative_to(folder) for folder in _folders(parsed, base))
         own = name.partition(".")[0] == OWN
-        if inside and not own and not is_installed(path) and path not in known:
+        # Some modules, such as torch.ops, are made of no file and name one nevertheless.
+        real = path.is_file() and not is_installed(path)
+        if inside and real and not own and path not in known:
             found.add(path)
     return sorted(found)
 

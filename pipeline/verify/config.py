@@ -84,7 +84,7 @@ class MeasureConfig:
         batch: samples per call where no gate says otherwise; choices are made on it.
         block: how long the timed calls of one block take together, at least.
         level: the confidence of every interval.
-        time_limit: how long one block may take before it is stopped.
+        time_limit: how long a load or a call may take before its block is given up.
     """
 
     rounds: Annotated[int, Field(ge=1)] = 12

@@ -111,8 +111,10 @@ def test_a_probe_of_a_runtime_that_is_not_installed_names_the_extra(
 def test_a_probe_of_what_an_uninstall_left_behind_does_not_raise(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # An empty folder in site-packages is imported as a module with nothing in it.
-    monkeypatch.setitem(sys.modules, TARGETS[name].module, ModuleType(TARGETS[name].module))
+    # A file that is still there, and nothing of what it needs.
+    hollow = ModuleType(TARGETS[name].module)
+    hollow.__file__ = f"{hollow.__name__}/__init__.py"
+    monkeypatch.setitem(sys.modules, hollow.__name__, hollow)
     found = get_target(name).probe()
     assert not found.available
     assert found.reason.startswith("the runtime cannot be imported (AttributeError: ")

@@ -193,9 +193,8 @@ def test_data_that_lacks_an_input_is_refused(
 
 
 def test_signs_of_life_are_given_while_it_goes_on(
-    doubling: OnnxModel, numbers: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    doubling: OnnxModel, numbers: Dataset, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(prediction, "_SIGN_OF_LIFE_S", -1.0)
     signs: list[bool] = []
     predicted(doubling, numbers, tmp_path, batch=10, alive=lambda: signs.append(True))
     assert len(signs) == 10

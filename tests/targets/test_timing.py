@@ -65,6 +65,15 @@ def windows(*medians_ms: float) -> Iterable[int]:
     return chain(*(repeat(time, 3) for time in times), repeat(times[-1]))
 
 
+class Signs:
+    """Signs of life, counted."""
+
+    counted = 0
+
+    def count(self) -> None:
+        self.counted += 1
+
+
 WARM_UPS = [
     ("steady at once", windows(1), 9, True),
     ("faster, then steady", windows(10, 5, 1), 15, True),
@@ -87,8 +96,9 @@ WARM_UPS = [
 def test_warming_up_ends_when_three_windows_agree_or_the_limit_is_passed(
     times: Iterable[int], calls: int, steady: bool, start: Start
 ) -> None:
-    session = start(times)
-    assert timing._warm_up(session, FEEDS, limit_ns=100 * MS) == (calls, steady)
+    session, signs = start(times), Signs()
+    assert timing._warm_up(session, FEEDS, 100 * MS, signs.count) == (calls, steady)
+    assert signs.counted == calls
     assert session.fed == [number % 4 for number in range(calls)]
 
 
@@ -107,8 +117,11 @@ def doubled() -> timing._Check:
 def test_a_block_has_the_calls_and_the_time_that_are_asked_for(
     block_ms: float, min_calls: int, expected: int, start: Start
 ) -> None:
-    session = start(repeat(MS))
-    samples = timing._time_calls(session, FEEDS, doubled(), job(round(block_ms * MS), min_calls))
+    session, signs = start(repeat(MS)), Signs()
+    samples = timing._time_calls(
+        session, FEEDS, doubled(), job(round(block_ms * MS), min_calls), signs.count
+    )
+    assert signs.counted == expected
     assert samples == [MS] * expected
     assert session.fed == [number % 4 for number in range(expected)]
 
@@ -125,7 +138,7 @@ def test_samples_are_the_calls_alone_in_order(start: Start) -> None:
             checked.append(position)
 
     check = SlowCheck([{"y": 2 * feed["x"]} for feed in FEEDS], 1e-3)
-    assert timing._time_calls(session, FEEDS, check, job(0, len(times))) == times
+    assert timing._time_calls(session, FEEDS, check, job(0, len(times)), int) == times
     assert checked == [0, 1, 2, 3, 0, 1, 2, 3]
     assert check.mismatches == 0
 
