@@ -82,19 +82,20 @@ def undeclared(
         digests: of this reference and of all others that this process has loaded.
         before: the names in `sys.modules` before the code was loaded: these are not its doing.
     """
-    parsed = parse(reference)
+    folders = _folders(parse(reference), base)
     known = {path.resolve() for digest in digests for path in digest.paths}
     found = set()
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or name in before or name == "__main__":
+        if name in before or name == "__main__" or name.partition(".")[0] == OWN:
+            continue
+        # Libraries are thousands: only what is left is worth a look at the disk.
+        if not isinstance(file, str) or is_installed(Path(file)):
             continue
         path = Path(file).resolve()
-        inside = any(path.is_relative_to(folder) for folder in _folders(parsed, base))
-        own = name.partition(".")[0] == OWN
+        inside = any(path.is_relative_to(folder) for folder in folders)
         # Some modules, such as torch.ops, are made of no file and name one nevertheless.
-        real = path.is_file() and not is_installed(path)
-        if inside and real and not own and path not in known:
+        if inside and path.is_file() and not is_installed(path) and path not in known:
             found.add(path)
     return sorted(found)
 
