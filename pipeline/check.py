@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,22 @@ from numpy.typing import NDArray
 from edgestill.artifact import Dataset
 from edgestill.data.arrays import load_inputs, load_labels
 from edgestill.distill.stage import require_same_prediction
-from edgestill.errors import ModelError
+from edgestill.errors import EdgestillError, ModelError
 from edgestill.export.config import CheckStep
-from edgestill.export.stage import to_onnx
+from edgestill.export.stage import write_onnx
+from edgestill.models.interface import require_classes
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
 from edgestill.train.loop import freeze
 from edgestill.train.losses import default_losses, make_losses
-from edgestill.train.losses.base import LossInputs
+from edgestill.train.losses.base import Loss, LossInputs
 from edgestill.train.predict import to_tensors
 from edgestill.train.reproducible import reproducible
 from edgestill.train.stage import wrap
 
 SAMPLES = 8
+
+Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -51,69 +55,90 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
         for role, model_config in configs.items():
             if model_config is not None:
                 context.progress(len(models) / 4, f"build {role}")
-                models[role] = wrap(model_config, inputs.train, config.task, context.base)
-                _require_classes(role, models[role], inputs.train, config.task)
-        if len(models) == 2:
-            shapes = [model.prediction_shape for model in models.values()]
-            require_same_prediction(*shapes)
-        if "student" in models and labels is not None:
-            _try_losses(config, models, arrays, labels[:SAMPLES])
+                with _about(role):
+                    models[role] = wrap(model_config, inputs.train, config.task, context.base)
+                    require_classes(models[role].prediction_shape, inputs.train.description)
+        if len(models) == 2 and config.distilled:
+            require_same_prediction(*(model.prediction_shape for model in models.values()))
+        for role in config.trained:
+            if role in models:
+                with _about(role):
+                    _try_losses(role, config, models, arrays, labels)
         for role, model in models.items():
             context.progress(0.75, f"export {role}")
-            model.eval()
-            to_onnx(model, arrays, config.export)
+            folder = context.work / role
+            folder.mkdir(parents=True, exist_ok=True)
+            with _about(role):
+                write_onnx(model.eval(), arrays, config.export, folder)
     summary = "\n".join(f"{role}: predicts {m.prediction_shape}" for role, m in models.items())
     (out / "check.txt").write_text(summary + "\n", encoding="utf-8")
 
 
-def _require_classes(role: str, model: DeviceModel, dataset: Dataset, task: str) -> None:
-    classes = len(dataset.description.class_names)
-    shape = model.prediction_shape
-    outputs = shape[0] if shape else 1
-    binary = task == "classification" and outputs == 1
-    if task in ("classification", "multilabel") and classes > (2 if binary else outputs):
-        raise ModelError(
-            f"the {role} predicts {outputs} classes, the labels have {classes}",
-            where=role,
-            fix="Give the model as many outputs as the data has classes, or correct the labels",
-        )
+@contextmanager
+def _about(role: str) -> Iterator[None]:
+    """Errors say which model they are about."""
+    try:
+        yield
+    except EdgestillError as error:
+        error.where = f"{role}: {error.where}" if error.where else role
+        raise
 
 
 def _try_losses(
+    role: str,
     config: CheckStep,
     models: Mapping[str, DeviceModel],
-    arrays: Mapping[str, NDArray[Any]],
-    labels: NDArray[Any],
+    arrays: Arrays,
+    labels: NDArray[Any] | None,
 ) -> None:
-    """One step of the objective on the first samples, backwards too."""
-    student, teacher = models["student"], models.get("teacher")
-    losses = config.losses or default_losses(config.task, teacher=teacher is not None)
+    """One step of a role's objective on the first samples, backwards too."""
+    model, teacher = models[role], models.get("teacher")
+    learns = role == "student" and config.distilled and teacher is not None
+    losses = (config.losses if learns else ()) or default_losses(config.task, teacher=learns)
     batch = to_tensors(arrays, slice(None), torch.device("cpu"))
     teacher_logits = None
-    if teacher is not None:
+    if learns and teacher is not None:
         freeze(teacher)
         with torch.no_grad():
             teacher_logits = teacher.prediction(*batch)
-    student.train()
-    terms = LossInputs(
-        student.prediction(*batch), teacher_logits, torch.from_numpy(numpy.array(labels))
-    )
+    logits = _prediction(model.train(), batch)
+    known = None if labels is None else torch.from_numpy(numpy.array(labels[:SAMPLES]))
     for loss in make_losses(losses, config.task):
-        try:
-            value = loss(terms)
-            torch.autograd.backward(value, retain_graph=True)
-        except (RuntimeError, IndexError, ValueError) as error:
-            raise ModelError(
-                f"the loss {loss.name} cannot be computed from predictions "
-                f"{list(terms.student_logits.shape)} and labels {list(labels.shape)} ({error})",
-                where="distill.losses",
-                fix="Look at the model's output, the task and the labels",
-            ) from error
-        if not torch.isfinite(value):
-            raise ModelError(
-                f"the loss {loss.name} is {float(value.detach())} on the first "
-                f"{len(labels)} samples",
-                where="distill.losses",
-                fix="Look at normalize: and at the model's initial weights",
-            )
-    student.zero_grad()
+        _try_loss(loss, LossInputs(logits, teacher_logits, known))
+    model.zero_grad()
+
+
+def _prediction(model: DeviceModel, batch: list[torch.Tensor]) -> torch.Tensor:
+    """What a model in train mode predicts, with a gradient."""
+    logits = model.prediction(*batch)
+    if not logits.requires_grad:
+        raise ModelError(
+            "its prediction depends on no trainable parameter",
+            fix="Look for detach, no_grad, argmax and requires_grad in the model, or set "
+            "pretrained: true where nothing is to be trained",
+        )
+    return logits
+
+
+def _try_loss(loss: Loss, terms: LossInputs) -> None:
+    logits = terms.student_logits
+    if loss.needs_labels and terms.labels is None:
+        raise ModelError(
+            f"the loss {loss.name} needs labels, and the data has none",
+            fix="Name them with data.labels, or write losses that need a teacher alone",
+        )
+    try:
+        value = loss(terms)
+        torch.autograd.backward(value, retain_graph=True)
+    except (RuntimeError, IndexError, ValueError) as error:
+        shape = "none" if terms.labels is None else list(terms.labels.shape)
+        raise ModelError(
+            f"the loss {loss.name} cannot be computed from predictions "
+            f"{list(logits.shape)} and labels {shape} ({error})",
+            fix="Look at the model's output, the task, the labels and the losses",
+        ) from error
+    if not torch.isfinite(value):
+        raise ModelError(
+            f"the loss {loss.name} is {float(value.detach())} on the first {len(logits)} samples",
+            fix="Look at normalize: and at the model's initial weights",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,12 @@ def read_model(path: Path) -> Any:
     onnx = require("onnx", extra="build")
     decode_error = require("google.protobuf.message", extra="build").DecodeError
     try:
-        return onnx.load(str(path))
+        model = onnx.load(str(path))
     except (decode_error, OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ExportError(f"not a readable ONNX file ({error})", where=str(path)) from error
+    if not model.graph.output:  # protobuf takes an empty file for an empty message
+        raise ExportError("not a readable ONNX file (it holds no graph)", where=str(path))
+    return model
 
 
 def write_model(model: Any, folder: Path) -> None:
@@ -36,8 +40,10 @@ def write_model(model: Any, folder: Path) -> None:
     onnx = require("onnx", extra="build")
     strip(model)
     path = folder / "model.onnx"
+    weights = folder / "model.onnx.data"
+    weights.unlink(missing_ok=True)  # onnx would append to it
     if model.ByteSize() > LARGEST_SINGLE_FILE:
-        onnx.save(model, str(path), save_as_external_data=True, location="model.onnx.data")
+        onnx.save(model, str(path), save_as_external_data=True, location=weights.name)
     else:
         path.write_bytes(model.SerializeToString(deterministic=True))
     try:
@@ -53,34 +59,50 @@ def strip(model: Any) -> None:
     """
     model.ClearField("producer_name")
     model.ClearField("producer_version")
-    model.ClearField("doc_string")
-    model.ClearField("metadata_props")
-    _strip_graph(model.graph)
-    for function in model.functions:
-        function.ClearField("metadata_props")
-        function.ClearField("doc_string")
-        for node in function.node:
-            _strip_node(node)
+    _strip_notes(model)
 
 
-def _strip_graph(graph: Any) -> None:
-    graph.ClearField("metadata_props")
-    graph.ClearField("doc_string")
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        value.ClearField("metadata_props")
-        value.ClearField("doc_string")
+def _strip_notes(message: Any) -> None:
+    """Clear the notes of a message and of every message in it: graphs, nodes, attributes."""
+    for note in ("doc_string", "metadata_props"):
+        if note in message.DESCRIPTOR.fields_by_name:
+            message.ClearField(note)
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if hasattr(value, "ListFields") else value:
+                _strip_notes(part)
+
+
+def graphs(graph: Any) -> Iterator[Any]:
+    """A graph, and those in its nodes: branches and loop bodies, which see its names."""
+    yield graph
     for node in graph.node:
-        _strip_node(node)
+        for attribute in node.attribute:
+            inner = [attribute.g] if attribute.HasField("g") else []
+            for part in (*inner, *attribute.graphs):
+                yield from graphs(part)
 
 
-def _strip_node(node: Any) -> None:
-    node.ClearField("metadata_props")
-    node.ClearField("doc_string")
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            _strip_graph(attribute.g)
-        for graph in attribute.graphs:
-            _strip_graph(graph)
+def rename(graph: Any, name: str, new: str) -> None:
+    """Let every node that reads `name` read `new`, in inner graphs too."""
+    for part in graphs(graph):
+        for node in part.node:
+            for index, read in enumerate(node.input):
+                if read == name:
+                    node.input[index] = new
+
+
+def names_read(model: Any) -> set[str]:
+    """Every name that a node reads or that is an output."""
+    read = {name for part in graphs(model.graph) for node in part.node for name in node.input}
+    return read | {value.name for part in graphs(model.graph) for value in part.output}
+
+
+def remove_unused(model: Any) -> None:
+    """Remove the weights that nothing reads."""
+    read = names_read(model)
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in read]:
+        model.graph.initializer.remove(tensor)
 
 
 def tensor_specs(values: Any) -> tuple[TensorSpec, ...]:
@@ -95,5 +117,5 @@ def _spec(value: Any) -> TensorSpec:
         raise ExportError(
             f"{value.name} is not a tensor", fix="Only tensors can be fed and compared"
         )
-    sizes = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+    sizes = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in tensor.shape.dim)
     return TensorSpec(value.name, helper.tensor_dtype_to_np_dtype(tensor.elem_type).name, sizes)

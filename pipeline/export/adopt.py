@@ -8,17 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy
+from numpy.typing import NDArray
 
 from edgestill.artifact import Dataset, OnnxDescription, OnnxModel, Signature, TensorSpec
 from edgestill.data.arrays import load_inputs
-from edgestill.errors import ModelError
+from edgestill.errors import EdgestillError, ModelError
 from edgestill.export.config import AdoptStep
 from edgestill.extras import require
 from edgestill.models.config import NormalizeConfig
-from edgestill.onnx_file import read_model, tensor_specs, write_model
+from edgestill.models.interface import (
+    normalized_input,
+    prediction_name,
+    require_classes,
+    scale_and_shift,
+)
+from edgestill.onnx_file import read_model, rename, tensor_specs, write_model
 from edgestill.step import StepContext
 
 OLDEST_OPSET = 13  # Q/DQ with a scale per channel
+OLDEST_IR = 8  # from 4 on, weights need not stand among the inputs
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ class AdoptInputs:
 
 
 def adopt(config: AdoptStep, inputs: AdoptInputs, out: Path, context: StepContext) -> OnnxModel:
-    """The model with inputs named and typed as the data's, normalised inside, run once.
+    """The model with inputs named and typed as the data's, normalised inside, run on samples.
 
     Raises:
         ModelError: the file's inputs do not fit the data, or the runtime refuses it.
@@ -37,48 +45,49 @@ def adopt(config: AdoptStep, inputs: AdoptInputs, out: Path, context: StepContex
     """
     assert config.model.onnx is not None
     where = config.model.onnx
-    model = read_model(context.base / where)
-    _upgrade(model, where)
-    data_inputs = inputs.samples.description.inputs
-    _name_inputs(model, data_inputs, where)
-    for spec in data_inputs:
-        _take_device_input(model, spec, _normalization(config.model.normalize, spec, data_inputs))
-    write_model(model, out)
-    written = read_model(out / "model.onnx")
-    outputs = tensor_specs(written.graph.output)
-    names = [spec.name for spec in outputs]
-    prediction = config.model.output or names[0]
-    if prediction not in names or (len(names) > 1 and not config.model.output):
-        raise ModelError(
-            f"it is not clear which output metrics read: {', '.join(names)}",
-            where=where,
-            fix=f"Say which one, such as output: {names[0]}",
-        )
-    _try(out / "model.onnx", inputs.samples, where)
-    signature = Signature(tensor_specs(written.graph.input), outputs, prediction)
+    try:
+        model = read_model(context.base / where)
+        _upgrade(model)
+        data = inputs.samples.description
+        _name_inputs(model, data.inputs)
+        normalized = normalized_input(config.model.normalize, data.inputs)
+        for spec in data.inputs:
+            normalize = config.model.normalize if spec.name == normalized else None
+            _take_device_input(model, spec, normalize)
+        _complete_shapes(model)
+        prediction = prediction_name([v.name for v in model.graph.output], config.model.output)
+        write_model(model, out)
+        signature = _tried(out / "model.onnx", inputs.samples, prediction)
+        answer = next(spec for spec in signature.outputs if spec.name == prediction)
+        require_classes([size or 1 for size in answer.shape[1:]], data)
+    except EdgestillError as error:
+        error.where = where
+        raise
     return OnnxModel.seal(out, OnnxDescription(signature, precision="fp32"))
 
 
-def _upgrade(model: Any, where: str) -> None:
-    converter = require("onnx.version_converter", extra="build")
+def _upgrade(model: Any) -> None:
+    """An operator set that can hold Q/DQ, no weights among the inputs."""
+    onnx = require("onnx", extra="build")
     version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     if version < OLDEST_OPSET:
+        converter = require("onnx.version_converter", extra="build")
         try:
             model.CopyFrom(converter.convert_version(model, OLDEST_OPSET))
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
             raise ModelError(
-                f"opset {version} cannot be raised to {OLDEST_OPSET} ({error})",
-                where=where,
+                f"opset {version} cannot be raised to {OLDEST_OPSET} "
+                f"({str(error).rpartition(' failed: ')[2]})",
                 fix="Export the model again with a newer opset",
             ) from error
-
-
-def _name_inputs(model: Any, data_inputs: Sequence[TensorSpec], where: str) -> None:
-    """Rename the graph's inputs to the data's, by name where they match, else one for one."""
-    # Files of old list their weights among the inputs.
+    model.ir_version = max(model.ir_version, OLDEST_IR)
     weights = {tensor.name for tensor in model.graph.initializer}
     for value in [value for value in model.graph.input if value.name in weights]:
         model.graph.input.remove(value)
+
+
+def _name_inputs(model: Any, data_inputs: Sequence[TensorSpec]) -> None:
+    """Rename the graph's inputs to the data's, by name where they match, else one for one."""
     specs = tensor_specs(model.graph.input)
     names, wanted = [spec.name for spec in specs], [spec.name for spec in data_inputs]
     if set(names) == set(wanted):
@@ -87,83 +96,93 @@ def _name_inputs(model: Any, data_inputs: Sequence[TensorSpec], where: str) -> N
         raise ModelError(
             f"it takes {', '.join(map(str, specs))}; "
             f"the data has {', '.join(map(str, data_inputs))}",
-            where=where,
             fix="Name the arrays of the data as the model's inputs, or choose with data.inputs",
         )
-    for node in model.graph.node:
-        for index, name in enumerate(node.input):
-            if name == names[0]:
-                node.input[index] = wanted[0]
+    rename(model.graph, names[0], wanted[0])
     model.graph.input[0].name = wanted[0]
 
 
-def _normalization(
-    normalize: NormalizeConfig | None, spec: TensorSpec, data_inputs: Sequence[TensorSpec]
-) -> NormalizeConfig | None:
-    if normalize is None:
-        return None
-    chosen = normalize.input or data_inputs[0].name
-    return normalize if chosen == spec.name else None
-
-
 def _take_device_input(model: Any, spec: TensorSpec, normalize: NormalizeConfig | None) -> None:
-    """Let the input `spec.name` have the data's type; cast and normalise behind it."""
+    """Let the input `spec.name` have the data's type and sizes; cast and normalise behind it."""
     helper = require("onnx.helper", extra="build")
     numpy_helper = require("onnx.numpy_helper", extra="build")
-    value = next(value for value in model.graph.input if value.name == spec.name)
-    wanted = value.type.tensor_type.elem_type
+    tensor = next(v.type.tensor_type for v in model.graph.input if v.name == spec.name)
+    for dim, size in zip(tensor.shape.dim[1:], spec.shape[1:], strict=False):
+        if dim.dim_value <= 0 and size is not None:
+            dim.dim_value = size
+    wanted = tensor.elem_type
     given = helper.np_dtype_to_tensor_dtype(numpy.dtype(spec.dtype))
     if given == wanted and normalize is None:
         return
+    dtype = helper.tensor_dtype_to_np_dtype(wanted)
     inner = f"{spec.name}_as_trained"
-    for node in model.graph.node:
-        for index, name in enumerate(node.input):
-            if name == spec.name:
-                node.input[index] = inner
+    rename(model.graph, spec.name, inner)
     nodes = [helper.make_node("Cast", [spec.name], [f"{spec.name}_cast"], to=wanted)]
     if normalize is None:
         nodes[-1].output[0] = inner
+    elif not numpy.issubdtype(dtype, numpy.floating):
+        raise ModelError(
+            f"its input {spec.name} is {dtype.name}, which cannot hold normalised values",
+            fix="Leave normalize out: the model has to normalise by itself",
+        )
     else:
-        dtype = helper.tensor_dtype_to_np_dtype(wanted)
-        rank = len(value.type.tensor_type.shape.dim)
-        mean, std = numpy.array(normalize.mean), numpy.array(normalize.std)
-        shape = (-1,) if mean.size == std.size == 1 else (-1, *[1] * (rank - 2))
-        constants = {
-            f"{spec.name}_scale": (1 / (normalize.range * std)).reshape(shape),
-            f"{spec.name}_shift": (-mean / std).reshape(shape),
-        }
-        scale, shift = constants
-        for name, array in constants.items():
+        names = f"{spec.name}_scale", f"{spec.name}_shift"
+        for name, array in zip(names, scale_and_shift(normalize, spec), strict=True):
             model.graph.initializer.append(numpy_helper.from_array(array.astype(dtype), name))
-        nodes.append(helper.make_node("Mul", [f"{spec.name}_cast", scale], [f"{inner}_scaled"]))
-        nodes.append(helper.make_node("Add", [f"{inner}_scaled", shift], [inner]))
+        nodes.append(helper.make_node("Mul", [f"{spec.name}_cast", names[0]], [f"{inner}_scaled"]))
+        nodes.append(helper.make_node("Add", [f"{inner}_scaled", names[1]], [inner]))
     for node in reversed(nodes):
         model.graph.node.insert(0, node)
-    value.type.tensor_type.elem_type = given
+    tensor.elem_type = given
 
 
-def _try(path: Path, samples: Dataset, where: str) -> None:
-    """One call on real samples.
+def _complete_shapes(model: Any) -> None:
+    """No free size that is written as 0 or -1, no output without a shape."""
+    onnx = require("onnx", extra="build")
+    model.graph.ClearField("value_info")
+    for value in (*model.graph.input, *model.graph.output):
+        for index, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.HasField("dim_value") and dim.dim_value <= 0:
+                dim.dim_param = f"{value.name}_{index}"
+    if not all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
+        model.CopyFrom(onnx.shape_inference.infer_shapes(model))
+
+
+def _tried(path: Path, samples: Dataset, prediction: str) -> Signature:
+    """The signature of the model, once it has answered on real samples.
 
     Raises:
-        ModelError: ONNX Runtime refuses the model or the samples.
+        ModelError: ONNX Runtime refuses the model or the samples, or an output is no row per
+            sample.
     """
+    graph = read_model(path).graph
+    inputs, outputs = tensor_specs(graph.input), tensor_specs(graph.output)
+    fixed = inputs[0].shape[0] if inputs[0].shape else None
+    # Alone and together: a batch of one may stand somewhere in the graph.
+    for count in (1, 3) if fixed is None else (fixed,):
+        found = _answers(path, samples, count)
+        for spec, answer in zip(outputs, found, strict=True):
+            if answer.shape[:1] != (count,):
+                raise ModelError(
+                    f"output {spec.name} is {list(answer.shape)} for {count} "
+                    f"sample{'s' * (count > 1)}: its first axis is not the batch",
+                    fix="Take that output out of the graph, or export the model for any batch",
+                )
+    return Signature(inputs, outputs, prediction)
+
+
+def _answers(path: Path, samples: Dataset, count: int) -> list[NDArray[Any]]:
     runtime = require("onnxruntime", extra="build")
+    feeds = {
+        name: numpy.array(array.take(range(count), axis=0, mode="wrap"))
+        for name, array in load_inputs(samples).items()
+    }
     try:
         session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        sizes = {spec.name: spec.shape[0] for spec in session.get_inputs()}
-        feeds = {
-            name: numpy.array(
-                array.take(
-                    range(sizes[name] if isinstance(sizes[name], int) else 1), axis=0, mode="wrap"
-                )
-            )
-            for name, array in load_inputs(samples).items()
-        }
-        session.run(None, feeds)
+        return session.run(None, feeds)  # type: ignore[no-any-return]
     except Exception as error:
         raise ModelError(
-            f"ONNX Runtime cannot run it on the data ({str(error).splitlines()[0]})",
-            where=where,
+            f"ONNX Runtime cannot run it on {count} sample{'s' * (count > 1)} of the data "
+            f"({str(error).splitlines()[0]})",
             fix="Compare the shapes and types of the data with the model's inputs",
         ) from error

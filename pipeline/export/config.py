@@ -44,7 +44,12 @@ class AdoptStep:
 
 @config
 class CheckStep:
-    """What has to fit together before any training."""
+    """What has to fit together before any training.
+
+    Attributes:
+        trained: the roles that learn here, from labels or from the teacher.
+        distilled: whether the student learns from the teacher, if there is one.
+    """
 
     teacher: ModelConfig | None
     student: ModelConfig | None
@@ -53,3 +58,5 @@ class CheckStep:
     task: str
     metric: MetricConfig
     seed: int
+    trained: tuple[str, ...] = ("student",)
+    distilled: bool = True

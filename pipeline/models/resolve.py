@@ -62,7 +62,8 @@ def build(config: ModelConfig, base: Path) -> nn.Module:
             where=config.model,
             fix="Return the module itself; weights are loaded from weights:",
         )
-    return module  # type: ignore[no-any-return]
+    # torch.compile's wrapper hides the names of inputs and layers, and cannot be exported.
+    return getattr(module, "_orig_mod", module)  # type: ignore[no-any-return]
 
 
 def _a(value: Any) -> str:

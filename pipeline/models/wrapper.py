@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from edgestill.artifact import TensorSpec
 from edgestill.errors import EdgestillError, ModelError
 from edgestill.models.config import ModelConfig, NormalizeConfig
-from edgestill.reference import describe, nearest, place
+from edgestill.models.interface import normalized_input, prediction_name, scale_and_shift
+from edgestill.reference import describe, place
 
 # Two samples, because the exporter takes a batch of one for a constant.
 PROBE_SAMPLES = 2
@@ -61,13 +62,13 @@ class DeviceModel(nn.Module):
         self.names = tuple(spec.name for spec in inputs)
         self.by_name = _binds_by_name(module, self.names)
         self.single_output = "logits" if task in ("classification", "multilabel") else "output"
-        self.normalized = _normalized_input(normalize, self.inputs)
+        self.normalized = normalized_input(normalize, self.inputs)
         if normalize is not None:
             spec = self.inputs[self.names.index(self.normalized or "")]
-            scale, shift = _scale_and_shift(normalize, spec)
+            scale, shift = scale_and_shift(normalize, spec)
             # Not persistent: the recipe says them, a checkpoint holds what was learnt.
-            self.register_buffer("scale", scale, persistent=False)
-            self.register_buffer("shift", shift, persistent=False)
+            self.register_buffer("scale", torch.from_numpy(scale), persistent=False)
+            self.register_buffer("shift", torch.from_numpy(shift), persistent=False)
         self._learn_outputs(example, output)
 
     @classmethod
@@ -112,9 +113,25 @@ class DeviceModel(nn.Module):
             self._device_input(name, tensor)
             for name, tensor in zip(self.names, inputs, strict=True)
         ]
-        if self.by_name:
-            return self.module(**dict(zip(self.names, tensors, strict=True)))
-        return self.module(*tensors)
+        try:
+            if self.by_name:
+                return self.module(**dict(zip(self.names, tensors, strict=True)))
+            return self.module(*tensors)
+        except EdgestillError:
+            raise
+        except Exception as raised:
+            if torch.compiler.is_exporting():  # the exporter reads its own errors
+                raise
+            given = [
+                TensorSpec(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+                for name, tensor in zip(self.names, inputs, strict=True)
+            ]
+            raise ModelError(
+                f"forward raised {describe(raised)} in {'train' if self.training else 'eval'} "
+                f"mode, given {', '.join(map(str, given))}",
+                where=place(raised, Path.cwd()),
+                fix=self._advice(),
+            ) from raised
 
     def _device_input(self, name: str, tensor: Tensor) -> Tensor:
         if name == self.normalized:
@@ -150,23 +167,42 @@ class DeviceModel(nn.Module):
         try:
             with torch.no_grad():
                 named = self._flat(self._call([tensor.to(device) for tensor in example]))
-        except EdgestillError:
-            raise
-        except Exception as raised:
-            shapes = ", ".join(str(spec) for spec in self.inputs)
-            raise ModelError(
-                f"forward raised {describe(raised)}, given {shapes}",
-                where=place(raised, Path.cwd()),
-                fix="Compare the inputs with what the model was made for: size, channels, layout",
-            ) from raised
         finally:
             for part, training in modes.items():
                 part.training = training
         if not named:
             raise ModelError("forward returns no tensor", fix="Return at least one")
+        for name, value in named.items():
+            require_rows(name, value, len(example[0]))
         self.output_names = tuple(named)
-        self.prediction_index = self.output_names.index(_prediction(self.output_names, output))
+        self.prediction_index = self.output_names.index(prediction_name(self.output_names, output))
         self.prediction_shape = tuple(list(named.values())[self.prediction_index].shape[1:])
+
+    def _advice(self) -> str:
+        narrow = {p.dtype for p in self.module.parameters()} & {torch.float16, torch.bfloat16}
+        if narrow:
+            return (
+                f"Floats arrive as float32, and it has weights of {narrow.pop()}: "
+                "return module.float()"
+            )
+        return "Compare the inputs with what the model was made for: size, channels, layout"
+
+
+def require_rows(name: str, output: Tensor, count: int) -> None:
+    """Refuse an output that is not one row per sample.
+
+    Raises:
+        ModelError: its first axis is not the batch.
+    """
+    if output.ndim == 0 or output.shape[0] != count:
+        fix = "Return one row per sample, and None in place of what belongs to no sample"
+        if count == 1:
+            fix = "Give squeeze() in forward a dim: without one it drops a batch of one"
+        raise ModelError(
+            f"output {name} is {list(output.shape)} for {count} sample{'s' * (count > 1)}: "
+            "its first axis is not the batch",
+            fix=fix,
+        )
 
 
 def _binds_by_name(module: nn.Module, names: Sequence[str]) -> bool:
@@ -174,7 +210,9 @@ def _binds_by_name(module: nn.Module, names: Sequence[str]) -> bool:
     parameters = list(signature(module.forward).parameters.values())
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     required = {p.name for p in named if p.default is Parameter.empty}
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    # A module around another takes (*args, **kwargs), and the inner name is not to be seen.
+    hidden = len(names) == 1 and any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters) and not hidden
     known = {p.name for p in named}
     if required <= set(names) and (takes_any or set(names) <= known):
         return True
@@ -201,57 +239,6 @@ def _binds_by_name(module: nn.Module, names: Sequence[str]) -> bool:
     )
 
 
-def _normalized_input(
-    normalize: NormalizeConfig | None, inputs: Sequence[TensorSpec]
-) -> str | None:
-    if normalize is None:
-        return None
-    names = [spec.name for spec in inputs]
-    if normalize.input is None:
-        if len(names) == 1:
-            return names[0]
-        raise ModelError(
-            f"normalize does not say which of the inputs it is for: {', '.join(names)}",
-            fix=f"Add normalize.input: {names[0]}",
-        )
-    if normalize.input not in names:
-        raise ModelError(
-            f"normalize.input is {normalize.input!r}, which is no input",
-            fix=nearest(normalize.input, names, "Inputs"),
-        )
-    return normalize.input
-
-
-def _scale_and_shift(normalize: NormalizeConfig, spec: TensorSpec) -> tuple[Tensor, Tensor]:
-    """`(x / range - mean) / std` as `x * scale + shift`: two operations on the device, not three.
-
-    Both are `[k, 1, ...]` or `[k]`, k being the channels, or scalars.
-    """
-    mean = torch.tensor(normalize.mean, dtype=torch.float64)
-    std = torch.tensor(normalize.std, dtype=torch.float64)
-    channels = max(len(mean), len(std))
-    if not {len(mean), len(std)} <= {1, channels}:
-        raise ModelError(
-            f"normalize.mean has {len(mean)} values, normalize.std {len(std)}",
-            fix="Give one value, or one per channel, for both",
-        )
-    scale = (1 / (normalize.range * std)).expand(channels).to(torch.float32)
-    shift = (-mean / std).expand(channels).to(torch.float32)
-    if channels == 1:
-        return scale[0].clone(), shift[0].clone()
-    sample = spec.shape[1:]
-    if sample and sample[0] == channels:
-        view = (channels, *[1] * (len(sample) - 1))
-    elif sample and sample[-1] == channels:
-        view = (channels,)
-    else:
-        raise ModelError(
-            f"normalize has {channels} channels, the input is {spec}",
-            fix="Give one value, or as many as the input has channels (first or last axis)",
-        )
-    return scale.reshape(view).clone(), shift.reshape(view).clone()
-
-
 def _leaves(value: Any, name: str, single: str) -> list[tuple[str, Any]]:
     """What forward returned, flattened: names are joined by `_`, None is left out."""
     if value is None:
@@ -269,25 +256,6 @@ def _leaves(value: Any, name: str, single: str) -> list[tuple[str, Any]]:
     else:
         return [(name or single, value)]
     return [leaf for key, item in items for leaf in _leaves(item, key, single)]
-
-
-def _prediction(names: Sequence[str], output: str | None) -> str:
-    if output is not None:
-        if output not in names:
-            raise ModelError(
-                f"output: {output!r} is not among the model's outputs",
-                fix=nearest(output, list(names), "Outputs"),
-            )
-        return output
-    if len(names) == 1:
-        return names[0]
-    for usual in ("logits", "output"):
-        if usual in names:
-            return usual
-    raise ModelError(
-        f"the model has several outputs: {', '.join(names)}",
-        fix=f"Say which one metrics read, such as output: {names[0]}",
-    )
 
 
 def _zeros(spec: TensorSpec) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from edgestill.models.wrapper import DeviceModel
+from edgestill.models.wrapper import DeviceModel, require_rows
 
 Arrays = Mapping[str, NDArray[numpy.generic]]
 
@@ -27,7 +27,11 @@ def to_tensors(
 def predict(
     model: DeviceModel, inputs: Arrays, device: torch.device
 ) -> list[NDArray[numpy.float32]]:
-    """Every output of `model` in eval mode on all samples, each `[n, ...] float32`."""
+    """Every output of `model` in eval mode on all samples, each `[n, ...] float32`.
+
+    Raises:
+        ModelError: an output has not one row per sample.
+    """
     batches = list(predict_batches(model, inputs, device))
     return [numpy.concatenate(column) for column in zip(*batches, strict=True)]
 
@@ -40,6 +44,9 @@ def predict_batches(
     model.eval()
     with torch.inference_mode():
         for start in range(0, count, BATCH):
-            outputs = model(*to_tensors(inputs, slice(start, start + BATCH), device))
+            fed = to_tensors(inputs, slice(start, start + BATCH), device)
+            outputs = model(*fed)
+            for name, output in zip(model.output_names, outputs, strict=True):
+                require_rows(name, output, len(fed[0]))
             yield [output.float().cpu().numpy() for output in outputs]
     model.train(was_training)

@@ -35,17 +35,23 @@ class CrossEntropy:
 
     def __call__(self, inputs: LossInputs) -> Tensor:
         assert inputs.labels is not None
-        logits = inputs.student_logits
+        logits, labels = inputs.student_logits, inputs.labels
+        # Not their mean: that is NaN where a batch has no label at all.
+        known = labels != IGNORED_LABEL
         if is_binary(logits, self.task):
-            targets = inputs.labels.to(logits.dtype).reshape(logits.shape)
+            targets = torch.where(known, labels, 0).to(logits.dtype).reshape(logits.shape)
             targets = targets * (1 - self.label_smoothing) + self.label_smoothing / 2
-            return functional.binary_cross_entropy_with_logits(logits, targets)
-        return functional.cross_entropy(
-            logits,
-            inputs.labels.long(),
-            ignore_index=IGNORED_LABEL,
-            label_smoothing=self.label_smoothing,
-        )
+            terms = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+            total = (terms * known.reshape(logits.shape)).sum()
+        else:
+            total = functional.cross_entropy(
+                logits,
+                labels.long(),
+                ignore_index=IGNORED_LABEL,
+                label_smoothing=self.label_smoothing,
+                reduction="sum",
+            )
+        return total / known.sum().clamp(min=1)
 
 
 class Distillation:

@@ -1,0 +1,113 @@
+"""What a recipe's settings mean for a model's inputs and outputs, whether PyTorch or ONNX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy
+from numpy.typing import NDArray
+
+from edgestill.artifact import DatasetDescription, TensorSpec
+from edgestill.errors import ModelError
+from edgestill.models.config import NormalizeConfig
+from edgestill.reference import nearest
+
+Float32 = NDArray[numpy.float32]
+
+
+def normalized_input(normalize: NormalizeConfig | None, inputs: Sequence[TensorSpec]) -> str | None:
+    """The name of the input that is normalised; None where none is.
+
+    Raises:
+        ModelError: there are several, or not the one that is named.
+    """
+    if normalize is None:
+        return None
+    names = [spec.name for spec in inputs]
+    if normalize.input is None:
+        if len(names) == 1:
+            return names[0]
+        raise ModelError(
+            f"normalize does not say which of the inputs it is for: {', '.join(names)}",
+            fix=f"Add normalize.input: {names[0]}",
+        )
+    if normalize.input not in names:
+        raise ModelError(
+            f"normalize.input is {normalize.input!r}, which is no input",
+            fix=nearest(normalize.input, names, "Inputs"),
+        )
+    return normalize.input
+
+
+def scale_and_shift(normalize: NormalizeConfig, spec: TensorSpec) -> tuple[Float32, Float32]:
+    """`(x / range - mean) / std` as `x * scale + shift`: two operations on the device, not three.
+
+    Both are `[k, 1, ...]` or `[k]`, k being the channels, or scalars.
+
+    Raises:
+        ModelError: the input has another number of channels.
+    """
+    mean, std = numpy.array(normalize.mean), numpy.array(normalize.std)
+    channels = max(len(mean), len(std))
+    if not {len(mean), len(std)} <= {1, channels}:
+        raise ModelError(
+            f"normalize.mean has {len(mean)} values, normalize.std {len(std)}",
+            fix="Give one value, or one per channel, for both",
+        )
+    shape: tuple[int, ...] = ()
+    sample = spec.shape[1:]
+    if channels > 1 and sample and sample[0] == channels:
+        shape = (channels, *[1] * (len(sample) - 1))
+    elif channels > 1 and sample and sample[-1] == channels:
+        shape = (channels,)
+    elif channels > 1:
+        raise ModelError(
+            f"normalize has {channels} channels, the input is {spec}",
+            fix="Give one value, or as many as the input has channels (first or last axis)",
+        )
+    scale = numpy.broadcast_to(1 / (normalize.range * std), channels)
+    shift = numpy.broadcast_to(-mean / std, channels)
+    return (
+        scale.astype(numpy.float32).reshape(shape),
+        shift.astype(numpy.float32).reshape(shape),
+    )
+
+
+def prediction_name(names: Sequence[str], output: str | None) -> str:
+    """The output that metrics read.
+
+    Raises:
+        ModelError: `output` is none of them, or it is left out and could be several.
+    """
+    if output is not None:
+        if output not in names:
+            raise ModelError(
+                f"output: {output!r} is not among the model's outputs",
+                fix=nearest(output, list(names), "Outputs"),
+            )
+        return output
+    if len(names) == 1:
+        return names[0]
+    for usual in ("logits", "output"):
+        if usual in names:
+            return usual
+    raise ModelError(
+        f"the model has several outputs: {', '.join(names)}",
+        fix=f"Say which one metrics read, such as output: {names[0]}",
+    )
+
+
+def require_classes(prediction: Sequence[int], dataset: DatasetDescription) -> None:
+    """Refuse a prediction `[...]` for one sample that cannot name all classes of the data.
+
+    Raises:
+        ModelError: it has fewer values than there are classes; one value tells two classes.
+    """
+    classes = len(dataset.class_names)
+    outputs = prediction[0] if prediction else 1
+    binary = dataset.task == "classification" and outputs == 1
+    if dataset.task in ("classification", "multilabel") and classes > (2 if binary else outputs):
+        raise ModelError(
+            f"it predicts {outputs} class{'es' * (outputs > 1)}, the labels have {classes}",
+            fix="Give the model as many outputs as the data has classes, or correct the labels",
+        )

@@ -1,0 +1,91 @@
+"""Activations that stay float, though NNCF quantizes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+from edgestill.extras import require
+from edgestill.onnx_file import names_read, remove_unused
+
+# NNCF widens a range below 16e-4 to that: one of 254 steps is as long as this.
+FINEST_SCALE = 6.3e-6
+_REDUCTIONS = ("ReduceSum", "ReduceMean")
+
+
+def keep_empty_ranges(model: Any) -> tuple[str, ...]:
+    """Take out the quantizers of the ONNX `model` whose scale says nothing; what stays float.
+
+    An attention mask of -inf, or of the lowest float, has no finite range; a mask of samples
+    without padding has none at all. Quantized, it would mask nothing. The same goes for an input
+    that is zero in all samples: another value would be lost.
+    """
+    numpy_helper = require("onnx.numpy_helper", extra="build")
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    empty: list[str] = []
+    for quantizer, dequantizer in _pairs(model):
+        scale = numpy_helper.to_array(initializers[quantizer.input[1]])
+        if not numpy.isfinite(scale).all() or scale.max() <= FINEST_SCALE:
+            empty.append(quantizer.input[0])
+            del dequantizer.input[:], dequantizer.attribute[:]
+            dequantizer.op_type = "Identity"
+            dequantizer.input.append(quantizer.input[0])
+    _remove_unread(model)
+    return tuple(dict.fromkeys(empty))
+
+
+def keep_sequence_sums(model: Any) -> None:
+    """Let sums and means of `[n, t, c]` along t read floats in the ONNX `model`.
+
+    OpenVINO 2026.4 gives wrong ones of quantized values once n is more than 1. Other sums stay:
+    a convolution before them is int8 only if its result is.
+    """
+    onnx = require("onnx", extra="build")
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    ranks = {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for value in (*inferred.input, *inferred.value_info)
+        if value.type.tensor_type.HasField("shape")
+    }
+    sources = {d.output[0]: quantizer.input[0] for quantizer, d in _pairs(model)}
+    for node in model.graph.node:
+        source = sources.get(node.input[0]) if node.op_type in _REDUCTIONS else None
+        if source is not None and ranks.get(source, 3) == 3 and _reduces_second(node, model):
+            node.input[0] = source
+    _remove_unread(model)
+
+
+def _reduces_second(node: Any, model: Any) -> bool:
+    """Whether a reduction of three axes includes the second."""
+    numpy_helper = require("onnx.numpy_helper", extra="build")
+    axes = [
+        axis for attribute in node.attribute if attribute.name == "axes" for axis in attribute.ints
+    ]
+    if len(node.input) > 1:
+        tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+        constant = tensors.get(node.input[1])
+        axes = [1] if constant is None else numpy_helper.to_array(constant).tolist()
+    return not axes or any(axis in (1, -2) for axis in axes)
+
+
+def _pairs(model: Any) -> list[tuple[Any, Any]]:
+    """Each quantizer of an activation with a dequantizer that reads it."""
+    quantizers = {n.output[0]: n for n in model.graph.node if n.op_type == "QuantizeLinear"}
+    return [
+        (quantizers[node.input[0]], node)
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in quantizers
+    ]
+
+
+def _remove_unread(model: Any) -> None:
+    """Remove the quantizers, dequantizers and constants that nothing reads any more."""
+    for kind in ("DequantizeLinear", "QuantizeLinear"):
+        read = names_read(model)
+        for node in [n for n in model.graph.node if n.op_type == kind]:
+            if node.output[0] not in read:
+                model.graph.node.remove(node)
+    # Noted types of quantized values would be those of nodes that are gone.
+    model.graph.ClearField("value_info")
+    remove_unused(model)

@@ -1,0 +1,344 @@
+"""The check step: what would stop a run later is found before any training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edgestill.artifact import Dataset, DatasetDescription, TensorSpec
+from edgestill.check import CheckInputs, check
+from edgestill.errors import EdgestillError
+from edgestill.export.config import CheckStep, ExportConfig
+from edgestill.models.config import ModelConfig, NormalizeConfig
+from edgestill.step import StepContext
+from edgestill.train.config import CeLoss, KdLoss, LossConfig, MseLoss
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:# The axis name", "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
+)
+
+CODE = '''
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    """One linear layer, and a function of what it gives."""
+
+    def __init__(self, outputs=3, then="y", frozen=False):
+        super().__init__()
+        self.layer = nn.Linear(4, outputs).requires_grad_(not frozen)
+        self.then = then
+
+    def forward(self, x):
+        y = self.layer(x)
+        return eval(self.then, {"torch": torch, "x": x, "y": y, "self": self, "int": int})
+
+
+class Trained(Net):
+    """Fails only where it learns."""
+
+    def forward(self, x):
+        if self.training:
+            raise ValueError("too few samples")
+        return super().forward(x)
+
+
+class Around(nn.Module):
+    """A wrapper that does not say what it takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 3)
+
+    def forward(self, *args, **kwargs):
+        return self.inner(*args, **kwargs)
+
+
+def compiled():
+    return torch.compile(Net())
+
+
+def half():
+    return Net().half()
+
+
+def broken():
+    raise RuntimeError("no such weights")
+'''
+
+X = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    (tmp_path / "net.py").write_text(CODE, encoding="utf-8")
+    return tmp_path
+
+
+def dataset(
+    base: Path, labels: NDArray[Any] | None, task: str = "classification", x: NDArray[Any] = X
+) -> Dataset:
+    folder = base / "data"
+    (folder / "inputs").mkdir(parents=True)
+    np.save(folder / "inputs" / "x.npy", x)
+    names: tuple[str, ...] = ()
+    if labels is not None:
+        np.save(folder / "labels.npy", labels)
+        count = labels.shape[1] if task == "multilabel" else int(labels.max()) + 1
+        names = tuple(map(str, range(count))) if task in ("classification", "multilabel") else ()
+    specs = (TensorSpec("x", x.dtype.name, (None, *x.shape[1:])),)
+    return Dataset.seal(folder, DatasetDescription("train", len(x), task, specs, names))
+
+
+def net(name: str = "Net", normalize: NormalizeConfig | None = None, **arguments: Any) -> Any:
+    return ModelConfig(model=f"net.py:{name}", arguments=arguments, normalize=normalize)
+
+
+STEP = CheckStep(
+    teacher=None,
+    student=net(),
+    losses=(),
+    export=ExportConfig(),
+    task="classification",
+    metric="accuracy",
+    seed=0,
+)
+CLASSES = np.arange(20) % 3
+
+
+def run(base: Path, config: CheckStep, data: Dataset) -> str:
+    out = base / "out"
+    out.mkdir()
+    context = StepContext(base, base / "work", lambda share, words: None, lambda line: None)
+    check(config, CheckInputs(data), out, context)
+    return (out / "check.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "outputs", "shape"),
+    [
+        ("classification", CLASSES, 3, "(3,)"),
+        ("classification", CLASSES % 2, 1, "(1,)"),
+        ("multilabel", np.eye(3, dtype=np.float32)[CLASSES], 3, "(3,)"),
+        ("regression", X[:, 0], 1, "(1,)"),
+        ("custom", X, 4, "(4,)"),
+    ],
+    ids=["classes", "one logit", "labels", "a value", "custom"],
+)
+def test_what_fits_passes(
+    base: Path, task: str, labels: NDArray[Any], outputs: int, shape: str
+) -> None:
+    config = replace(STEP, task=task, student=net(outputs=outputs, then="y * 2"))
+    found = run(base, config, dataset(base, labels, task))
+    assert found == f"student: predicts {shape}\n"
+
+
+def test_teacher_and_student_that_fit_pass(base: Path) -> None:
+    config = replace(STEP, teacher=net(), trained=("teacher", "student"))
+    found = run(base, config, dataset(base, CLASSES))
+    assert found == "teacher: predicts (3,)\nstudent: predicts (3,)\n"
+
+
+@pytest.mark.parametrize("name", ["Around", "compiled"])
+def test_wrappers_of_modules_pass(base: Path, name: str) -> None:
+    run(base, replace(STEP, student=net(name)), dataset(base, CLASSES))
+
+
+def test_labels_that_are_left_out_stop_nothing(base: Path) -> None:
+    """All of the first samples have none."""
+    labels = np.where(np.arange(20) < 10, -100, CLASSES)
+    run(base, STEP, dataset(base, labels))
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "then", "message"),
+    [
+        (np.arange(20) % 5, 3, "y", r"student: it predicts 3 classes, the labels have 5. Give the"),
+        (CLASSES, 1, "y", r"student: it predicts 1 class, the labels have 3. Give the model as"),
+        (CLASSES, 1, "y[:, 0]", r"student: it predicts 1 class, the labels have 3"),
+        (
+            CLASSES,
+            4,
+            "y[:, :, None]",
+            r"student: the loss ce cannot be computed from predictions \[8, 4, 1\] and labels "
+            r"\[8\] \(.*\). Look at the model's output, the task, the labels and the losses$",
+        ),
+        (
+            CLASSES,
+            3,
+            "y.log()",
+            r"student: the loss ce is nan on the first 8 samples. Look at normalize: and at the "
+            r"model's initial weights$",
+        ),
+        (
+            CLASSES,
+            3,
+            "y.detach()",
+            r"student: its prediction depends on no trainable parameter. Look for detach, no_grad, "
+            r"argmax and requires_grad in the model, or set pretrained: true where nothing is to",
+        ),
+        (
+            CLASSES,
+            3,
+            "y.view(2, 3)",
+            r"student: \S*net.py:\d+: forward raised RuntimeError: shape '\[2, 3\]' is invalid .* "
+            r"in train mode, given x float32 \[8, 4\]. Compare the inputs with what the model was",
+        ),
+        (CLASSES, 3, "(y, y)", r"student: the model has several outputs: output_0, output_1. Say"),
+        (CLASSES, 3, "y.mean()", r"student: output logits is \[\] for 2 samples: its first axis"),
+    ],
+)
+def test_a_student_that_cannot_learn(
+    base: Path, labels: NDArray[Any], outputs: int, then: str, message: str
+) -> None:
+    config = replace(STEP, student=net(outputs=outputs, then=then))
+    with pytest.raises(EdgestillError, match=f"^{message}"):
+        run(base, config, dataset(base, labels))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (net("broken"), r"net.py:broken \(net.py:\d+\): broken\(\) raised RuntimeError: no such w"),
+        (net("Nett"), r"net.py:Nett: there is no 'Nett' in net.py. Did you mean 'Net'\?"),
+        (
+            net("half"),
+            r"\S*net.py:\d+: forward raised RuntimeError: .* in eval mode, given x float32 "
+            r"\[2, 4\]. Floats arrive as float32, and it has weights of torch.float16: return",
+        ),
+        (net("Net", frozen=True), r"its prediction depends on no trainable parameter"),
+        (net("Trained"), r"\S*net.py:\d+: forward raised ValueError: too few samples in train"),
+        (
+            net("Net", normalize=NormalizeConfig(1, (0.1, 0.2), (1.0,))),
+            r"normalize has 2 channels, the input is x float32 \[\?, 4\]",
+        ),
+    ],
+)
+@pytest.mark.parametrize("role", ["teacher", "student"])
+def test_the_message_says_which_model(
+    base: Path, role: str, model: ModelConfig, message: str
+) -> None:
+    models: dict[str, Any] = {"teacher": net(), "student": net(), role: model}
+    config = replace(STEP, trained=("teacher", "student"), **models)
+    with pytest.raises(EdgestillError, match=f"^{role}: {message}"):
+        run(base, config, dataset(base, CLASSES))
+
+
+def test_teacher_and_student_of_different_shapes(base: Path) -> None:
+    config = replace(STEP, teacher=net(outputs=5))
+    message = (
+        r"^student: the teacher predicts \[5\] values per sample, the student \[3\]. "
+        r"Give both the same number of classes, or name the outputs that match with output:$"
+    )
+    with pytest.raises(EdgestillError, match=message):
+        run(base, config, dataset(base, CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("task", "losses", "labels", "message"),
+    [
+        (
+            "classification",
+            (CeLoss(), MseLoss(to="labels")),
+            CLASSES,
+            r"student: the loss mse cannot be computed from predictions \[8, 3\] and labels \[8\]",
+        ),
+        (
+            "custom",
+            (),
+            None,
+            r"student: the loss mse needs labels, and the data has none. Name them with "
+            r"data.labels, or write losses that need a teacher alone$",
+        ),
+        (
+            "regression",
+            (),
+            X[:, :2],
+            r"student: the loss mse cannot be computed from predictions \[8, 3\] and labels \[8, 2",
+        ),
+    ],
+)
+def test_losses_that_cannot_be_computed(
+    base: Path,
+    task: str,
+    losses: tuple[LossConfig, ...],
+    labels: NDArray[Any] | None,
+    message: str,
+) -> None:
+    config = replace(STEP, task=task, losses=losses, teacher=net())
+    with pytest.raises(EdgestillError, match=f"^{message}"):
+        run(base, config, dataset(base, labels, task))
+
+
+def test_losses_that_need_no_labels(base: Path) -> None:
+    config = replace(STEP, task="custom", losses=(MseLoss(), KdLoss()), teacher=net())
+    run(base, config, dataset(base, None, "custom"))
+
+
+def test_only_what_learns_needs_losses(base: Path) -> None:
+    """A segmentation model that came trained: its labels are no values to be near to."""
+    data = dataset(base, np.zeros((20, 2), np.int64), "custom")
+    student = net(then="y[:, :, None].expand(-1, -1, 2)")
+    run(base, replace(STEP, task="custom", student=student, trained=()), data)
+
+
+def test_the_teacher_learns_from_labels_alone(base: Path) -> None:
+    data = dataset(base, X[:, :2], "custom")
+    config = replace(
+        STEP, task="custom", teacher=net(), losses=(MseLoss(),), trained=("teacher", "student")
+    )
+    with pytest.raises(EdgestillError, match=r"^teacher: the loss mse cannot be computed from"):
+        run(base, config, data)
+
+
+def test_models_that_are_not_distilled_may_differ(base: Path) -> None:
+    config = replace(STEP, teacher=net(outputs=5), distilled=False)
+    run(base, config, dataset(base, CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("role", "then", "message"),
+    [
+        (
+            "student",
+            "y if x.sum() > 0 else -y",
+            r"the model cannot be exported: GuardOnDataDependentSymNode",
+        ),
+        (
+            "teacher",
+            "torch.linalg.inv(y[:, :, None] * y[:, None] + torch.eye(3))[:, 0]",
+            r"the model cannot be exported: ONNX has no counterpart of aten.linalg_inv_ex",
+        ),
+        (
+            "student",
+            "y.view(int(y.shape[0]), 3)",
+            r"the batch of x should be free in the export, and is 2",
+        ),
+        (
+            "student",
+            "torch.nn.functional.dropout(y, 0.5, True)",
+            r"output logits differs by .*Look in forward for randomness",
+        ),
+        (
+            "student",
+            "y - y.mean(0)",
+            r"output logits differs by .*and for statistics over the batch",
+        ),
+    ],
+)
+def test_a_model_that_would_not_export(base: Path, role: str, then: str, message: str) -> None:
+    models: dict[str, Any] = {"teacher": net(), "student": net(), role: net(then=then)}
+    with pytest.raises(EdgestillError, match=rf"^{role}: (\S*net.py:\d+: )?{message}"):
+        run(base, replace(STEP, **models), dataset(base, CLASSES))
+
+
+def test_bytes_become_floats_before_the_loss(base: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 4), np.uint8)
+    config = replace(STEP, student=net(normalize=NormalizeConfig(255)))
+    run(base, config, dataset(base, CLASSES, x=pixels))
