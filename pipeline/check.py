@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from edgestill.artifact import Dataset
 from edgestill.data.arrays import load_inputs, load_labels
 from edgestill.distill.stage import require_same_prediction
-from edgestill.errors import EdgestillError, ModelError
+from edgestill.errors import DataError, EdgestillError, ModelError
 from edgestill.export.config import CheckStep
 from edgestill.export.stage import write_onnx
 from edgestill.models.interface import require_classes
@@ -49,6 +49,10 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
     """
     arrays = {name: array[:SAMPLES] for name, array in load_inputs(inputs.train).items()}
     labels = load_labels(inputs.train)
+    if labels is None:
+        raise DataError(
+            "the data has no labels, which every metric needs", fix="Name them with data.labels"
+        )
     configs = {"teacher": config.teacher, "student": config.student}
     models: dict[str, DeviceModel] = {}
     with reproducible(config.seed, torch.get_num_threads()):
@@ -89,7 +93,7 @@ def _try_losses(
     config: CheckStep,
     models: Mapping[str, DeviceModel],
     arrays: Arrays,
-    labels: NDArray[Any] | None,
+    labels: NDArray[Any],
 ) -> None:
     """One step of a role's objective on the first samples, backwards too."""
     model, teacher = models[role], models.get("teacher")
@@ -102,7 +106,7 @@ def _try_losses(
         with torch.no_grad():
             teacher_logits = teacher.prediction(*batch)
     logits = _prediction(model.train(), batch)
-    known = None if labels is None else torch.from_numpy(numpy.array(labels[:SAMPLES]))
+    known = torch.from_numpy(numpy.array(labels[:SAMPLES]))
     for loss in make_losses(losses, config.task):
         _try_loss(loss, LossInputs(logits, teacher_logits, known))
     model.zero_grad()
@@ -122,19 +126,14 @@ def _prediction(model: DeviceModel, batch: list[torch.Tensor]) -> torch.Tensor:
 
 def _try_loss(loss: Loss, terms: LossInputs) -> None:
     logits = terms.student_logits
-    if loss.needs_labels and terms.labels is None:
-        raise ModelError(
-            f"the loss {loss.name} needs labels, and the data has none",
-            fix="Name them with data.labels, or write losses that need a teacher alone",
-        )
     try:
         value = loss(terms)
         torch.autograd.backward(value, retain_graph=True)
     except (RuntimeError, IndexError, ValueError) as error:
-        shape = "none" if terms.labels is None else list(terms.labels.shape)
+        assert terms.labels is not None
         raise ModelError(
             f"the loss {loss.name} cannot be computed from predictions "
-            f"{list(logits.shape)} and labels {shape} ({error})",
+            f"{list(logits.shape)} and labels {list(terms.labels.shape)} ({error})",
             fix="Look at the model's output, the task, the labels and the losses",
         ) from error
     if not torch.isfinite(value):

@@ -31,6 +31,15 @@ def read_model(path: Path) -> Any:
     return model
 
 
+def external_files(path: Path) -> set[str]:
+    """The files beside an ONNX file that hold its weights, by their relative names."""
+    onnx = require("onnx", extra="build")
+    helper = require("onnx.external_data_helper", extra="build")
+    model = onnx.load(str(path), load_external_data=False)
+    tensors = (t for t in model.graph.initializer if helper.uses_external_data(t))
+    return {helper.ExternalDataInfo(tensor).location for tensor in tensors}
+
+
 def write_model(model: Any, folder: Path) -> None:
     """Write `model.onnx` (and `model.onnx.data` where it is large), stripped and checked.
 

@@ -7,9 +7,8 @@ runner learns one step after the other.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from edgestill.compile.config import CompileStep
 from edgestill.data.config import SplitStep, source_code, source_files, source_libraries
@@ -17,117 +16,14 @@ from edgestill.distill.config import DistillStep
 from edgestill.export.config import AdoptStep, CheckStep, ExportStep
 from edgestill.metric_config import FunctionMetric
 from edgestill.models.config import ModelConfig
+from edgestill.plan import Hop, Plan, Ref, Step, TargetPlan
 from edgestill.quantize.config import QuantizeStep
 from edgestill.recipe import Recipe, TargetConfig
-from edgestill.stages import STAGES, Stage
 from edgestill.targets import TARGETS
 from edgestill.train.config import AskStep, LoadStep, TrainStep
-from edgestill.verify.config import EvaluateStep
+from edgestill.verify.config import BASELINE, FLOAT, EvaluateStep
 
-BASELINE = "teacher"  # the candidate whose speed a speed-up is measured against
-FLOAT = "fp32"
 _TEACHERS = ("teacher torch", "teacher onnx")  # what a student is compared with, if there
-
-
-@dataclass(frozen=True)
-class Ref:
-    """The result of a step, or a part of it.
-
-    Attributes:
-        part: the sub-folder that holds the artifact.
-        keyed_by: the sub-folder of the part that the receiving step reads, so that a change
-            of the rest, such as the labels of samples that are only fed, leaves its key alone.
-    """
-
-    step: str
-    part: str = ""
-    keyed_by: str = ""
-
-
-Inputs = Mapping[str, Ref | Mapping[str, Ref]]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One execution of a stage.
-
-    Attributes:
-        inputs: for each field of the stage's inputs, one reference or one by name.
-        code: callables of the user whose source the result depends on.
-        files: files of the user whose content the result depends on.
-        libraries: distributions beside the stage's own whose version the result depends on.
-        after: steps that have to succeed first, though their result is not read.
-    """
-
-    name: str
-    kind: str
-    config: Any
-    inputs: Inputs = field(default_factory=dict)
-    code: tuple[str, ...] = ()
-    files: tuple[Path, ...] = ()
-    libraries: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-
-    @property
-    def stage(self) -> Stage:
-        return STAGES[self.kind]
-
-    @property
-    def reads(self) -> tuple[str, ...]:
-        """The steps whose results it takes, and whose digests its key needs."""
-        names: list[str] = []
-        for value in self.inputs.values():
-            refs = [value] if isinstance(value, Ref) else value.values()
-            names += [ref.step for ref in refs]
-        return tuple(dict.fromkeys(names))
-
-
-@dataclass(frozen=True)
-class TargetPlan:
-    """What is compiled for a target, and which steps give it.
-
-    Attributes:
-        candidates: precision -> the step that compiles it, in the order of the recipe.
-        hops: precision -> the last hop on its way: the engine, or its ONNX where it is not run.
-        baseline: the step that compiles the teacher, where there is one and it can be timed.
-        evaluate: the step that runs them all; None for a target that is verified elsewhere.
-    """
-
-    config: TargetConfig
-    candidates: Mapping[str, str]
-    hops: Mapping[str, str]
-    baseline: str | None
-    evaluate: str | None
-
-    @property
-    def engines(self) -> dict[str, Ref]:
-        """Every engine by the name that measurements use."""
-        engines = {name: Ref(step) for name, step in self.candidates.items()}
-        return {BASELINE: Ref(self.baseline), **engines} if self.baseline else engines
-
-
-@dataclass(frozen=True)
-class Hop:
-    """One place on the way from teacher to device where the model is asked.
-
-    Attributes:
-        predictions: what it answered on the test split.
-        parent: the hop that it was made from; None for the first.
-    """
-
-    name: str
-    predictions: Ref
-    parent: str | None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All steps in an order in which they can run, and what stands at the end."""
-
-    recipe: Recipe
-    steps: Mapping[str, Step]
-    targets: tuple[TargetPlan, ...]
-    hops: tuple[Hop, ...]
 
 
 def make_plan(recipe: Recipe) -> Plan:
@@ -184,8 +80,9 @@ class _Planner:
             losses=recipe.distill.losses if recipe.distill else (),
             export=recipe.export,
             task=recipe.task,
-            metric=recipe.metric,
             seed=recipe.seed,
+            trained=self._trained(),
+            distilled=recipe.distill is not None,
         )
         self._add(
             Step(
@@ -197,6 +94,16 @@ class _Planner:
                 files=self._files(*built.values()),
             )
         )
+
+    def _trained(self) -> tuple[str, ...]:
+        """The roles that learn here."""
+        recipe = self.recipe
+        learns = {
+            "teacher": recipe.teacher is not None and recipe.teacher.train is not None,
+            "student": recipe.distill is not None
+            or (recipe.student is not None and recipe.student.train is not None),
+        }
+        return tuple(role for role, does in learns.items() if does)
 
     def _model(self, role: str) -> None:
         """The steps that give a role's weights, its PyTorch answers and its ONNX model."""
@@ -213,7 +120,7 @@ class _Planner:
                     "adopt",
                     AdoptStep(model),
                     {"samples": calibration},
-                    files=(recipe.base / model.onnx,),
+                    files=self._onnx_files(model),
                 )
             )
             return
@@ -258,7 +165,7 @@ class _Planner:
                     "distill",
                     DistillStep(model, teacher, recipe.distill, *common),
                     {"teacher": Ref("teacher"), **splits},
-                    self._code(model, teacher),
+                    (*self._code(model, teacher), *self._metric_code()),
                     self._files(model, teacher),
                     ("accelerate",),
                     after,
@@ -266,6 +173,7 @@ class _Planner:
             )
         elif entry.train is not None:
             config = TrainStep(model, entry.train, *common)
+            code = (*code, *self._metric_code())
             self._add(Step(role, "train", config, splits, code, files, ("accelerate",), after))
         else:
             load = LoadStep(model, recipe.task, recipe.seed)
@@ -371,15 +279,24 @@ class _Planner:
         )
 
     def _code(self, *models: ModelConfig) -> tuple[str, ...]:
-        """The callables that build these models, and the user's own metric."""
-        references = [model.model for model in models if model.model]
-        if isinstance(self.recipe.metric, FunctionMetric):
-            references.append(self.recipe.metric.function)
-        return tuple(dict.fromkeys(references))
+        """The callables that build these models."""
+        return tuple(dict.fromkeys(model.model for model in models if model.model))
+
+    def _metric_code(self) -> tuple[str, ...]:
+        """The user's own metric, which chooses the best epoch."""
+        metric = self.recipe.metric
+        return (metric.function,) if isinstance(metric, FunctionMetric) else ()
 
     def _files(self, *models: ModelConfig) -> tuple[Path, ...]:
         names = [name for model in models for name in (*model.files, model.weights) if name]
         return tuple(self.recipe.base / name for name in dict.fromkeys(names))
+
+    def _onnx_files(self, model: ModelConfig) -> tuple[Path, ...]:
+        """The file, and those with its weights: named after it, or declared."""
+        assert model.onnx is not None
+        file = self.recipe.base / model.onnx
+        beside = [found for found in file.parent.iterdir() if found.name.startswith(file.name)]
+        return tuple(sorted({*beside, *self._files(model)}))
 
 
 def _model_config(entry: ModelConfig) -> ModelConfig:

@@ -16,7 +16,7 @@ from edgestill.capture import captured
 from edgestill.console import Console
 from edgestill.digest import canonical
 from edgestill.errors import EdgestillError, ModelError
-from edgestill.planner import Plan, Ref, Step
+from edgestill.plan import Plan, Ref, Step
 from edgestill.report.model import StepSummary
 from edgestill.source_code import code_digest, stage_digest, undeclared
 from edgestill.step import StepContext

@@ -1,7 +1,6 @@
 """Quantities of a recipe: the unit is part of the value, the parsed value is a plain float or int.
 
 Score     0.92, 92 %      -> 0.92 (a score or a difference of two scores; the unit may be left out)
-Points    0.5pp, 1 %      -> 0.005, 0.01 (a difference of two proportions)
 Seconds   5 ms, 800us     -> 0.005, 0.0008
 Bytes     200 kB, 4 MiB   -> 200000, 4194304
 Factor    2x              -> 2.0
@@ -71,7 +70,6 @@ def _parse_score(value: Any) -> float:
 
 
 Score = Annotated[float, BeforeValidator(_parse_score)]
-Points = Annotated[float, BeforeValidator(_parser(_POINTS, "0.5pp"))]
 Seconds = Annotated[float, BeforeValidator(_parser(_SECONDS, "5 ms"))]
 Bytes = Annotated[int, BeforeValidator(_parse_bytes)]
 Factor = Annotated[float, BeforeValidator(_parser(_FACTOR, "2x"))]

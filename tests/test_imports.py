@@ -25,7 +25,7 @@ LAYERS = (
     {"distill", "export", "quantize", "compile", "verify"},
     {"stages", "check"},
     {"recipe"},
-    {"planner", "report", "templates"},
+    {"plan", "planner", "report", "templates"},
     {"runner", "release"},
     {"api"},
     {"cli", "__init__", "__main__"},

@@ -59,6 +59,11 @@ def changed(old: str, new: str) -> str:
     return RECIPE.replace(old, new)
 
 
+def budgeted(text: str) -> str:
+    """With what int8 may cost on the scale of a metric that is no proportion."""
+    return text.replace("quantize: {}", "quantize: {budget: {accuracy_drop: 0.1}}")
+
+
 def test_the_recipe_that_the_cases_change_is_right(folder: Path) -> None:
     (folder / "recipe.yaml").write_text(RECIPE)
     assert load_recipe("recipe.yaml").name == "demo"
@@ -191,6 +196,16 @@ CASES = {
         changed("quantize: {}", "quantize: {budget: {accuracy_drop: 0.5}}"),
         "6: quantize.budget.accuracy_drop: 0.5 has no unit. Write it as 0.5pp (units: pp, %).",
     ),
+    "budget of what is no proportion": (
+        changed("quantize: {}", "quantize: {}\ntask: regression"),
+        "6: quantize.budget.accuracy_drop: missing: only proportions have a default. "
+        "Write quantize: {budget: {accuracy_drop: 0.05}}, on the metric's scale.",
+    ),
+    "budget in points of what has none": (
+        changed("quantize: {}", "quantize: {budget: {accuracy_drop: 1pp}}\ntask: regression"),
+        "6: quantize.budget.accuracy_drop: '1pp' is in points, and mae is not a proportion. "
+        "Write a number on its scale, such as 0.05.",
+    ),
     "budget below zero": (
         changed("quantize: {}", "quantize: {budget: {accuracy_drop: -1pp}}"),
         "6: quantize.budget.accuracy_drop: '-1pp' is no budget. "
@@ -218,7 +233,7 @@ CASES = {
         "A custom task needs metric: {function: file.py:callable, better: bigger}.",
     ),
     "metric that points nowhere": (
-        RECIPE + "metric: {function: 'model.py:load'}\n",
+        budgeted(RECIPE + "metric: {function: 'model.py:load'}\n"),
         "9: metric.better: missing",
     ),
     # Losses
@@ -247,7 +262,7 @@ CASES = {
         "Allowed keys: weight, temperature.",
     ),
     "loss of another task": (
-        changed("distill: {}", "distill: {losses: [ce]}\ntask: regression"),
+        budgeted(changed("distill: {}", "distill: {losses: [ce]}\ntask: regression")),
         "5: distill.losses[0].ce: ce does not fit regression. Losses of regression: mse.",
     ),
     "distance to class numbers": (
@@ -420,14 +435,16 @@ CASES = {
         "Write at_least, or drop_vs: teacher for a largest drop.",
     ),
     "smallest error": (
-        changed("{size: {at_most: 1 MB}}", "{mae: {at_least: 3}}\ntask: regression"),
+        budgeted(changed("{size: {at_most: 1 MB}}", "{mae: {at_least: 3}}\ntask: regression")),
         "8: gates.mae.at_least: a smaller mae is better: this would refuse good models. "
         "Write at_most: 0.5.",
     ),
     "points of what is no proportion": (
-        changed(
-            "{size: {at_most: 1 MB}}",
-            "{mae: {drop_vs: teacher, at_most: 3pp}}\ntask: regression\nmetric: mae",
+        budgeted(
+            changed(
+                "{size: {at_most: 1 MB}}",
+                "{mae: {drop_vs: teacher, at_most: 3pp}}\ntask: regression\nmetric: mae",
+            )
         ),
         "8: gates.mae.at_most: '3pp' is in points, and mae is not a proportion. "
         "Write a number on the scale of mae, such as 0.5.",
@@ -535,7 +552,7 @@ CASES = {
     "missing module of ours": (
         changed("model.py:student", "edgestill.models.digit:student"),
         "4: student.model: there is no module edgestill.models.digit. Did you mean digits? "
-        "There are: config, digits, resolve, wrapper.",
+        "There are: config, digits, interface, resolve, wrapper.",
     ),
     "missing callable of a module": (
         changed("model.py:student", "edgestill.models.digits:studnt"),
@@ -552,7 +569,7 @@ CASES = {
         "3: teacher.weights: . is a folder. Name a file.",
     ),
     "missing metric function": (
-        RECIPE + "metric: {function: 'model.py:scor', better: bigger}\n",
+        budgeted(RECIPE + "metric: {function: 'model.py:scor', better: bigger}\n"),
         "9: metric.function: model.py has no scor. It has: load, teacher, Nets, student.",
     ),
     # YAML

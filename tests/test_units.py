@@ -24,8 +24,6 @@ def parse(annotation: object, value: object) -> float:
         (units.Score, 1, 1.0),
         (units.Score, "92 %", 0.92),
         (units.Score, "3.0pp", 0.03),
-        (units.Points, "0.5pp", 0.005),
-        (units.Points, "-1 %", -0.01),
         (units.Seconds, "5 ms", 0.005),
         (units.Seconds, "800us", 0.0008),
         (units.Seconds, "800 µs", 0.0008),
@@ -54,7 +52,6 @@ def test_bytes_are_whole() -> None:
     ("annotation", "value", "message"),
     [
         (units.Seconds, 5, "5 has no unit. Write it as 5 ms (units: s, ms, us, µs, ns, min)"),
-        (units.Points, 0.5, "0.5 has no unit. Write it as 0.5pp (units: pp, %)"),
         (units.Seconds, "5 h", "'5 h' has the unit 'h'. Known units: s, ms, us, µs, ns, min"),
         (units.Seconds, "5", "'5' has the unit ''. Known units: s, ms, us, µs, ns, min"),
         (units.Seconds, "soon", "'soon' is not a quantity. Write it as 5 ms"),
@@ -81,7 +78,7 @@ def test_every_finite_number_with_a_unit_is_a_quantity(number: float, unit: str,
     assert parse(units.Seconds, f"{number!r}{gap}{unit}") == number * scale
 
 
-@given(st.text(), st.sampled_from([units.Score, units.Points, units.Seconds, units.Bytes]))
+@given(st.text(), st.sampled_from([units.Score, units.Seconds, units.Bytes]))
 def test_any_text_is_a_finite_quantity_or_refused(text: str, annotation: object) -> None:
     try:
         assert math.isfinite(parse(annotation, text))

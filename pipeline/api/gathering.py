@@ -11,8 +11,8 @@ from edgestill.data.arrays import load_labels
 from edgestill.measuring import Session, latest_series, measure_series
 from edgestill.metrics import MetricSpec
 from edgestill.models.resolve import load_callable
-from edgestill.planner import BASELINE, Ref, TargetPlan
-from edgestill.quantize.config import BudgetConfig
+from edgestill.plan import Ref, TargetPlan
+from edgestill.quantize.config import DEFAULT_DROP
 from edgestill.recipe import Recipe
 from edgestill.report.model import ModelSummary
 from edgestill.runner import Runner
@@ -23,6 +23,7 @@ from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.targets.measure import Round
 from edgestill.verify.assess import Assessment, Rules, assess, measure_config, undecided
+from edgestill.verify.config import BASELINE
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.results import CandidateResult, TargetResult
 
@@ -180,8 +181,6 @@ class Gathering:
 
 
 def _accuracy_budget(recipe: Recipe, metric: MetricSpec) -> float | None:
-    """What a candidate may lose on validation. The default is in points: without a budget of the
-    recipe there is none for a metric that is not a proportion."""
-    if recipe.quantize is not None:
-        return recipe.quantize.budget.accuracy_drop
-    return BudgetConfig().accuracy_drop if metric.unit == "pp" else None
+    """What a candidate may lose on validation, in the metric; None for no limit."""
+    stated = recipe.quantize.budget.accuracy_drop if recipe.quantize else None
+    return DEFAULT_DROP if stated is None and metric.unit == "pp" else stated

@@ -27,8 +27,9 @@ from edgestill.release import MANIFEST, open_release
 from edgestill.targets import TARGETS, get_target
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate, MeasureConfig, predict
-from edgestill.verify.evidence import BASELINE, Evidence
+from edgestill.verify.config import BASELINE
 from edgestill.verify.evidence import Candidate as Answered
+from edgestill.verify.evidence import Evidence
 from edgestill.verify.latency import summarize
 from edgestill.verify.results import LatencyResult
 

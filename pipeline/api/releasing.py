@@ -9,10 +9,11 @@ from pathlib import Path
 from edgestill.api.gathering import Gathering
 from edgestill.digest import canonical
 from edgestill.metric_config import FunctionMetric
-from edgestill.planner import BASELINE, TargetPlan
+from edgestill.plan import TargetPlan
 from edgestill.release import ReleaseDescription, ReleasedTarget, ReleaseWriter
 from edgestill.report.markdown import render as render_markdown
 from edgestill.report.model import Report
+from edgestill.verify.config import BASELINE
 from edgestill.verify.results import TargetResult
 
 

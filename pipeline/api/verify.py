@@ -32,8 +32,8 @@ from edgestill.verify.assess import (
     measure_config,
     not_run,
 )
-from edgestill.verify.config import GATE_CONFIGS, EvaluateStep, MeasureConfig, ScoreGate
-from edgestill.verify.evidence import BASELINE, Candidate, Evidence
+from edgestill.verify.config import BASELINE, GATE_CONFIGS, EvaluateStep, MeasureConfig, ScoreGate
+from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.results import GateResult, TargetResult
 from edgestill.verify.stage import EvaluateInputs, evaluate
 

@@ -22,7 +22,7 @@ from edgestill.models.interface import (
     require_classes,
     scale_and_shift,
 )
-from edgestill.onnx_file import read_model, rename, tensor_specs, write_model
+from edgestill.onnx_file import external_files, read_model, rename, tensor_specs, write_model
 from edgestill.step import StepContext
 
 OLDEST_OPSET = 13  # Q/DQ with a scale per channel
@@ -47,6 +47,7 @@ def adopt(config: AdoptStep, inputs: AdoptInputs, out: Path, context: StepContex
     where = config.model.onnx
     try:
         model = read_model(context.base / where)
+        _require_declared(config, context.base / where)
         _upgrade(model)
         data = inputs.samples.description
         _name_inputs(model, data.inputs)
@@ -64,6 +65,21 @@ def adopt(config: AdoptStep, inputs: AdoptInputs, out: Path, context: StepContex
         error.where = where
         raise
     return OnnxModel.seal(out, OnnxDescription(signature, precision="fp32"))
+
+
+def _require_declared(config: AdoptStep, file: Path) -> None:
+    """Refuse weights in files that the key of this step knows nothing of."""
+    declared = {Path(name).name for name in config.model.files}
+    hidden = sorted(
+        name
+        for name in external_files(file)
+        if not name.startswith(file.name) and name not in declared
+    )
+    if hidden:
+        raise ModelError(
+            f"its weights lie in {', '.join(hidden)}, where a change would go unnoticed",
+            fix=f"Declare it beside onnx:, as files: [{', '.join(hidden)}]",
+        )
 
 
 def _upgrade(model: Any) -> None:

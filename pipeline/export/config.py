@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from edgestill.config import config
-from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
 from edgestill.train.config import LossConfig
 
@@ -56,7 +55,6 @@ class CheckStep:
     losses: tuple[LossConfig, ...]
     export: ExportConfig
     task: str
-    metric: MetricConfig
     seed: int
-    trained: tuple[str, ...] = ("student",)
-    distilled: bool = True
+    trained: tuple[str, ...]
+    distilled: bool

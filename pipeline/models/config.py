@@ -36,7 +36,8 @@ class ModelConfig:
         arguments: keyword arguments of the callable.
         onnx: an ONNX file, instead of `model`.
         weights: a `.safetensors` file, or a torch file that holds a state dict.
-        files: files that the callable reads or modules it imports by name, beside what it imports.
+        files: files that the callable reads or modules it imports by a name made at run time; of an
+            ONNX file, those with its weights that are not named after it.
         output: the output that metrics read, where a model has several.
     """
 

@@ -7,14 +7,21 @@ from typing import Annotated
 from pydantic import Field
 
 from edgestill.config import config
-from edgestill.units import Points
+from edgestill.units import Score
+
+DEFAULT_DROP = 0.005  # half a point, of metrics that are proportions
 
 
 @config
 class BudgetConfig:
-    """What int8 may cost on the validation split against the float model, before it is refused."""
+    """What int8 may cost on the validation split against the float model, before it is refused.
 
-    accuracy_drop: Points = 0.005
+    Attributes:
+        accuracy_drop: in the metric; left out, half a point. A metric that is no proportion, such
+            as mae, has no default.
+    """
+
+    accuracy_drop: Score | None = None
 
 
 @config

@@ -75,7 +75,8 @@ def check_gates(draft: Draft) -> None:
             _check_bound(draft, path, gate)
         _check_reference(draft, path, gate)
         _check_batch(draft, path, gate)
-    _check_durations(draft)
+    _check_times(draft)
+    _check_budget(draft)
     here = any(target.verify == "here" for _, target in draft.targets)
     if draft.gates and not here and not draft.problems.within(("targets",)):
         what = "no target is verified here, so no gate would be decided"
@@ -181,14 +182,36 @@ def _check_batch(draft: Draft, path: Path, gate: Any) -> None:
             draft.problems.add((*path, "batch"), what, fix)
 
 
-def _check_durations(draft: Draft) -> None:
-    """Times and budgets outside gates: that have a unit, and so no bound in their type."""
-    measure, quantize = draft.recipe.measure, draft.recipe.quantize
+def _check_times(draft: Draft) -> None:
+    """Times of the measurement: they have a unit, and so no bound in their type."""
+    measure = draft.recipe.measure
     for key, value in (("block", measure.block), ("time_limit", measure.time_limit)):
         if value <= 0:
             what = f"{show_value(draft.raw('measure', key))} is no time"
             draft.problems.add(("measure", key), what, "Write a value above 0.")
-    if quantize is not None and quantize.budget.accuracy_drop < 0:
-        path = ("quantize", "budget", "accuracy_drop")
-        what = f"{show_value(draft.raw(*path))} is no budget"
-        draft.problems.add(path, what, "Write what int8 may cost, such as 0.5pp.")
+
+
+def _check_budget(draft: Draft) -> None:
+    """What int8 may cost: in points of a proportion, else on the metric's own scale."""
+    recipe, path = draft.recipe, ("quantize", "budget", "accuracy_drop")
+    if recipe.quantize is None or draft.problems.within(path) or draft.problems.at(("metric",)):
+        return
+    metric = OWN_METRIC if isinstance(recipe.metric, FunctionMetric) else recipe.metric
+    _, proportion = _facts(draft, metric)
+    drop, written = recipe.quantize.budget.accuracy_drop, draft.raw(*path)
+    example = "0.5pp" if proportion else "0.05"
+    if drop is None:
+        if not proportion:
+            fix = (
+                f"Write quantize: {{budget: {{accuracy_drop: {example}}}}}, on the metric's scale."
+            )
+            draft.problems.add(path, "missing: only proportions have a default", fix)
+    elif proportion and not isinstance(written, str):
+        what = f"{show_value(written)} has no unit"
+        draft.problems.add(path, what, f"Write it as {example} (units: pp, %).")
+    elif proportion is False and isinstance(written, str):
+        what = f"{show_value(written)} is in points, and {metric} is not a proportion"
+        draft.problems.add(path, what, f"Write a number on its scale, such as {example}.")
+    elif drop < 0:
+        what = f"{show_value(written)} is no budget"
+        draft.problems.add(path, what, f"Write what int8 may cost, such as {example}.")

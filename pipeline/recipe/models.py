@@ -6,7 +6,7 @@ from edgestill.recipe.draft import Draft
 from edgestill.recipe.schema import TrainedModelConfig
 
 # Keys that say something about PyTorch code, which an ONNX file has none of.
-_PYTORCH_KEYS = ("arguments", "files", "weights", "train", "pretrained")
+_PYTORCH_KEYS = ("arguments", "weights", "train", "pretrained")
 
 
 def check_models(draft: Draft) -> None:

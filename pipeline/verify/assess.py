@@ -11,8 +11,8 @@ from edgestill.scoring import Scorer
 from edgestill.targets.measure import MeasureConfig as TimingConfig
 from edgestill.verdict import Estimate, Verdict
 from edgestill.verify.choice import Budget, choose
-from edgestill.verify.config import LatencyGate, MeasureConfig
-from edgestill.verify.evidence import BASELINE, Candidate, Evidence
+from edgestill.verify.config import BASELINE, LatencyGate, MeasureConfig
+from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.gates import Subject, decide_gates
 from edgestill.verify.latency import speedup_over, summarize
 from edgestill.verify.results import CandidateResult, GateResult, HopResult, TargetResult

@@ -9,6 +9,9 @@ from pydantic import Field
 from edgestill.config import config
 from edgestill.units import Bytes, Factor, PerSecond, Score, Seconds
 
+BASELINE = "teacher"  # the candidate whose speed a speed-up is measured against
+FLOAT = "fp32"  # the candidate that others are compared with
+
 Batch = Annotated[int, Field(gt=0)]
 
 

@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from edgestill.artifact import Engine, Predictions
 from edgestill.targets.measure import Block, Round
 from edgestill.verdict import Estimate
-
-BASELINE = "teacher"  # the candidate whose speed a speed-up is measured against
-FLOAT = "fp32"
+from edgestill.verify.config import BASELINE, FLOAT
 
 
 @dataclass(frozen=True)

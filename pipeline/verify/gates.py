@@ -28,6 +28,8 @@ from edgestill.stats import (
     smallest_sample,
 )
 from edgestill.verify.config import (
+    BASELINE,
+    FLOAT,
     AgreementGate,
     LatencyGate,
     MemoryGate,
@@ -36,7 +38,7 @@ from edgestill.verify.config import (
     SpeedupGate,
     ThroughputGate,
 )
-from edgestill.verify.evidence import BASELINE, FLOAT, Candidate, Evidence
+from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.latency import speedup_over
 from edgestill.verify.results import GateResult
 

@@ -249,12 +249,25 @@ def test_weights_beside_the_file(
         made,
         tmp_path / "model.onnx",
         save_as_external_data=True,
-        location="weights.bin",
+        location="model.onnx.data",
         size_threshold=0,
     )
-    assert (tmp_path / "weights.bin").stat().st_size == WEIGHT.nbytes
+    assert (tmp_path / "model.onnx.data").stat().st_size == WEIGHT.nbytes
     model = taken(make_dataset({"features": X}), context)
     assert sorted(file.name for file in model.path.iterdir()) == ["model.onnx", "onnx.json"]
+    np.testing.assert_allclose(run(model, {"features": X})[0], X @ WEIGHT, rtol=1e-5)
+
+
+def test_weights_in_a_file_of_another_name_have_to_be_declared(
+    tmp_path: Path, context: StepContext, make_dataset: MakeDataset
+) -> None:
+    made, data = linear(tmp_path), make_dataset({"features": X})
+    place = {"save_as_external_data": True, "location": "weights.bin", "size_threshold": 0}
+    onnx.save(made, tmp_path / "model.onnx", **place)
+    with pytest.raises(ModelError, match=r"weights lie in weights\.bin, .*files: \[weights\.bin\]"):
+        taken(data, context)
+    (tmp_path / "adopted").rmdir()
+    model = taken(data, context, files=("weights.bin",))
     np.testing.assert_allclose(run(model, {"features": X})[0], X @ WEIGHT, rtol=1e-5)
 
 

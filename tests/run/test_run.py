@@ -187,7 +187,7 @@ def test_a_metric_of_the_users_own_chooses_and_gates(project: Project) -> None:
     report = project.run(
         "metric={function: metric.py:error, better: smaller}",
         "gates={score: {drop_vs: teacher, at_most: 0.9}}",
-        "quantize={}",
+        "quantize={budget: {accuracy_drop: 0.5}}",
     )
     (shipped,) = report.targets[0].shipped
     assert verdicts(report) == {f"score on onnxruntime {shipped}": Verdict.PASS}

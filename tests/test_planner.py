@@ -1,0 +1,71 @@
+"""From a recipe to steps: what each of them depends on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgestill.plan import Plan
+from edgestill.planner import make_plan
+from edgestill.recipe import load_recipe
+
+RECIPE = """\
+name: demo
+data: {source: data.npz}
+teacher: {model: "model.py:teacher", files: [plugin.py], train: {}}
+student: {model: "model.py:student"}
+distill: {}
+metric: {function: "metric.py:score", better: bigger}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "model.py").write_text("def teacher(): ...\ndef student(): ...\n", "utf-8")
+    (tmp_path / "metric.py").write_text("def score(outputs, labels): ...\n", "utf-8")
+    for name in ("data.npz", "plugin.py", "net.onnx", "net.onnx.data", "weights.bin", "net2.onnx"):
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+def plan(folder: Path, text: str) -> Plan:
+    (folder / "recipe.yaml").write_text(text, "utf-8")
+    return make_plan(load_recipe(str(folder / "recipe.yaml")))
+
+
+def test_a_metric_of_the_users_own_is_code_of_what_chooses_by_it(folder: Path) -> None:
+    steps = plan(folder, RECIPE).steps
+    choosing = {name for name, step in steps.items() if "metric.py:score" in step.code}
+    assert choosing == {"teacher", "student"}
+
+
+def test_declared_files_are_files_of_every_step_that_runs_the_code(folder: Path) -> None:
+    steps = plan(folder, RECIPE).steps
+    using = {name for name, step in steps.items() if folder / "plugin.py" in step.files}
+    assert using == {"check", "teacher", "ask teacher", "export teacher", "student"}
+
+
+def test_an_onnx_file_comes_with_its_weights(folder: Path) -> None:
+    text = "name: demo\ndata: {source: data.npz}\nmetric: accuracy\n"
+    student = "student: {onnx: net.onnx, files: [weights.bin]}\n"
+    files = plan(folder, text + student).steps["export student"].files
+    assert {file.name for file in files} == {"net.onnx", "net.onnx.data", "weights.bin"}
+
+
+@pytest.mark.parametrize(
+    ("change", "trained", "distilled"),
+    [
+        (("", ""), ("teacher", "student"), True),
+        (("train: {}", "pretrained: true"), ("student",), True),
+        (("distill: {}", ""), ("teacher",), False),
+    ],
+)
+def test_only_what_learns_here_is_tried_with_losses(
+    folder: Path, change: tuple[str, str], trained: tuple[str, ...], distilled: bool
+) -> None:
+    text = RECIPE.replace(*change)
+    if not distilled:
+        text = text.replace("model.py:student", 'model.py:student", pretrained: true, output: "x')
+    config = plan(folder, text).steps["check"].config
+    assert (config.trained, config.distilled) == (trained, distilled)
