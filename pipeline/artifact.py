@@ -101,7 +101,6 @@ class DatasetDescription:
         role: train, calibration, validation or test.
         task: classification, multilabel, regression or custom.
         class_names: in the order of the label numbers; empty where there are no classes.
-        order: always the order of the sample's hash under the split's seed.
     """
 
     role: str
@@ -158,7 +157,7 @@ class Checkpoint(Artifact[CheckpointDescription]):
 @dataclass(frozen=True)
 class OnnxDescription:
     """Attributes:
-    precision: fp32, fp16 or int8.
+    precision: fp32 or int8.
     scheme: the quantization scheme of an int8 model (cpu or tensorrt), else None.
     """
 

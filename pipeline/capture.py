@@ -35,14 +35,6 @@ def captured(log: Path) -> Iterator[None]:
         os.close(target)
 
 
-def last_words(log: Path, lines: int = 5) -> str:
-    """The end of a log, for an error message."""
-    with suppress(OSError):
-        text = log.read_text(encoding="utf-8", errors="replace")
-        return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
-    return ""
-
-
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):

@@ -29,9 +29,20 @@ class Session:
     dataset: Dataset
     config: MeasureConfig
 
-    def key_parts(self, dataset_digest: str, fingerprint: str, versions: Mapping[str, Any]) -> Any:
-        """Everything that the blocks belong to."""
+    def key_parts(
+        self,
+        dataset_digest: str,
+        fingerprint: str,
+        versions: Mapping[str, Any],
+        code: Mapping[str, str],
+    ) -> Any:
+        """Everything that the blocks belong to.
+
+        Args:
+            code: the digests of our own files that measure and run the candidates.
+        """
         return {
+            "stage": dict(code),
             "candidates": {c.name: c.engine.digest for c in self.candidates},
             "samples": dataset_digest,
             "config": canonical(self.config),

@@ -36,7 +36,8 @@ def external_files(path: Path) -> set[str]:
     onnx = require("onnx", extra="build")
     helper = require("onnx.external_data_helper", extra="build")
     model = onnx.load(str(path), load_external_data=False)
-    tensors = (t for t in model.graph.initializer if helper.uses_external_data(t))
+    # In constants and inner graphs too: onnx has no other way to all tensors of a model.
+    tensors = (t for t in helper._get_all_tensors(model) if helper.uses_external_data(t))
     return {helper.ExternalDataInfo(tensor).location for tensor in tensors}
 
 

@@ -39,6 +39,7 @@ class Step:
         code: callables of the user whose source the result depends on.
         files: files of the user whose content the result depends on.
         libraries: distributions beside the stage's own whose version the result depends on.
+        modules: our own modules that the stage finds through a table, so that no import names them.
         after: steps that have to succeed first, though their result is not read.
     """
 
@@ -50,6 +51,7 @@ class Step:
     files: tuple[Path, ...] = ()
     libraries: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
     @property
     def stage(self) -> Stage:

@@ -21,8 +21,12 @@ from edgestill.quantize.config import QuantizeStep
 from edgestill.recipe import Recipe, TargetConfig
 from edgestill.targets import TARGETS
 from edgestill.train.config import AskStep, LoadStep, TrainStep
+from edgestill.train.losses import LOSSES
 from edgestill.verify.config import BASELINE, FLOAT, EvaluateStep
 
+# What the training finds through its table of losses.
+LOSS_MODULES = tuple(dict.fromkeys(path.partition(":")[0] for path in LOSSES.values()))
+FP16_LIBRARIES = ("onnx", "onnxruntime")  # the float model is converted before it is compiled
 _TEACHERS = ("teacher torch", "teacher onnx")  # what a student is compared with, if there
 
 
@@ -92,6 +96,7 @@ class _Planner:
                 {"train": Ref("data", "train")},
                 code=self._code(*built.values()),
                 files=self._files(*built.values()),
+                modules=LOSS_MODULES,
             )
         )
 
@@ -119,7 +124,7 @@ class _Planner:
                     f"export {role}",
                     "adopt",
                     AdoptStep(model),
-                    {"samples": calibration},
+                    {"samples": Ref("data", "calibration")},  # with the names of the classes
                     files=self._onnx_files(model),
                 )
             )
@@ -169,12 +174,16 @@ class _Planner:
                     self._files(model, teacher),
                     ("accelerate",),
                     after,
+                    LOSS_MODULES,
                 )
             )
         elif entry.train is not None:
             config = TrainStep(model, entry.train, *common)
             code = (*code, *self._metric_code())
-            self._add(Step(role, "train", config, splits, code, files, ("accelerate",), after))
+            libraries = ("accelerate",)
+            self._add(
+                Step(role, "train", config, splits, code, files, libraries, after, LOSS_MODULES)
+            )
         else:
             load = LoadStep(model, recipe.task, recipe.seed)
             shown = {"train": Ref("data", "train", "inputs")}
@@ -205,7 +214,7 @@ class _Planner:
         candidates |= {scheme: Ref(step) for scheme, step in onnx.items() if scheme != FLOAT}
         if self.recipe.teacher is not None:
             candidates = {BASELINE: Ref("export teacher"), **candidates}
-        name = self._evaluate("evaluate onnx", candidates, ("test",), ("onnxruntime",))
+        name = self._evaluate("evaluate onnx", candidates, ("test",), "onnxruntime")
         if self.recipe.teacher is not None:
             self._hop("teacher onnx", Ref(name, f"{BASELINE}/test"), "teacher torch")
         self._hop("student onnx", Ref(name, f"{FLOAT}/test"), "student torch", *_TEACHERS)
@@ -230,7 +239,7 @@ class _Planner:
         name: str,
         candidates: dict[str, Ref],
         roles: tuple[str, ...],
-        libraries: tuple[str, ...],
+        target: str,
     ) -> str:
         datasets = {role: Ref("data", role, "inputs") for role in roles}
         return self._add(
@@ -239,7 +248,8 @@ class _Planner:
                 "evaluate",
                 EvaluateStep(self.recipe.threads),
                 {"candidates": candidates, "datasets": datasets},
-                libraries=libraries,
+                libraries=(TARGETS[target].distribution,),
+                modules=(TARGETS[target].implementation,),
             )
         )
 
@@ -261,20 +271,22 @@ class _Planner:
         if not here:
             return planned
         name = f"evaluate {target.target}"
-        self._evaluate(name, planned.engines, ("validation", "test"), (spec.distribution,))
+        self._evaluate(name, planned.engines, ("validation", "test"), target.target)
         for precision, origin in hops.items():
             self._hop(f"{target.target} {precision}", Ref(name, f"{precision}/test"), origin)
         own = {precision: f"{target.target} {precision}" for precision in candidates}
         return TargetPlan(target, candidates, own, baseline, name)
 
     def _compile(self, target: TargetConfig, label: str, precision: str, source: str) -> str:
+        spec = TARGETS[target.target]
         return self._add(
             Step(
                 f"compile {target.target} {label}",
                 "compile",
                 CompileStep(target.target, precision, target.options),
                 {"model": Ref(source)},
-                libraries=(TARGETS[target.target].distribution,),
+                libraries=(spec.distribution, *(FP16_LIBRARIES if precision == "fp16" else ())),
+                modules=(spec.implementation,),
             )
         )
 

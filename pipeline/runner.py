@@ -18,7 +18,7 @@ from edgestill.digest import canonical
 from edgestill.errors import EdgestillError, ModelError
 from edgestill.plan import Plan, Ref, Step
 from edgestill.report.model import StepSummary
-from edgestill.source_code import code_digest, stage_digest, undeclared
+from edgestill.source_code import CodeDigest, code_digest, stage_digest, undeclared
 from edgestill.step import StepContext
 from edgestill.store import Entry, Key, Store
 from edgestill.targets.fingerprint import Fingerprint
@@ -99,14 +99,14 @@ class Runner:
         parts: dict[str, Any] = {
             "config": canonical(step.config),
             "inputs": {name: self._digests(value) for name, value in step.inputs.items()},
-            "stage": stage_digest(step.stage.module),
+            "stage": stage_digest(step.stage.module, *step.modules),
             "libraries": {
                 name: _version(name) for name in (*step.stage.libraries, *step.libraries)
             },
         }
         base = self.plan.recipe.base
         if step.code:
-            parts["code"] = {name: code_digest(name, base).parts for name in step.code}
+            parts["code"] = {name: self._code[name].parts for name in step.code}
         if step.files:
             # By name beside the recipe: a moved project keeps its results.
             parts["files"] = {
@@ -176,17 +176,16 @@ class Runner:
         Raises:
             ModelError: the user's code imported a file that no import statement of it names.
         """
-        base = self.plan.recipe.base
-        digests = [code_digest(name, base) for name in step.code]
+        base, digests = self.plan.recipe.base, self._code.values()
         declared = {file.resolve() for file in step.files}
         for name in step.code:
-            found = undeclared(name, base, *digests, before=before)
+            found = undeclared(*digests, before=before)
             hidden = [f for f in found if not any(f.is_relative_to(known) for known in declared)]
             if hidden:
                 files = ", ".join(_relative(file, base.resolve()) for file in hidden)
                 raise ModelError(
-                    f"it imports {files} by a name that is made while it runs, so that a change "
-                    "there would go unnoticed",
+                    f"it imports {files} by a name or a path that is made while it runs, so that a "
+                    "change there would go unnoticed",
                     where=name,
                     fix=f"Declare it beside the callable, as files: [{files}]",
                 )
@@ -195,6 +194,13 @@ class Runner:
         if isinstance(value, Ref):
             return self.artifact(value)
         return {name: self.artifact(ref) for name, ref in value.items()}
+
+    @cached_property
+    def _code(self) -> dict[str, CodeDigest]:
+        """The code of every callable of the plan, read before any of it runs: what it does to
+        `sys.path` would change what its imports mean."""
+        names = {name for step in self.plan.steps.values() for name in step.code}
+        return {name: code_digest(name, self.plan.recipe.base) for name in sorted(names)}
 
     @cached_property
     def _isa(self) -> Any:

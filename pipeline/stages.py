@@ -31,19 +31,20 @@ class Stage:
         return self.function.partition(":")[0]
 
 
+_TORCH = ("torch", "numpy")
+_ONNX = ("onnx", "onnxscript", "onnx-ir", "onnxruntime")  # exported or read, then tried
+
 STAGES: Mapping[str, Stage] = {
     "split": Stage("edgestill.data.stage:split", None, Dataset, ("numpy",)),
-    "check": Stage("edgestill.check:check", "CheckInputs", None, ("torch", "onnxscript")),
+    "check": Stage("edgestill.check:check", "CheckInputs", None, ("torch", *_ONNX)),
     "load": Stage("edgestill.train.stage:load", "LoadInputs", Checkpoint, ("torch",)),
-    "train": Stage("edgestill.train.stage:train", "TrainInputs", Checkpoint, ("torch",), isa=True),
+    "train": Stage("edgestill.train.stage:train", "TrainInputs", Checkpoint, _TORCH, isa=True),
     "distill": Stage(
-        "edgestill.distill.stage:distill", "DistillInputs", Checkpoint, ("torch",), isa=True
+        "edgestill.distill.stage:distill", "DistillInputs", Checkpoint, _TORCH, isa=True
     ),
-    "ask": Stage("edgestill.train.stage:ask", "AskInputs", Predictions, ("torch",), isa=True),
-    "export": Stage(
-        "edgestill.export.stage:export", "ExportInputs", OnnxModel, ("torch", "onnx", "onnxscript")
-    ),
-    "adopt": Stage("edgestill.export.adopt:adopt", "AdoptInputs", OnnxModel, ("onnx",)),
+    "ask": Stage("edgestill.train.stage:ask", "AskInputs", Predictions, _TORCH, isa=True),
+    "export": Stage("edgestill.export.stage:export", "ExportInputs", OnnxModel, ("torch", *_ONNX)),
+    "adopt": Stage("edgestill.export.adopt:adopt", "AdoptInputs", OnnxModel, _ONNX),
     "quantize": Stage(
         "edgestill.quantize.stage:quantize",
         "QuantizeInputs",

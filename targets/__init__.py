@@ -47,6 +47,11 @@ class TargetSpec:
     extra: str
 
     @property
+    def implementation(self) -> str:
+        """The module that compiles for it and runs it."""
+        return self.class_path.partition(":")[0]
+
+    @property
     def version(self) -> str:
         """Of the installed distribution, read without loading the runtime; empty without one."""
         try:

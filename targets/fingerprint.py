@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -123,6 +124,11 @@ class DeviceState:
             quota_throttled_us=held_back,
             available_memory_bytes=available * 1024 if available is not None else None,
         )
+
+
+def usable_cores() -> int:
+    """How many cores' worth of time this process gets: by affinity and control group."""
+    return max(1, min(available_cores(), math.ceil(_cpu_quota() or available_cores())))
 
 
 def available_cores() -> int:

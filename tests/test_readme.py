@@ -50,6 +50,10 @@ def test_it_names_every_command_exit_code_and_verb() -> None:
     assert [name for name in verbs if name not in README] == []
 
 
+def test_its_figures_are_filled_in() -> None:
+    assert "@@" not in README
+
+
 def test_its_two_commands_are_in_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     for command in re.findall(r"\bmake (\w+)", README):

@@ -157,7 +157,7 @@ CASES = {
     ),
     "list of two": (
         changed("source: model.py:load", "source: model.py:load, image: {size: [32]}"),
-        "2: data.image.size: found a list [32]. Expected a list of 2 whole numbers.",
+        "2: data.image.size: found a list [32]. Expected a list of 2 whole numbers above 0.",
     ),
     "text for a list": (
         changed("student}", "student, files: a.txt}"),

@@ -24,6 +24,7 @@ FILES = (
     "code/score.py",
     "evaluation/dataset.json",
     "evaluation/ids.npy",
+    "evaluation/inputs/order.json",
     "evaluation/inputs/x.npy",
     "evaluation/labels.npy",
     "model/model.onnx",

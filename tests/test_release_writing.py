@@ -120,7 +120,8 @@ def test_a_place_that_is_no_release_is_refused_before_anything_is_written(
     expected = {
         "a folder of somebody": "the output folder is not empty and not a release",
         "a file": "the output folder is a file",
-        "the working directory": "the output folder holds the folder that this runs in",
+        "the working directory": "the output folder holds the store or the folder that this runs "
+        "in",
     }
     if what == "a file":
         place.parent.mkdir()

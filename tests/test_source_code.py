@@ -131,7 +131,7 @@ def test_a_moved_project_keeps_its_digest(project: Path, tmp_path: Path) -> None
     project.rename(tmp_path / "moved")
     after = code_digest("model.py:student", tmp_path / "moved")
     assert before == after
-    assert before.paths != after.paths
+    assert before.places != after.places
     assert before.parts == {"files": before.files, "libraries": before.libraries}
 
 
@@ -223,8 +223,8 @@ def test_a_file_that_only_running_the_code_finds_is_undeclared(tmp_path: Path) -
     # Modules that are made of no file may name one, which then seems to lie in the cwd.
     sys.modules["made"] = ModuleType("made")
     sys.modules["made"].__file__ = str(base / "_made.py")
-    assert undeclared(reference, base, *digests) == [base / "hidden_part.py"]
-    assert undeclared(reference, base, *digests, before=set(sys.modules)) == []
+    assert undeclared(*digests, before=before) == [base / "hidden_part.py"]
+    assert undeclared(*digests, before=set(sys.modules)) == []
     for name in set(sys.modules) - before:
         del sys.modules[name]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgestill.api.requirements import Requirement, installed_version, requirements_of
-from edgestill.errors import EdgestillError, ExitCode, RecipeError
+from edgestill.errors import EdgestillError, ExitCode, RecipeError, UsageError
 
 if TYPE_CHECKING:
     from edgestill.console import Console
@@ -95,6 +95,7 @@ def diagnose(
     findings = [*_versions(), *_conflicts()]
     if recipe is None:
         return Diagnosis((*findings, *_targets(None)))
+    from edgestill.api.run import require_runnable
     from edgestill.recipe import load_recipe
 
     try:
@@ -103,6 +104,12 @@ def diagnose(
         return Diagnosis((*findings, *_targets(None), *_problems("recipe", error)))
     words = f"{loaded.name}: {loaded.task}, {len(loaded.targets)} targets, no static problem"
     findings += [*_targets(loaded), Finding("recipe", State.OK, words)]
+    try:
+        require_runnable(loaded)
+    except UsageError as error:
+        findings += _problems("recipe", error)
+    except EdgestillError:
+        pass  # a target that cannot run here: told above
     return Diagnosis((*findings, *_trial(loaded, store, console)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import cached_property
 
 from edgestill.artifact import Checkpoint, Dataset, Engine, OnnxModel, Predictions
 from edgestill.capture import captured
@@ -17,6 +18,7 @@ from edgestill.recipe import Recipe
 from edgestill.report.model import ModelSummary
 from edgestill.runner import Runner
 from edgestill.scoring import Scorer, resolve_metric
+from edgestill.source_code import stage_digest
 from edgestill.store import Facts, Key
 from edgestill.targets import TARGETS
 from edgestill.targets.fingerprint import Fingerprint
@@ -53,6 +55,7 @@ class Gathering:
     def predictions(self, ref: Ref) -> Predictions:
         return self.runner.typed(ref, Predictions)
 
+    @cached_property
     def rules(self) -> Rules:
         """What the recipe decides by, on the splits of this run."""
         recipe = self.recipe
@@ -170,9 +173,10 @@ class Gathering:
     def _facts(self, target: TargetPlan, session: Session) -> Facts:
         name = target.config.target
         versions = {TARGETS[name].distribution: TARGETS[name].version}
+        code = stage_digest("edgestill.targets.worker", TARGETS[name].implementation)
         # The samples' labels have no say in how long a call takes.
         samples = self.runner.entries["data"].digest("test/inputs")
-        parts = session.key_parts(samples, self.fingerprint.digest, versions)
+        parts = session.key_parts(samples, self.fingerprint.digest, versions, code)
         return self.runner.store.facts(Key(f"measure {name}", "measure", parts))
 
     def _runtime(self, target: TargetPlan) -> str:

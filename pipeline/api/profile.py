@@ -19,13 +19,14 @@ from edgestill.artifact import (
 )
 from edgestill.capture import captured
 from edgestill.console import Console
+from edgestill.data.raw import INPUT_NAME
 from edgestill.digest import digest_folder
 from edgestill.errors import DeviceError, UsageError
 from edgestill.measuring import Session, measured_rounds
 from edgestill.quantities import size_text
 from edgestill.release import MANIFEST, open_release
 from edgestill.targets import TARGETS, get_target
-from edgestill.targets.fingerprint import Fingerprint
+from edgestill.targets.fingerprint import Fingerprint, usable_cores
 from edgestill.targets.measure import Candidate, MeasureConfig, predict
 from edgestill.verify.config import BASELINE
 from edgestill.verify.evidence import Candidate as Answered
@@ -76,7 +77,7 @@ def profile_model(
     """
     console = console or Console()
     path = Path(path)
-    threads = threads or Fingerprint.read().cores
+    threads = threads or usable_cores()
     with TemporaryDirectory(prefix="edgestill-") as name:
         scratch = Path(name)
         log = scratch / "log.txt"
@@ -127,6 +128,12 @@ def _subject(
     if (path / "engine.json").is_file():
         engine = Engine(path, digest_folder(path))
         description = engine.description
+        if target not in (None, description.target):
+            raise UsageError(
+                f"the engine is for {description.target}, not for {target}",
+                where=str(path),
+                fix="Leave --target out, or profile the ONNX file that it was made from",
+            )
         dataset = synthetic(description.signature, scratch / "samples")
         return description.target, {description.precision: engine}, dataset, _RANDOM
     if path.suffix == ".onnx" and path.is_file():
@@ -148,6 +155,8 @@ def _subject(
 
 
 _RANDOM = "random numbers"
+_FLOATS = ("float16", "float32", "float64")
+_DTYPES = (*_FLOATS, "bool", "uint8", "int8", "int16", "int32", "int64")
 
 
 def _release(path: Path, target: str | None) -> tuple[str, dict[str, Engine], Dataset, str]:
@@ -165,10 +174,15 @@ def _release(path: Path, target: str | None) -> tuple[str, dict[str, Engine], Da
 
 def _compiled(path: Path, target: str, scratch: Path) -> Engine:
     """An engine of a float or a quantized ONNX file."""
-    from edgestill.onnx_file import read_model, tensor_specs, write_model
+    from edgestill.onnx_file import read_model, rename, tensor_specs, write_model
 
     runtime = get_target(target)
     model = read_model(path)
+    for index, value in enumerate(model.graph.input):
+        # Samples lie in files of their input's name, and a name may be anything, `../x` too.
+        if not INPUT_NAME.fullmatch(value.name):
+            rename(model.graph, value.name, f"input_{index}")
+            value.name = f"input_{index}"
     folder = scratch / "onnx"
     folder.mkdir()
     write_model(model, folder)
@@ -186,12 +200,18 @@ def synthetic(signature: Signature, folder: Path) -> Dataset:
     """Random samples that fit a signature: bytes over their range, floats normal, indices 0 and 1.
 
     Raises:
-        UsageError: a size beside the batch is free, so that no sample can be made.
+        UsageError: a size beside the batch is free, or a type or name is one that no sample has.
     """
     generator = numpy.random.default_rng(0)
     (folder / "inputs").mkdir(parents=True)
     specs = []
     for spec in signature.inputs:
+        fits = spec.shape and INPUT_NAME.fullmatch(spec.name) and spec.dtype in _DTYPES
+        if not fits:
+            raise UsageError(
+                f"no samples can be made for the model's input {spec}",
+                fix="Profile a release, which has samples of its own",
+            )
         if None in spec.shape[1:]:
             raise UsageError(
                 f"the model's input {spec} has a free size",

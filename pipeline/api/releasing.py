@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 from edgestill.api.gathering import Gathering
 from edgestill.digest import canonical
 from edgestill.metric_config import FunctionMetric
 from edgestill.plan import TargetPlan
-from edgestill.release import ReleaseDescription, ReleasedTarget, ReleaseWriter
+from edgestill.release import CODE, ReleaseDescription, ReleasedTarget, ReleaseWriter
 from edgestill.report.markdown import render as render_markdown
 from edgestill.report.model import Report
+from edgestill.source_code import code_digest
 from edgestill.verify.config import BASELINE
 from edgestill.verify.results import TargetResult
 
@@ -21,7 +21,7 @@ def write_release(
     writer: ReleaseWriter, gathering: Gathering, report: Report, overrides: Sequence[str]
 ) -> None:
     """Copy engines, model, evaluation set and references, and describe them."""
-    recipe, rules = gathering.recipe, gathering.rules()
+    recipe, rules = gathering.recipe, gathering.rules
     released = tuple(
         _target(writer, gathering, target, result)
         for target, result in zip(gathering.runner.plan.targets, report.targets, strict=True)
@@ -32,9 +32,8 @@ def write_release(
         writer.add(predictions, f"references/{name}")
     metric = recipe.metric
     if isinstance(metric, FunctionMetric):
-        file = Path(metric.function.rpartition(":")[0])
-        if file.suffix == ".py":
-            writer.add_text(f"code/{file.name}", (recipe.base / file).read_text("utf-8"))
+        for label, file in code_digest(metric.function, recipe.base).places.items():
+            writer.add_text(f"{CODE}/{label}", file.read_text("utf-8"))
     writer.describe(
         ReleaseDescription(
             name=recipe.name,

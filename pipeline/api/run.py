@@ -9,6 +9,7 @@ from pathlib import Path
 from edgestill.api.gathering import Gathering
 from edgestill.api.opening import import_index, new_log, open_store
 from edgestill.api.releasing import write_release
+from edgestill.capture import captured
 from edgestill.console import Console
 from edgestill.errors import DeviceError, UsageError
 from edgestill.planner import make_plan
@@ -20,6 +21,7 @@ from edgestill.runner import Runner
 from edgestill.source_code import remembered_imports
 from edgestill.targets import get_target
 from edgestill.targets.fingerprint import Fingerprint
+from edgestill.targets.options import TensorRtRtxOptions
 from edgestill.verify.assess import hop_results, not_run
 from edgestill.verify.results import GateResult, TargetResult
 
@@ -55,18 +57,19 @@ def run_recipe(
     runner.before_computing = lambda: require_runnable(loaded)
     place = out or Path("dist") / loaded.name
     # The folder is claimed first, so that an unfit one is refused before hours of training.
-    with writing(place) as writer, remembered_imports(import_index(opened)):
+    with writing(place, keep=(opened.root,)) as writer, remembered_imports(import_index(opened)):
         gathering = Gathering(runner, Fingerprint.read(), fresh=fresh)
         for name in runner.plan.steps:
             runner.resolve(name)
-        report = _judge(gathering)
+        with captured(runner.log):  # a user's own metric may print, too
+            report = _judge(gathering)
         write_release(writer, gathering, report, overrides)
     return report
 
 
 def _judge(gathering: Gathering) -> Report:
     """Every target judged, and the whole as a report."""
-    recipe, plan, rules = gathering.recipe, gathering.runner.plan, gathering.rules()
+    recipe, plan, rules = gathering.recipe, gathering.runner.plan, gathering.rules
     results: list[TargetResult] = []
     gates: list[GateResult] = []
     failures: list[str] = []
@@ -134,7 +137,14 @@ def select_targets(recipe: Recipe, names: Sequence[str]) -> Recipe:
             )
     if not names:
         return recipe
-    return replace(recipe, targets=tuple(t for t in recipe.targets if t.target in names))
+    left = tuple(target for target in recipe.targets if target.target in names)
+    if recipe.gates and all(target.verify == "elsewhere" for target in left):
+        raise UsageError(
+            f"{', '.join(names)} is verified elsewhere, so no gate would be decided",
+            where=str(recipe.path),
+            fix="Name a target that is verified here too, or build without gates: --set gates=null",
+        )
+    return replace(recipe, targets=left)
 
 
 def require_runnable(recipe: Recipe) -> None:
@@ -142,9 +152,16 @@ def require_runnable(recipe: Recipe) -> None:
 
     Raises:
         DeviceError: with how to get it.
+        UsageError: nothing says which GPU to build for, and there is none here.
     """
-    for target in recipe.targets:
+    for index, target in enumerate(recipe.targets):
         found = get_target(target.target).probe()
+        if found.can_compile and not found.can_run and target.options == TensorRtRtxOptions():
+            raise UsageError(
+                f"there is no GPU here that {target.target} could build for",
+                where=f"{recipe.path}: targets[{index}]",
+                fix="Say which GPUs it is for, such as compute_capability: [8.6, 8.9]",
+            )
         if not (found.can_compile and (found.can_run or target.verify == "elsewhere")):
             elsewhere = ", or set verify: elsewhere" if found.can_compile else ""
             raise DeviceError(

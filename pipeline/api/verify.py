@@ -11,14 +11,15 @@ from edgestill.artifact import Predictions
 from edgestill.capture import captured
 from edgestill.console import Console
 from edgestill.data.arrays import load_labels
-from edgestill.errors import DeviceError, UsageError
+from edgestill.errors import DamagedRelease, DeviceError, UsageError
 from edgestill.measuring import Session, measured_rounds
 from edgestill.metric_config import FunctionMetric
+from edgestill.metrics import METRICS
 from edgestill.reference import load as load_reference
-from edgestill.release import Release, ReleasedTarget, open_release
+from edgestill.release import CODE, Release, ReleasedTarget, open_release
 from edgestill.report.build import make_report
 from edgestill.report.markdown import render as render_markdown
-from edgestill.report.model import Report
+from edgestill.report.model import Report, read_report
 from edgestill.scoring import Scorer, resolve_metric
 from edgestill.step import StepContext
 from edgestill.targets import get_target
@@ -66,9 +67,10 @@ def verify_release(
     opened = open_release(Path(release))
     chosen = _chosen(opened, targets)
     place = out or opened.path.resolve().with_name(f"{opened.path.resolve().name}.verify")
-    _require_writable(place)
-    with TemporaryDirectory(prefix="edgestill-") as scratch:
-        verification = _Verification(opened, allow_code, Path(scratch), place, console)
+    _require_writable(place, opened.path)
+    # A user's own metric may print, too.
+    with TemporaryDirectory(prefix="edgestill-") as scratch, captured(_beside(place, ".log")):
+        verification = _Verification(opened, allow_code, Path(scratch), console)
         report = verification.run(chosen, named=bool(targets))
     _beside(place, ".json").write_text(report.to_json(), encoding="utf-8")
     _beside(place, ".md").write_text(render_markdown(report), encoding="utf-8")
@@ -79,8 +81,14 @@ def _beside(place: Path, suffix: str) -> Path:
     return place.with_name(place.name + suffix)
 
 
-def _require_writable(place: Path) -> None:
+def _require_writable(place: Path, release: Path) -> None:
     """Find out before measuring, not after it, that the report has no place."""
+    if place.resolve().is_relative_to(release.resolve()):
+        raise UsageError(
+            "a report in the release would be a file that its manifest does not know",
+            where=str(place),
+            fix="Name a place outside it with --out",
+        )
     try:
         _beside(place, ".log").open("ab").close()
     except OSError as error:
@@ -104,13 +112,10 @@ def _chosen(release: Release, names: Sequence[str]) -> tuple[ReleasedTarget, ...
 
 
 class _Verification:
-    def __init__(
-        self, release: Release, allow_code: bool, scratch: Path, place: Path, console: Console
-    ) -> None:
+    def __init__(self, release: Release, allow_code: bool, scratch: Path, console: Console) -> None:
         self.release = release
         self.console = console
         self.scratch = scratch
-        self.log = _beside(place, ".log")
         self.test = release.evaluation
         self.rules = _rules(release, allow_code)
         self.hops: Hops = []
@@ -170,7 +175,7 @@ class _Verification:
         out.mkdir()
         context = StepContext(self.release.path, out, self.console.progress, self.console.say)
         inputs = EvaluateInputs(engines, {"test": self.test})
-        with self.console.step(f"evaluate {target.target}"), captured(self.log):
+        with self.console.step(f"evaluate {target.target}"):
             answers = evaluate(EvaluateStep(self.rules.threads), inputs, out, context)
         candidates = tuple(
             Candidate(name, engine, None, answers[f"{name}/test"], target.drops.get(name))
@@ -180,7 +185,7 @@ class _Verification:
         rounds = {}
         for batch in self.rules.batches:
             session = Session(measured, self.test, measure_config(self.rules, batch))
-            with self.console.step(f"measure {target.target}"), captured(self.log):
+            with self.console.step(f"measure {target.target}"):
                 rounds[batch] = tuple(measured_rounds(session, self.console.progress))
         for candidate in candidates:
             if candidate.name != BASELINE:
@@ -201,9 +206,21 @@ def _rules(release: Release, allow_code: bool) -> Rules:
     """What the release says to decide by."""
     description = release.description
     metric_config: Any = description.metric
-    gates = tuple(
-        (name, GATE_CONFIGS.get(name, ScoreGate)(**budget)) for name, budget in description.gates
-    )
+    try:
+        gates = tuple(
+            (name, GATE_CONFIGS.get(name, ScoreGate)(**budget))
+            for name, budget in description.gates
+        )
+        measure = MeasureConfig(**description.measure)
+        known = isinstance(metric_config, dict) or metric_config in METRICS
+    except TypeError:
+        known = False
+    if not known:
+        raise DamagedRelease(
+            "its gates, its metric or how it measures are of another version of edgestill",
+            where=str(release.path),
+            fix=f"Verify it with version {_built_by(release)}, or build it again",
+        )
     withheld = None
     if isinstance(metric_config, dict):
         metric_config = FunctionMetric(**metric_config)
@@ -212,7 +229,7 @@ def _rules(release: Release, allow_code: bool) -> Rules:
     metric = resolve_metric(metric_config, lambda name: _load(release, name, allow_code))
     return Rules(
         gates=gates,
-        measure=MeasureConfig(**description.measure),
+        measure=measure,
         threads=description.threads,
         accuracy_drop=description.accuracy_drop,
         test=Scorer(description.task, metric, load_labels(release.evaluation), withheld),
@@ -221,11 +238,15 @@ def _rules(release: Release, allow_code: bool) -> Rules:
     )
 
 
+def _built_by(release: Release) -> str:
+    return read_report(release.path / "report.json").edgestill
+
+
 def _load(release: Release, reference: str, allowed: bool) -> Callable[..., Any]:
     """A metric of the release; one that was not allowed is never imported, nor called."""
     if not allowed:
         return len
     file, _, name = reference.rpartition(":")
-    place = f"code/{Path(file).name}:{name}" if file.endswith(".py") else reference
-    function: Callable[..., Any] = load_reference(place, release.path, UsageError)
+    place = f"{Path(file).name}:{name}" if file.endswith(".py") else reference
+    function: Callable[..., Any] = load_reference(place, release.path / CODE, UsageError)
     return function

@@ -12,6 +12,7 @@ from edgestill.data import origin
 from edgestill.errors import DataError
 
 ROLES = ("train", "calibration", "validation", "test")
+Pixels = Annotated[int, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -43,7 +44,7 @@ class ImageConfig:
         mode: colour or grey; transparency is dropped.
     """
 
-    size: tuple[int, int] | None = None
+    size: tuple[Pixels, Pixels] | None = None
     mode: Literal["RGB", "L"] = "RGB"
     layout: Literal["NCHW", "NHWC"] = "NCHW"
 

@@ -26,7 +26,7 @@ class Kind(Enum):
 LIBRARIES: dict[Kind, tuple[str, ...]] = {
     Kind.DIGITS: ("scikit-learn",),
     Kind.ARRAYS: (),
-    Kind.PARQUET: ("pillow", "pyarrow"),
+    Kind.PARQUET: ("datasets", "pillow", "pyarrow"),
     Kind.TABLE: (),
     Kind.IMAGES: ("pillow",),
     Kind.CALLABLE: (),

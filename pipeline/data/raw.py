@@ -19,7 +19,7 @@ Array = NDArray[Any]
 LABEL_NAMES = ("label", "labels", "y")
 # Rows that are looked at or copied at once take about so many bytes.
 CHUNK_BYTES = 32 << 20
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+INPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 # torch has no arithmetic for these; the wider type holds every value.
 _WIDER = {"uint16": numpy.int32, "uint32": numpy.int64}
 
@@ -153,7 +153,7 @@ def text_refused(name: str, example: str, where: str) -> DataError:
 
 
 def _input(name: str, array: Array, where: str) -> Array:
-    if not _NAME.fullmatch(name):
+    if not INPUT_NAME.fullmatch(name):
         raise DataError(
             f"{name!r} cannot be the name of a model's input",
             where=where,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from edgestill.data.config import ROLES, SplitStep, shares, sources
 from edgestill.data.labels import encode_labels
 from edgestill.data.raw import Array, RawData, chunks
 from edgestill.data.sources import read
+from edgestill.digest import canonical
 from edgestill.errors import DataError
 from edgestill.metrics import IGNORED_LABEL
 from edgestill.step import StepContext
@@ -181,6 +183,9 @@ def _listed(names: Sequence[str]) -> str:
 
 def _write(part: Part, description: DatasetDescription, out: Path) -> Dataset:
     (out / "inputs").mkdir(parents=True)
+    # A model is fed by position, and steps that read inputs alone are keyed by this folder.
+    text = json.dumps(canonical(description.inputs), indent=2) + "\n"
+    (out / "inputs" / "order.json").write_text(text, encoding="utf-8")
     for spec in description.inputs:
         _write_rows(part.source.inputs[spec.name], part.rows, out / "inputs" / f"{spec.name}.npy")
     if part.labels is not None:

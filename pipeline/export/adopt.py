@@ -47,7 +47,7 @@ def adopt(config: AdoptStep, inputs: AdoptInputs, out: Path, context: StepContex
     where = config.model.onnx
     try:
         model = read_model(context.base / where)
-        _require_declared(config, context.base / where)
+        _require_declared(config, context.base)
         _upgrade(model)
         data = inputs.samples.description
         _name_inputs(model, data.inputs)
@@ -67,18 +67,23 @@ def adopt(config: AdoptStep, inputs: AdoptInputs, out: Path, context: StepContex
     return OnnxModel.seal(out, OnnxDescription(signature, precision="fp32"))
 
 
-def _require_declared(config: AdoptStep, file: Path) -> None:
+def _require_declared(config: AdoptStep, base: Path) -> None:
     """Refuse weights in files that the key of this step knows nothing of."""
-    declared = {Path(name).name for name in config.model.files}
+    assert config.model.onnx is not None
+    file = base / config.model.onnx
+    declared = {(base / name).resolve() for name in config.model.files}
+    weights = {(file.parent / name).resolve(): name for name in external_files(file)}
     hidden = sorted(
         name
-        for name in external_files(file)
-        if not name.startswith(file.name) and name not in declared
+        for path, name in weights.items()
+        if path not in declared
+        and not (path.parent == file.parent.resolve() and path.name.startswith(file.name))
     )
     if hidden:
+        names = ", ".join(str(Path(config.model.onnx).parent / name) for name in hidden)
         raise ModelError(
             f"its weights lie in {', '.join(hidden)}, where a change would go unnoticed",
-            fix=f"Declare it beside onnx:, as files: [{', '.join(hidden)}]",
+            fix=f"Declare it beside onnx:, as files: [{names}]",
         )
 
 

@@ -42,6 +42,8 @@ def read_gates(
         if entry is None:
             continue
         kind: type[Any] = GATE_CONFIGS.get(name, ScoreGate)
+        if entry == []:
+            reader.problems.add(place, "an empty list", "Write a gate, or leave it out.")
         entries = [(place, entry)]
         if isinstance(entry, list):
             entries = [((*place, index), item) for index, item in enumerate(entry)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 import re
 from pathlib import Path as FilePath
 from typing import Annotated, Any
@@ -24,9 +22,11 @@ from edgestill.recipe.reader import BROKEN, Reader
 from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, Task, TrainedModelConfig
 from edgestill.recipe.targets import read_targets
 from edgestill.recipe.tasks import DEFAULT_METRICS, metrics_of
+from edgestill.targets.fingerprint import usable_cores
 from edgestill.train.config import LossConfig
 from edgestill.verify.config import MeasureConfig
 
+_Threads = Annotated[int, Field(gt=0, le=1024)]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -50,7 +50,7 @@ class Sections:
         recipe = Recipe(
             name=self.name(),
             seed=self.field("seed", Annotated[int, Field(ge=0, lt=2**32)], 0),
-            threads=self.field("threads", Annotated[int, Field(gt=0)], None) or available_cores(),
+            threads=self.field("threads", _Threads, None) or usable_cores(),
             task=task,
             metric=metric,
             data=self.data(),
@@ -141,14 +141,3 @@ class Sections:
         if value is None:
             return []
         return read_gates(self.reader, value, ("gates",), task=task, metric=metric)
-
-
-def available_cores() -> int:
-    """The cores that this process may use: its affinity, and its share in a container."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = FilePath("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        cores = min(cores, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):  # no such limit here
-        pass
-    return max(cores, 1)

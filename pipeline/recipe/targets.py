@@ -107,6 +107,9 @@ def _read_precisions(reader: Reader, name: str, value: Any, path: Path) -> tuple
 
 def check_targets(draft: Draft) -> None:
     """A target twice, and int8 that nothing would make."""
+    if draft.recipe.quantize is not None and not draft.given("targets"):
+        fix = "Add targets: [onnxruntime], or leave quantize: out."
+        draft.problems.add(("quantize",), "int8 belongs to a target, and there is none", fix)
     first: dict[str, int] = {}
     for path, target in draft.targets:
         index = path[1]

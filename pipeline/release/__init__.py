@@ -11,12 +11,13 @@ references/{teacher,student}/  their answers on it
 code/                          a user's own metric, run only when allowed
 """
 
-from edgestill.release.description import Release, ReleaseDescription, ReleasedTarget
+from edgestill.release.description import CODE, Release, ReleaseDescription, ReleasedTarget
 from edgestill.release.manifest import MANIFEST, read_manifest
 from edgestill.release.reading import open_release
 from edgestill.release.writing import ReleaseWriter, writing
 
 __all__ = [
+    "CODE",
     "MANIFEST",
     "Release",
     "ReleaseDescription",

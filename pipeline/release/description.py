@@ -12,6 +12,7 @@ from edgestill.metrics import Task
 from edgestill.verdict import Estimate, Verdict
 
 DESCRIPTION = "release.json"
+CODE = "code"  # the folder of a user's own metric and of what it imports
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +16,9 @@ from typing import Any
 
 from edgestill.artifact import Artifact
 from edgestill.digest import LOG_FOLDER, canonical
-from edgestill.errors import StoreError, UsageError
+from edgestill.errors import DamagedRelease, StoreError, UsageError
 from edgestill.release.description import DESCRIPTION, ReleaseDescription
-from edgestill.release.manifest import MANIFEST, write_manifest
+from edgestill.release.manifest import MANIFEST, read_manifest, write_manifest
 
 
 class ReleaseWriter:
@@ -61,14 +62,17 @@ class ReleaseWriter:
 
 
 @contextmanager
-def writing(place: Path) -> Iterator[ReleaseWriter]:
+def writing(place: Path, keep: Sequence[Path] = ()) -> Iterator[ReleaseWriter]:
     """A writer whose result replaces `place` when the block ends without an error.
+
+    Args:
+        keep: folders that may not lie in `place`, since its former content goes.
 
     Raises:
         UsageError: `place` holds something that is not a release of ours.
         StoreError: the folder cannot be written.
     """
-    _require_ours(place)
+    _require_ours(place, keep)
     folder = place.resolve()  # what a link leads to, since the link itself cannot be replaced
     staged = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
@@ -115,18 +119,45 @@ def _writes(place: Path) -> Iterator[None]:
         ) from error
 
 
-def _require_ours(place: Path) -> None:
+def _require_ours(place: Path, keep: Sequence[Path]) -> None:
     """Refuse a place whose content would be lost."""
     what = None
     with _writes(place):
-        if place.exists() and not place.is_dir():
+        inside = [
+            folder for folder in (Path.cwd(), *keep) if folder.is_relative_to(place.resolve())
+        ]
+        if place.is_file():
             what = "the output folder is a file"
-        elif Path.cwd().is_relative_to(place.resolve()):
-            what = "the output folder holds the folder that this runs in"
-        elif place.exists() and not (place / MANIFEST).is_file() and any(place.iterdir()):
+        elif inside:
+            what = "the output folder holds the store or the folder that this runs in"
+        elif not _is_empty(place) and not _is_release(place):
             what = "the output folder is not empty and not a release"
     if what is not None:
         raise UsageError(what, where=str(place), fix="Choose another with --out")
+
+
+def _is_empty(place: Path) -> bool:
+    try:
+        return not any(place.iterdir())
+    except FileNotFoundError:  # or not there: another run may replace it at this moment
+        return True
+
+
+def _is_release(place: Path) -> bool:
+    """Whether a folder holds a release and nothing that anybody has put beside it."""
+    if _holds_listed_files_alone(place):
+        return True
+    time.sleep(0.05)  # another run may have replaced it while we looked
+    return _holds_listed_files_alone(place)
+
+
+def _holds_listed_files_alone(place: Path) -> bool:
+    try:
+        listed = {MANIFEST, *read_manifest(place)}
+        files = [file for file in place.rglob("*") if not file.is_dir()]
+    except (OSError, DamagedRelease):
+        return False
+    return all(file.relative_to(place).as_posix() in listed for file in files)
 
 
 def _clear_killed(place: Path) -> None:

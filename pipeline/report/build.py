@@ -12,7 +12,7 @@ from edgestill.errors import ExitCode
 from edgestill.report.model import FORMAT, ModelSummary, Report, StepSummary
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verdict import Verdict
-from edgestill.verify.results import GateResult, HopResult, TargetResult
+from edgestill.verify.results import EVERY_GATE, GateResult, HopResult, TargetResult
 
 REPORTED = (
     "torch",
@@ -30,17 +30,20 @@ REPORTED = (
 
 def overall(gates: Sequence[GateResult], failures: Sequence[str] = ()) -> tuple[Verdict, ExitCode]:
     """The verdict on all gates: the environment's failure, a failed gate and an undecided one,
-    in this order, decide the exit code; a gate that was not run has no effect.
+    in this order, decide the exit code. A target that is verified elsewhere has no effect; a
+    single gate that was not run, such as on a metric that is not allowed to, leaves it undecided.
 
     Args:
         failures: targets that had to run and could not.
     """
     verdicts = [gate.verdict for gate in gates]
+    withheld = any(g.verdict is Verdict.NOT_RUN and g.gate != EVERY_GATE for g in gates)
     if failures:
-        return Verdict.INCONCLUSIVE, ExitCode.ENVIRONMENT
+        failed = Verdict.FAIL in verdicts
+        return Verdict.FAIL if failed else Verdict.INCONCLUSIVE, ExitCode.ENVIRONMENT
     if Verdict.FAIL in verdicts:
         return Verdict.FAIL, ExitCode.GATE_FAILED
-    if Verdict.INCONCLUSIVE in verdicts:
+    if Verdict.INCONCLUSIVE in verdicts or withheld:
         return Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE
     if Verdict.PASS in verdicts:
         return Verdict.PASS, ExitCode.PASSED

@@ -19,7 +19,13 @@ from edgestill.report.figures import (
 )
 from edgestill.report.model import ModelSummary, Report, StepSummary
 from edgestill.verdict import Estimate, Verdict
-from edgestill.verify.results import CandidateResult, GateResult, HopResult, TargetResult
+from edgestill.verify.results import (
+    EVERY_GATE,
+    CandidateResult,
+    GateResult,
+    HopResult,
+    TargetResult,
+)
 
 WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NOT_RUN, Verdict.PASS)
 
@@ -326,7 +332,7 @@ def _share(some: Sequence[GateResult], of: Sequence[GateResult]) -> str:
 
 
 def _place(gate: GateResult) -> str:
-    return gate.target if gate.gate == "all" else f"{gate.gate} on {gate.target}"
+    return gate.target if gate.gate == EVERY_GATE else f"{gate.gate} on {gate.target}"
 
 
 def _names(gates: Sequence[GateResult], most: int = 3) -> str:

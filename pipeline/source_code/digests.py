@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from edgestill.reference import Reference, nearest, parse
 from edgestill.source_code.imports import defined_names, parse_source
 from edgestill.source_code.walk import OWN, Module, Walk, is_installed, library_versions
 
+_MAIN = ("__main__", "__mp_main__")
+_STANDARD = Path(os.__file__).resolve().parent  # where the standard library lies
+
 
 @dataclass(frozen=True)
 class CodeDigest:
@@ -22,12 +26,12 @@ class CodeDigest:
         files: the sha256 of each local file by its module's path, such as `nets/blocks.py`, which
             stays the same when the project moves.
         libraries: the version of each imported distribution.
-        paths: where the local files are.
+        places: where each local file lies, by the same names.
     """
 
     files: Mapping[str, str]
     libraries: Mapping[str, str]
-    paths: tuple[Path, ...] = field(compare=False, repr=False, default=())
+    places: Mapping[str, Path] = field(compare=False, repr=False, default_factory=dict)
 
     @property
     def parts(self) -> dict[str, dict[str, str]]:
@@ -65,37 +69,32 @@ def code_digest(reference: str, base: Path, error: type[UsageError] = ModelError
         _require_defined(parsed, entry.file, error)
     digests = walk.follow()
     versions = {n: v for top in walk.libraries for n, v in library_versions(top)}
-    return CodeDigest(
-        dict(sorted(digests.items())), dict(sorted(versions.items())), tuple(walk.paths)
-    )
+    return CodeDigest(dict(sorted(digests.items())), dict(sorted(versions.items())), walk.places)
 
 
-def undeclared(
-    reference: str, base: Path, *digests: CodeDigest, before: Collection[str] = ()
-) -> list[Path]:
+def undeclared(*digests: CodeDigest, before: Collection[str] = ()) -> list[Path]:
     """The user's files that were really imported though no import statement names them.
 
     To be asked after the code ran. A result depends on these files too: the user has to declare
     them under `files:`.
 
     Args:
-        digests: of this reference and of all others that this process has loaded.
+        digests: of all references that this process has loaded.
         before: the names in `sys.modules` before the code was loaded: these are not its doing.
     """
-    folders = _folders(parse(reference), base)
-    known = {path.resolve() for digest in digests for path in digest.paths}
+    known = {path.resolve() for digest in digests for path in digest.places.values()}
     found = set()
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if name in before or name == "__main__" or name.partition(".")[0] == OWN:
+        if name in before or name in _MAIN or name.partition(".")[0] == OWN:
             continue
         # Libraries are thousands: only what is left is worth a look at the disk.
         if not isinstance(file, str) or is_installed(Path(file)):
             continue
         path = Path(file).resolve()
-        inside = any(path.is_relative_to(folder) for folder in folders)
         # Some modules, such as torch.ops, are made of no file and name one nevertheless.
-        if inside and path.is_file() and not is_installed(path) and path not in known:
+        users = path.is_file() and not is_installed(path) and not path.is_relative_to(_STANDARD)
+        if users and path not in known:
             found.add(path)
     return sorted(found)
 

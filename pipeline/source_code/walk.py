@@ -51,7 +51,7 @@ class Walk:
         self._found: dict[str, Module | None] = {}
         self._waiting: list[Module] = []
         self.libraries: set[str] = set()
-        self.paths: list[Path] = []
+        self.places: dict[str, Path] = {}
 
     def add(self, name: str) -> Module | None:
         """Follow a module and the packages that it lies in; None if it is not local."""
@@ -89,7 +89,7 @@ class Walk:
                 continue
             data = module.file.read_bytes()
             digests[module.label] = digest_bytes(data)
-            self.paths.append(module.file)
+            self.places[module.label] = module.file
             if module.file.suffix == ".py":
                 for statement in imports_of(digests[module.label], data):
                     self._add_import(statement, module.package)

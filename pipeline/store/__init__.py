@@ -7,6 +7,8 @@
            damaged/<key>-<time>/
            locks/<key>.lock     who computes a key
            facts/<key>/         what is appended to a key and never judged, such as measurements
+           logs/                what third-party code printed, a file for each run
+           imports.json         index of a source file's digest -> what it imports
            sources/<path>.json  index of (size, times, inode) -> digest of a user's large folder
 
 Three things carry it. A rename publishes a finished folder, so there is no half of a result. Every

@@ -26,7 +26,7 @@ def collect(layout: Layout, staging: Staging, keep_days: float) -> int:
         if committed or _last_change(folder) < limit:
             with layout.lock(name, _PURPOSE) as lock:
                 freed += _removed(folder) if lock.attempt() else 0
-    for path in (*layout.damaged.glob("*"), *layout.sources.glob("*.json")):
+    for path in (*layout.damaged.glob("*"), *layout.sources.glob("*.json"), *layout.logs.glob("*")):
         freed += _removed(path) if _last_change(path) < limit else 0
     for path in layout.locks.glob("*.lock"):
         with Lock(path, _PURPOSE) as lock:

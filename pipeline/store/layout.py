@@ -40,6 +40,10 @@ class Layout:
         return self.root / "facts"
 
     @property
+    def logs(self) -> Path:
+        return self.root / "logs"
+
+    @property
     def sources(self) -> Path:
         return self.root / "sources"
 

@@ -15,7 +15,13 @@ from edgestill.verify.config import BASELINE, LatencyGate, MeasureConfig
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.gates import Subject, decide_gates
 from edgestill.verify.latency import speedup_over, summarize
-from edgestill.verify.results import CandidateResult, GateResult, HopResult, TargetResult
+from edgestill.verify.results import (
+    EVERY_GATE,
+    CandidateResult,
+    GateResult,
+    HopResult,
+    TargetResult,
+)
 
 
 @dataclass(frozen=True)
@@ -160,7 +166,9 @@ def not_run(target: str, gates: tuple[tuple[str, Any], ...], why: str) -> tuple[
     """The gates of what is verified on another machine, or failed on this one."""
     names = ", ".join(dict.fromkeys(name for name, _ in gates))
     return (
-        (GateResult("all", target, Verdict.NOT_RUN, names, "not run here", why),) if gates else ()
+        (GateResult(EVERY_GATE, target, Verdict.NOT_RUN, names, "not run here", why),)
+        if gates
+        else ()
     )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from edgestill.verdict import Estimate, Verdict
 
+EVERY_GATE = "all"  # stands for the gates of a target that was not run
+
 
 @dataclass(frozen=True)
 class GateResult:

@@ -91,7 +91,7 @@ def test_what_a_callable_stands_on(tmp_path):
 def test_libraries_that_read_a_source():
     assert source_libraries(DataConfig("sklearn.digits")) == ("scikit-learn",)
     both = DataConfig({"train": "a.parquet", "test": "images"})
-    assert source_libraries(both) == ("pillow", "pyarrow")
+    assert source_libraries(both) == ("datasets", "pillow", "pyarrow")
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,16 @@ from edgestill.report.build import make_report, overall
 from edgestill.report.model import FORMAT, Report
 from edgestill.stats import Verdict
 from edgestill.targets.fingerprint import Fingerprint
-from edgestill.verify.results import GateResult
+from edgestill.verify.results import EVERY_GATE, GateResult
 
 PASS, FAIL, OPEN, NOT_RUN = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NOT_RUN
 
 
 def gates(*verdicts: Verdict) -> list[GateResult]:
-    return [GateResult("size", "openvino int8", verdict, "", "") for verdict in verdicts]
+    return [
+        GateResult(EVERY_GATE if verdict is NOT_RUN else "size", "openvino int8", verdict, "", "")
+        for verdict in verdicts
+    ]
 
 
 @pytest.mark.parametrize(
@@ -31,7 +34,7 @@ def gates(*verdicts: Verdict) -> list[GateResult]:
         ((PASS, OPEN, NOT_RUN), (), (OPEN, ExitCode.INCONCLUSIVE)),
         ((PASS, OPEN, FAIL), (), (FAIL, ExitCode.GATE_FAILED)),
         ((FAIL, NOT_RUN), (), (FAIL, ExitCode.GATE_FAILED)),
-        ((PASS, OPEN, FAIL), ("openvino cannot run",), (OPEN, ExitCode.ENVIRONMENT)),
+        ((PASS, OPEN, FAIL), ("openvino cannot run",), (FAIL, ExitCode.ENVIRONMENT)),
         ((PASS,), ("openvino cannot run",), (OPEN, ExitCode.ENVIRONMENT)),
         ((), ("openvino cannot run",), (OPEN, ExitCode.ENVIRONMENT)),
     ],
@@ -43,6 +46,13 @@ def test_the_worst_that_happened_decides(
 ) -> None:
     for order in permutations(verdicts):
         assert overall(gates(*order), failures) == expected
+
+
+def test_a_single_gate_that_was_not_run_leaves_it_undecided() -> None:
+    withheld = GateResult("score", "openvino int8", NOT_RUN, "", "")
+    assert overall([*gates(PASS), withheld]) == (OPEN, ExitCode.INCONCLUSIVE)
+    assert overall([withheld]) == (OPEN, ExitCode.INCONCLUSIVE)
+    assert overall([*gates(FAIL), withheld]) == (FAIL, ExitCode.GATE_FAILED)
 
 
 def report(*verdicts: Verdict, failures: tuple[str, ...] = ()) -> Report:

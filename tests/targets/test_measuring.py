@@ -133,7 +133,12 @@ def test_a_call_that_is_wrong_is_an_error_and_no_fact(session: Session, facts: F
 
 def test_blocks_belong_to_models_samples_settings_device_and_libraries(session: Session) -> None:
     def digest(session: Session = session, **changes: Any) -> str:
-        parts = {"dataset_digest": "d", "fingerprint": "f", "versions": {"onnxruntime": "1"}}
+        parts: dict[str, Any] = {
+            "dataset_digest": "d",
+            "fingerprint": "f",
+            "versions": {"onnxruntime": "1"},
+        }
+        parts["code"] = {"targets/timing.py": "1"}
         return Key("m", "measure", session.key_parts(**{**parts, **changes})).digest
 
     (candidate,) = session.candidates
