@@ -30,7 +30,10 @@ if TYPE_CHECKING:
         StoreError,
         UsageError,
     )
-    from edgestill.report.model import Report
+    from edgestill.report.model import Report, read_report
+    from edgestill.store import Store
+    from edgestill.targets import get_target
+    from edgestill.templates import write_templates
     from edgestill.verdict import Verdict
 
     __version__: str
@@ -48,29 +51,37 @@ __all__ = [
     "ModelError",
     "RecipeError",
     "Report",
+    "Store",
     "StoreError",
     "UsageError",
     "Verdict",
     "__version__",
     "diagnose",
+    "get_target",
     "load",
     "plan_recipe",
     "profile_model",
+    "read_report",
     "run_recipe",
     "verify_release",
+    "write_templates",
 ]
 
 # Where each public name is defined; what is not listed is an error.
 _HOMES = {
     "Diagnosis": "edgestill.api.doctor",
     "Report": "edgestill.report.model",
+    "Store": "edgestill.store",
     "Verdict": "edgestill.verdict",
     "diagnose": "edgestill.api.doctor",
+    "get_target": "edgestill.targets",
     "load": "edgestill.api.application",
     "plan_recipe": "edgestill.api.plan",
     "profile_model": "edgestill.api.profile",
+    "read_report": "edgestill.report.model",
     "run_recipe": "edgestill.api.run",
     "verify_release": "edgestill.api.verify",
+    "write_templates": "edgestill.templates",
 }
 
 

@@ -136,6 +136,8 @@ def _subject(
             )
         dataset = synthetic(description.signature, scratch / "samples")
         return description.target, {description.precision: engine}, dataset, _RANDOM
+    if (path / "onnx.json").is_file():  # the folder of an ONNX model, as a release has it
+        path = path / "model.onnx"
     if path.suffix == ".onnx" and path.is_file():
         if target is None:
             known = ", ".join(TARGETS)
