@@ -176,19 +176,18 @@ class Runner:
         Raises:
             ModelError: the user's code imported a file that no import statement of it names.
         """
-        base, digests = self.plan.recipe.base, self._code.values()
+        base = self.plan.recipe.base
         declared = {file.resolve() for file in step.files}
-        for name in step.code:
-            found = undeclared(*digests, before=before)
-            hidden = [f for f in found if not any(f.is_relative_to(known) for known in declared)]
-            if hidden:
-                files = ", ".join(_relative(file, base.resolve()) for file in hidden)
-                raise ModelError(
-                    f"it imports {files} by a name or a path that is made while it runs, so that a "
-                    "change there would go unnoticed",
-                    where=name,
-                    fix=f"Declare it beside the callable, as files: [{files}]",
-                )
+        found = undeclared(*self._code.values(), before=before) if step.code else []
+        hidden = [f for f in found if not any(f.is_relative_to(known) for known in declared)]
+        if hidden:
+            files = ", ".join(_relative(file, base.resolve()) for file in hidden)
+            raise ModelError(
+                f"it imports {files} by a name or a path that is made while it runs, so that a "
+                "change there would go unnoticed",
+                where=" and ".join(step.code),
+                fix=f"Declare it beside the callable, as files: [{files}]",
+            )
 
     def _artifacts(self, value: Ref | Mapping[str, Ref]) -> Any:
         if isinstance(value, Ref):

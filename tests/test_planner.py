@@ -69,3 +69,13 @@ def test_only_what_learns_here_is_tried_with_losses(
         text = text.replace("model.py:student", 'model.py:student", pretrained: true, output: "x')
     config = plan(folder, text).steps["check"].config
     assert (config.trained, config.distilled) == (trained, distilled)
+
+
+def test_code_that_only_a_table_names_is_in_the_keys_of_what_finds_it_there(folder: Path) -> None:
+    text = RECIPE + "quantize: {budget: {accuracy_drop: 0.1}}\ntargets: [onnxruntime, openvino]\n"
+    steps = plan(folder, text).steps
+    assert steps["compile openvino fp32"].modules == ("edgestill.targets.openvino",)
+    assert steps["evaluate openvino"].modules == ("edgestill.targets.openvino",)
+    assert steps["evaluate onnx"].modules == ("edgestill.targets.onnxruntime",)
+    for name in ("check", "teacher", "student"):
+        assert steps[name].modules == ("edgestill.train.losses.logits",)

@@ -449,6 +449,14 @@ CASES = {
         "8: gates.mae.at_most: '3pp' is in points, and mae is not a proportion. "
         "Write a number on the scale of mae, such as 0.5.",
     ),
+    "an empty list of gates": (
+        changed("{size: {at_most: 1 MB}}", "{size: []}"),
+        "8: gates.size: an empty list. Write a gate, or leave it out.",
+    ),
+    "more threads than any machine has": (
+        RECIPE + "threads: 99999999999\n",
+        "9: threads: found 99999999999. Expected a whole number above 0 and of at most 1024.",
+    ),
     "a score that every model has": (
         changed("{size: {at_most: 1 MB}}", "{accuracy: {at_least: 0 %}}"),
         "8: gates.accuracy.at_least: every model has '0 %' of accuracy. Write a value above 0.",

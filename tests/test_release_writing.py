@@ -398,3 +398,21 @@ def test_runs_that_write_one_release_at_once_all_finish(tmp_path: Path) -> None:
     release = open_release(tmp_path / "small")
     assert (release.path / "code" / "file.py").read_text("utf-8") == release.description.name
     assert [file.name for file in tmp_path.iterdir()] == ["small"]
+
+
+def test_a_place_that_holds_what_has_to_stay_is_refused(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    write(place, "former")
+    words = "the output folder holds the store or the folder that this runs in"
+    with pytest.raises(UsageError, match=words), writing(place, keep=(place / "store",)):
+        pass
+    assert name_of(place) == "former"
+
+
+def test_files_that_somebody_put_beside_a_release_are_not_lost(tmp_path: Path) -> None:
+    place = tmp_path / "small"
+    write(place, "former")
+    (place / "thesis.tex").write_text("years of work", "utf-8")
+    with pytest.raises(UsageError, match="not empty and not a release"), writing(place):
+        pass
+    assert (place / "thesis.tex").read_text("utf-8") == "years of work"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx
 import pytest
 
 from edgestill.api.profile import profile_model
@@ -243,3 +244,13 @@ def test_a_report_that_has_no_place_is_refused_before_measuring(release: Path) -
         verify_release(release, out=release / "report")
     with pytest.raises(UsageError, match=r"the report cannot be written .*--out"):
         verify_release(release, out=release.with_name("none") / "report")
+
+
+def test_the_name_of_an_onnx_input_is_no_path(release: Path) -> None:
+    model = onnx.load(release / "model" / "model.onnx")
+    for node in model.graph.node:
+        node.input[:] = ["../../escaped" if name == "image" else name for name in node.input]
+    model.graph.input[0].name = "../../escaped"
+    onnx.save(model, release.parent / "named.onnx")
+    profile = profile_model(release.parent / "named.onnx", target="onnxruntime", rounds=1)
+    assert [latency.blocks for latency in profile.latencies.values()] == [1]
