@@ -13,6 +13,7 @@ import numpy
 import pytest
 
 from edgestill.errors import ExitCode, ModelError
+from edgestill.store.disk import unseal
 
 if TYPE_CHECKING:
     from conftest import Project
@@ -32,6 +33,24 @@ EVERYTHING = {"data", "check", *OF_TEACHER, *OF_STUDENT, *OF_BOTH}
 
 def test_a_first_run_computes_every_step(finished: tuple[Project, Report], steps: Computed) -> None:
     assert steps(finished[1]) == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("stage", "file"),
+    [
+        ("compile", "targets/onnxruntime.py"),
+        ("evaluate", "targets/onnxruntime.py"),
+        ("train", "train/losses/logits.py"),
+        ("distill", "train/losses/logits.py"),
+    ],
+)
+def test_keys_have_the_code_that_only_a_table_names(
+    finished: tuple[Project, Report], stage: str, file: str
+) -> None:
+    records = [unseal(path) for path in finished[0].store.glob("objects/*/*/manifest.json")]
+    keyed = [record["parts"]["stage"] for record in records if record["stage"] == stage]
+    assert keyed
+    assert all(file in code for code in keyed)
 
 
 def test_nothing_changed_computes_nothing(project: Project, steps: Computed) -> None:
