@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,21 @@ import torch
 from numpy.typing import NDArray
 
 from edgestill.artifact import Dataset
-from edgestill.data.arrays import load_inputs, load_labels
-from edgestill.distill.stage import require_same_prediction
+from edgestill.data.arrays import load_ids, load_inputs, load_labels
+from edgestill.distill.stage import live_teacher, require_same_prediction
 from edgestill.errors import DataError, EdgestillError, ModelError
 from edgestill.export.config import CheckStep
 from edgestill.export.stage import write_onnx
 from edgestill.models.interface import require_classes
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
-from edgestill.train.loop import freeze
+from edgestill.train.learner import Learner
 from edgestill.train.losses import default_losses, make_losses
-from edgestill.train.losses.base import Loss, LossInputs
+from edgestill.train.losses.base import Labels, Loss, LossInputs
 from edgestill.train.predict import to_tensors
 from edgestill.train.reproducible import reproducible
 from edgestill.train.stage import wrap
+from edgestill.train.views import Views
 
 SAMPLES = 8
 
@@ -53,6 +55,8 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
         raise DataError(
             "the data has no labels, which every metric needs", fix="Name them with data.labels"
         )
+    for augment in config.augment:
+        Views(augment, arrays, load_ids(inputs.train)[:SAMPLES])
     configs = {"teacher": config.teacher, "student": config.student}
     models: dict[str, DeviceModel] = {}
     with reproducible(config.seed, torch.get_num_threads()):
@@ -98,34 +102,37 @@ def _try_losses(
     """One step of a role's objective on the first samples, backwards too."""
     model, teacher = models[role], models.get("teacher")
     learns = role == "student" and config.distilled and teacher is not None
-    losses = (config.losses if learns else ()) or default_losses(config.task, teacher=learns)
+    chosen = (config.losses if learns else ()) or default_losses(config.task, teacher=learns)
+    losses = make_losses(chosen, config.task)
     batch = to_tensors(arrays, slice(None), torch.device("cpu"))
-    teacher_logits = None
+    answers = None
     if learns and teacher is not None:
-        freeze(teacher)
-        with torch.no_grad():
-            teacher_logits = teacher.prediction(*batch)
-    logits = _prediction(model.train(), batch)
+        asked = live_teacher(teacher, losses)
+        answers = asked.answer(batch, numpy.arange(SAMPLES), 0) if asked else None
     known = torch.from_numpy(numpy.array(labels[:SAMPLES]))
-    for loss in make_losses(losses, config.task):
-        _try_loss(loss, LossInputs(logits, teacher_logits, known))
+    learner = Learner(model.train(), losses)
+    given = partial(LossInputs, teacher=answers, labels=Labels(known))
+    learner.adapt(batch, given)
+    seen = given(learner.outputs(batch))
+    _require_gradient(seen.student.logits)
+    for loss in losses:
+        _try_loss(loss, seen)
+    learner.taps.close()
     model.zero_grad()
 
 
-def _prediction(model: DeviceModel, batch: list[torch.Tensor]) -> torch.Tensor:
-    """What a model in train mode predicts, with a gradient."""
-    logits = model.prediction(*batch)
+def _require_gradient(logits: torch.Tensor) -> None:
+    """Refuse a model in train mode that nothing can be taught."""
     if not logits.requires_grad:
         raise ModelError(
             "its prediction depends on no trainable parameter",
             fix="Look for detach, no_grad, argmax and requires_grad in the model, or set "
             "pretrained: true where nothing is to be trained",
         )
-    return logits
 
 
 def _try_loss(loss: Loss, terms: LossInputs) -> None:
-    logits = terms.student_logits
+    logits = terms.student.logits
     try:
         value = loss(terms)
         torch.autograd.backward(value, retain_graph=True)
@@ -133,7 +140,7 @@ def _try_loss(loss: Loss, terms: LossInputs) -> None:
         assert terms.labels is not None
         raise ModelError(
             f"the loss {loss.name} cannot be computed from predictions "
-            f"{list(logits.shape)} and labels {list(terms.labels.shape)} ({error})",
+            f"{list(logits.shape)} and labels {list(terms.labels.own.shape)} ({error})",
             fix="Look at the model's output, the task, the labels and the losses",
         ) from error
     if not torch.isfinite(value):

@@ -9,15 +9,17 @@ from types import ModuleType
 
 from edgestill.errors import MissingExtra
 
-# Libraries that would report use to their makers: each is told not to before its first import.
-_SILENCE = {
+# Switches that a library reads at its first import. Most tell it not to report use to its maker.
+_SWITCHES = {
     "nncf": {"NNCF_CI": "1"},
     # Importing openvino sends an event unless it believes to be in a CI job: its only switch.
     "openvino": {"TF_BUILD": "1"},
     "datasets": {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"},
     "transformers": {"HF_HUB_DISABLE_TELEMETRY": "1"},
     "accelerate": {"HF_HUB_DISABLE_TELEMETRY": "1"},
-    "torch": {"TORCHINDUCTOR_DISABLE_TELEMETRY": "1"},
+    # Idle threads of OpenMP spin by default: beside another process a training becomes many times
+    # slower, because a thread that waits keeps the core of the one that it waits for.
+    "torch": {"TORCHINDUCTOR_DISABLE_TELEMETRY": "1", "OMP_WAIT_POLICY": "passive"},
 }
 
 
@@ -29,14 +31,19 @@ def installed(module: str) -> bool:
         return False
 
 
+def set_switches(module: str) -> None:
+    """Set what `module` reads from the environment when it is first imported."""
+    for variable, value in _SWITCHES.get(module.partition(".")[0], {}).items():
+        os.environ.setdefault(variable, value)
+
+
 def require(module: str, *, extra: str) -> ModuleType:
     """Import and return `module`, which `pip install edgestill[extra]` brings.
 
     Raises:
         MissingExtra: it is not installed, or it is and cannot be imported.
     """
-    for variable, value in _SILENCE.get(module.partition(".")[0], {}).items():
-        os.environ.setdefault(variable, value)
+    set_switches(module)
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:

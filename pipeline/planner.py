@@ -20,12 +20,10 @@ from edgestill.plan import Hop, Plan, Ref, Step, TargetPlan
 from edgestill.quantize.config import QuantizeStep
 from edgestill.recipe import Recipe, TargetConfig
 from edgestill.targets import TARGETS
-from edgestill.train.config import AskStep, LoadStep, TrainStep
-from edgestill.train.losses import LOSSES
+from edgestill.train.config import AskStep, AugmentConfig, LoadStep, TrainStep
+from edgestill.train.losses import default_losses, modules_of
 from edgestill.verify.config import BASELINE, FLOAT, EvaluateStep
 
-# What the training finds through its table of losses.
-LOSS_MODULES = tuple(dict.fromkeys(path.partition(":")[0] for path in LOSSES.values()))
 FP16_LIBRARIES = ("onnx", "onnxruntime")  # the float model is converted before it is compiled
 _TEACHERS = ("teacher torch", "teacher onnx")  # what a student is compared with, if there
 
@@ -87,6 +85,7 @@ class _Planner:
             seed=recipe.seed,
             trained=self._trained(),
             distilled=recipe.distill is not None,
+            augment=self._augment(),
         )
         self._add(
             Step(
@@ -96,9 +95,15 @@ class _Planner:
                 {"train": Ref("data", "train")},
                 code=self._code(*built.values()),
                 files=self._files(*built.values()),
-                modules=LOSS_MODULES,
+                modules=self._loss_modules(),
             )
         )
+
+    def _loss_modules(self) -> tuple[str, ...]:
+        """What computes the losses of this recipe's trainings."""
+        recipe = self.recipe
+        chosen = recipe.distill.losses if recipe.distill else ()
+        return modules_of((*default_losses(recipe.task, teacher=True), *chosen))
 
     def _trained(self) -> tuple[str, ...]:
         """The roles that learn here."""
@@ -109,6 +114,13 @@ class _Planner:
             or (recipe.student is not None and recipe.student.train is not None),
         }
         return tuple(role for role, does in learns.items() if does)
+
+    def _augment(self) -> tuple[AugmentConfig, ...]:
+        recipe = self.recipe
+        models = (recipe.teacher, recipe.student)
+        trainings = (recipe.distill, *(model.train for model in models if model))
+        found = (training.augment for training in trainings if training)
+        return tuple(dict.fromkeys(augment for augment in found if augment))
 
     def _model(self, role: str) -> None:
         """The steps that give a role's weights, its PyTorch answers and its ONNX model."""
@@ -174,16 +186,15 @@ class _Planner:
                     self._files(model, teacher),
                     ("accelerate",),
                     after,
-                    LOSS_MODULES,
+                    self._loss_modules(),
                 )
             )
         elif entry.train is not None:
             config = TrainStep(model, entry.train, *common)
             code = (*code, *self._metric_code())
             libraries = ("accelerate",)
-            self._add(
-                Step(role, "train", config, splits, code, files, libraries, after, LOSS_MODULES)
-            )
+            modules = modules_of(default_losses(recipe.task, teacher=False))
+            self._add(Step(role, "train", config, splits, code, files, libraries, after, modules))
         else:
             load = LoadStep(model, recipe.task, recipe.seed)
             shown = {"train": Ref("data", "train", "inputs")}

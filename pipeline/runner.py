@@ -16,6 +16,7 @@ from edgestill.capture import captured
 from edgestill.console import Console
 from edgestill.digest import canonical
 from edgestill.errors import EdgestillError, ModelError
+from edgestill.extras import set_switches
 from edgestill.plan import Plan, Ref, Step
 from edgestill.report.model import StepSummary
 from edgestill.source_code import CodeDigest, code_digest, stage_digest, undeclared
@@ -156,6 +157,8 @@ class Runner:
             say=lambda line: self.console.say(f"  {step.name}: {line}"),
         )
         imported = set(sys.modules)
+        for library in step.stage.libraries:
+            set_switches(library)
         with captured(self.log):
             try:
                 module = import_module(stage.module)

@@ -87,6 +87,7 @@ def dataset(
     folder = base / "data"
     (folder / "inputs").mkdir(parents=True)
     np.save(folder / "inputs" / "x.npy", x)
+    np.save(folder / "ids.npy", np.arange(len(x), dtype=np.uint64))
     names: tuple[str, ...] = ()
     if labels is not None:
         np.save(folder / "labels.npy", labels)
@@ -248,13 +249,15 @@ def test_teacher_and_student_of_different_shapes(base: Path) -> None:
             "classification",
             (CeLoss(), MseLoss(to="labels")),
             CLASSES,
-            r"student: the loss mse cannot be computed from predictions \[8, 3\] and labels \[8\]",
+            r"student: the loss mse to labels cannot be computed from predictions \[8, 3\] and "
+            r"labels \[8\]",
         ),
         (
             "regression",
             (),
             X[:, :2],
-            r"student: the loss mse cannot be computed from predictions \[8, 3\] and labels \[8, 2",
+            r"student: the loss mse to labels cannot be computed from predictions \[8, 3\] and "
+            r"labels \[8, 2",
         ),
     ],
 )
@@ -288,7 +291,9 @@ def test_the_teacher_learns_from_labels_alone(base: Path) -> None:
     config = replace(
         STEP, task="custom", teacher=net(), losses=(MseLoss(),), trained=("teacher", "student")
     )
-    with pytest.raises(EdgestillError, match=r"^teacher: the loss mse cannot be computed from"):
+    with pytest.raises(
+        EdgestillError, match=r"^teacher: the loss mse to labels cannot be computed from"
+    ):
         run(base, config, data)
 
 

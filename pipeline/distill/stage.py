@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgestill.artifact import Checkpoint, Dataset
 from edgestill.distill.config import DistillStep
 from edgestill.errors import ModelError
+from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
 from edgestill.train.loop import Trainer
-from edgestill.train.losses import default_losses
+from edgestill.train.losses import default_losses, make_losses
+from edgestill.train.losses.base import Loss
 from edgestill.train.reproducible import reproducible
 from edgestill.train.stage import make_objective, restore, samples, wrap, write_trained
+from edgestill.train.teachers import LiveTeacher
 
 
 @dataclass(frozen=True)
@@ -36,13 +40,31 @@ def distill(
         student = wrap(config.student, inputs.train, config.task, context.base)
         teacher = restore(config.teacher, inputs.teacher, inputs.train, config.task, context.base)
         require_same_prediction(teacher.prediction_shape, student.prediction_shape)
-        losses = config.distill.losses or default_losses(config.task, teacher=True)
-        objective = make_objective(
-            losses, teacher, student, config.task, config.metric, context.base
+        losses = make_losses(
+            config.distill.losses or default_losses(config.task, teacher=True), config.task
         )
-        trainer = Trainer(student, objective, config.distill, config.seed, context.work)
-        trained = trainer.run(samples(inputs.train), samples(inputs.validation), context.progress)
+        objective = make_objective(
+            losses, live_teacher(teacher, losses), student, config.metric, context.base
+        )
+        trainer = Trainer(
+            student,
+            objective,
+            config.distill,
+            config.seed,
+            context.work,
+            samples(inputs.train),
+            context.say,
+        )
+        trained = trainer.run(samples(inputs.validation), context.progress)
     return write_trained(student, trained, config.student, "distilled", out)
+
+
+def live_teacher(model: DeviceModel, losses: Sequence[Loss]) -> LiveTeacher | None:
+    """`model` as the teacher of `losses`; None where none of them needs one."""
+    if not any(loss.needs_teacher for loss in losses):
+        return None
+    taps = dict.fromkeys(tap for loss in losses for tap in loss.teacher_taps)
+    return LiveTeacher(model, taps)
 
 
 def require_same_prediction(teacher: tuple[int, ...], student: tuple[int, ...]) -> None:

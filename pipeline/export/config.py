@@ -8,7 +8,7 @@ from pydantic import Field
 
 from edgestill.config import config
 from edgestill.models.config import ModelConfig
-from edgestill.train.config import LossConfig
+from edgestill.train.config import AugmentConfig, LossConfig
 
 
 @config
@@ -48,6 +48,7 @@ class CheckStep:
     Attributes:
         trained: the roles that learn here, from labels or from the teacher.
         distilled: whether the student learns from the teacher, if there is one.
+        augment: how the views of each role's training are made.
     """
 
     teacher: ModelConfig | None
@@ -58,3 +59,4 @@ class CheckStep:
     seed: int
     trained: tuple[str, ...]
     distilled: bool
+    augment: tuple[AugmentConfig, ...] = ()

@@ -52,7 +52,16 @@ DEFAULT_METRICS: Mapping[Task, str] = {
 LOSS_TASKS: Mapping[str, Sequence[Task]] = {
     "ce": (*_CLASSES, *_LABELS),
     "kd": (*_CLASSES, *_LABELS),
+    "dkd": _CLASSES,
+    "dist": _CLASSES,
     "mse": TASKS,
+    "hint": TASKS,
+    "hidden": TASKS,
+    "attention": TASKS,
+    "similarity": TASKS,
+    "relation": TASKS,
+    "minilm": TASKS,
+    "adversarial": TASKS,
 }
 
 

@@ -1,4 +1,4 @@
-"""How a model is trained, and the losses that train it."""
+"""How a model is trained."""
 
 from __future__ import annotations
 
@@ -9,9 +9,72 @@ from pydantic import Field
 from edgestill.config import config
 from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
+from edgestill.train.losses.config import (
+    LOSS_CONFIGS,
+    AdversarialLoss,
+    AttentionLoss,
+    CeLoss,
+    DistLoss,
+    DkdLoss,
+    HiddenLoss,
+    HintLoss,
+    KdLoss,
+    LossConfig,
+    MinilmLoss,
+    MseLoss,
+    RelationLoss,
+    SimilarityLoss,
+)
 
+Count = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+__all__ = [
+    "LOSS_CONFIGS",
+    "AdversarialLoss",
+    "AskStep",
+    "AttentionLoss",
+    "AugmentConfig",
+    "CeLoss",
+    "DistLoss",
+    "DkdLoss",
+    "HiddenLoss",
+    "HintLoss",
+    "KdLoss",
+    "LoadStep",
+    "LossConfig",
+    "MinilmLoss",
+    "MseLoss",
+    "RelationLoss",
+    "SimilarityLoss",
+    "TrainConfig",
+    "TrainStep",
+]
+
+
+@config
+class AugmentConfig:
+    """How views of images are made; teacher and student always see the same one.
+
+    Which view a sample gets depends on nothing but the sample, the number of the view and `seed`:
+    not on its place in a batch, so that a teacher's answers can be kept.
+
+    Attributes:
+        crop: pixels of black border from which a window of the image's size is cut.
+        flip: mirror half of them, left to right.
+        mixup: alpha of the Beta distribution by which two images are blended; 0 for never.
+        cutmix: alpha of the Beta distribution of the area that comes from another image; 0 for
+            never. With both, each is used for half of the samples.
+        seed: of the views, apart from the recipe's, so that trainings with other seeds share them.
+    """
+
+    crop: Annotated[int, Field(ge=0)] = 0
+    flip: bool = False
+    mixup: NonNegative = 0.0
+    cutmix: NonNegative = 0.0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 @config
@@ -19,49 +82,38 @@ class TrainConfig:
     """A training schedule.
 
     Attributes:
-        learning_rate: the highest rate; it rises over the warm-up and falls by a cosine to zero.
+        batch_size: samples of one step of the optimizer, on all processes together.
+        accumulate: in how many parts a batch is computed, to save memory.
+        learning_rate: the highest rate.
+        schedule: after the warm-up the rate falls by a `cosine` to zero, stays `constant`, or falls
+            tenfold in a `step` at 5/8, 6/8 and 7/8 of the training; `one_cycle` rises from 1/25 by
+            a cosine and falls to 1/10,000.
         warmup: the share of all steps over which the rate rises.
         clip_norm: the largest norm of all gradients together.
+        ema: decay per step of a moving average of the weights, which is then what is validated and
+            kept, such as 0.999.
+        early_stop: epochs without a better validation after which the training ends.
+        precision: of the computation; weights are float32.
+        compile: compile the student with torch.compile.
+        trackers: where metrics go beside the log, through Accelerate.
     """
 
-    epochs: Annotated[int, Field(gt=0)] = 20
-    batch_size: Annotated[int, Field(gt=0)] = 64
+    epochs: Count = 20
+    batch_size: Count = 64
+    accumulate: Count = 1
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Positive = 3e-3
+    schedule: Literal["cosine", "one_cycle", "step", "constant"] = "cosine"
     weight_decay: NonNegative = 1e-2
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    momentum: Share = 0.9
+    warmup: Share = 0.1
     clip_norm: Positive | None = None
-
-
-@config
-class CeLoss:
-    """Cross-entropy with the labels; binary cross-entropy for multi-label tasks."""
-
-    weight: NonNegative = 1.0
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-@config
-class KdLoss:
-    """Divergence of the student's softened outputs from the teacher's."""
-
-    weight: NonNegative = 1.0
-    temperature: Positive = 4.0
-
-
-@config
-class MseLoss:
-    """Mean squared error to the labels, or to the teacher's outputs."""
-
-    weight: NonNegative = 1.0
-    to: Literal["labels", "teacher"] = "teacher"
-
-
-LossConfig = CeLoss | KdLoss | MseLoss
-
-# The name that a recipe uses, and the type that holds its settings.
-LOSS_CONFIGS: dict[str, type[LossConfig]] = {"ce": CeLoss, "kd": KdLoss, "mse": MseLoss}
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    early_stop: Count | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
+    augment: AugmentConfig | None = None
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
 
 @config

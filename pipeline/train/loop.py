@@ -4,38 +4,52 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgestill.errors import ModelError
-from edgestill.extras import require
 from edgestill.models.wrapper import DeviceModel
 from edgestill.train import state
+from edgestill.train.accelerator import start_accelerator
+from edgestill.train.batches import Part, epoch_batches, parts_of
 from edgestill.train.config import TrainConfig
-from edgestill.train.losses.base import Loss, LossInputs
-from edgestill.train.predict import Arrays, predict, to_tensors
+from edgestill.train.learner import Given, Learner
+from edgestill.train.losses.base import Labels, Loss, LossInputs
+from edgestill.train.optimizers import learning_rate, make_average, make_optimizer
+from edgestill.train.predict import Arrays, predict
+from edgestill.train.ranks import gatherer
 from edgestill.train.reproducible import derived_seed, seed_everything
+from edgestill.train.teachers import Teacher
+from edgestill.train.views import Ids, Rows, View, Views
 
 # A checkpoint is written when it would cost less than this share of the time since the last one.
 CHECKPOINT_SHARE = 0.02
 CHECKPOINT_SECONDS = 2.0
 
+# An input of this name says which tokens are no padding, as in the transformers library.
+_ATTENDED = "attention_mask"
+_EXAMPLES = 2
+
 
 @dataclass(frozen=True)
 class Samples:
-    """Inputs by name and labels, all `[n, ...]`."""
+    """Inputs by name and labels, all `[n, ...]`, and each sample's hash `[n]`."""
 
     inputs: Arrays
     labels: NDArray[numpy.generic] | None
+    ids: Ids
 
     def __len__(self) -> int:
-        return len(next(iter(self.inputs.values())))
+        return len(self.ids)
 
 
 @dataclass(frozen=True)
@@ -44,13 +58,13 @@ class Objective:
 
     Attributes:
         losses: the terms, whose weighted sum is minimised.
-        teacher: a frozen model in eval mode, where a term needs one.
+        teacher: who answers the samples, where a term needs that.
         score: the task's metric on outputs and labels, for choosing the best epoch.
         bigger_is_better: which way the metric points.
     """
 
     losses: Sequence[Loss]
-    teacher: DeviceModel | None
+    teacher: Teacher | None
     score: Callable[[Sequence[NDArray[numpy.float32]], NDArray[numpy.generic] | None], float]
     bigger_is_better: bool
 
@@ -59,7 +73,7 @@ class Objective:
 class Trained:
     """The weights of the best epoch, and how the training went."""
 
-    weights: Mapping[str, Tensor]
+    weights: dict[str, Tensor]
     best_epoch: int
     history: tuple[state.EpochRecord, ...]
 
@@ -67,120 +81,219 @@ class Trained:
 class Trainer:
     """Trains one model; a call of `run` goes on where a killed one stopped, bit for bit.
 
-    Every random choice is a function of seed and position (epoch, step), so that position and
-    tensors are the whole state.
+    Every random choice is a function of seed and position (epoch, step, process), so that position
+    and tensors are the whole state.
+
+    Args:
+        work: a folder that survives a kill.
+        say: called with a line that the user should read.
+
+    Raises:
+        ModelError: losses and models that do not fit each other.
     """
 
     def __init__(
-        self, model: DeviceModel, objective: Objective, config: TrainConfig, seed: int, work: Path
+        self,
+        model: DeviceModel,
+        objective: Objective,
+        config: TrainConfig,
+        seed: int,
+        work: Path,
+        train: Samples,
+        say: Callable[[str], None],
     ) -> None:
-        accelerate = require("accelerate", extra="build")
-        self.accelerator = accelerate.Accelerator(mixed_precision="no")
+        self.accelerator = start_accelerator(config, work)
         self.device: torch.device = self.accelerator.device
         self.objective = objective
         self.config = config
         self.seed = seed
         self.work = work
+        self.train = train
+        self.say = say
+        self.views = Views(config.augment, train.inputs, train.ids)
         self.model = model.to(self.device)
-        self.optimizer = make_optimizer(self.model, config)
-        self.wrapped, self.wrapped_optimizer = self.accelerator.prepare(self.model, self.optimizer)
-        if objective.teacher is not None:
-            freeze(objective.teacher.to(self.device))
+        # Copied before taps are set, which would read the copy too.
+        average = make_average(self.model, config.ema) if config.ema else None
+        self.kept = cast(DeviceModel, average.module) if average else self.model
+        self.average = average
+        self.learner = Learner(self.model, objective.losses, bf16=config.precision == "bf16")
+        self._adapt()
+        if config.compile:
+            model.module.compile()
+        self.optimizer = make_optimizer(self.learner, config)
+        self.wrapped, self.wrapped_optimizer = self.accelerator.prepare(
+            self.learner, self.optimizer
+        )
+        modules = {"learner": self.learner} | ({"average": average} if average else {})
+        own = {f"loss {i}": loss.optimizer for i, loss in enumerate(objective.losses)}
+        optimizers = {name: optimizer for name, optimizer in own.items() if optimizer}
+        self.tracked = state.Tracked(modules, {"optimizer": self.optimizer, **optimizers})
 
-    def run(
-        self, train: Samples, validation: Samples, progress: Callable[[float, str], None]
-    ) -> Trained:
-        """Train for all epochs.
+    def run(self, validation: Samples, progress: Callable[[float, str], None]) -> Trained:
+        """Train for all epochs, or until they no longer help.
 
         Raises:
-            ModelError: a loss or the validation's outputs are not finite.
+            ModelError: a loss or the validation's outputs are not finite, or the teacher changed.
         """
-        resumed = state.load(self.work, self.model, self.optimizer)
+        resumed = state.load(self.work, self.tracked)
         at, best = resumed or (state.Progress(), {})
-        steps = math.ceil(len(train) / self.config.batch_size)
-        saved, save_seconds = time.monotonic(), 0.0
-        while at.epoch < self.config.epochs:
+        steps = math.ceil(len(self.train) / self.config.batch_size)
+        while at.epoch < self.config.epochs and not self._stopped(at):
             started = time.monotonic()
-            batches = self._batches(len(train), at.epoch, steps)
-            self.wrapped.train()
-            for step in range(at.step, steps):
-                try:
-                    self._step(train, batches[step], at, steps)
-                except ModelError as error:
-                    # The step before this one left weights that are still good.
-                    state.save(self.work, self.model, self.optimizer, best, at)
-                    error.fix = f"{error.fix}; the last good weights are in {self.work}"
-                    raise
-                at.step = step + 1
-                now = time.monotonic()
-                if now - saved > max(CHECKPOINT_SECONDS, save_seconds / CHECKPOINT_SHARE):
-                    state.save(self.work, self.model, self.optimizer, best, at)
-                    saved = time.monotonic()
-                    save_seconds = saved - now
-            record = self._validate(validation, at, len(train), time.monotonic() - started, steps)
+            self._epoch(at, best, steps)
+            record = self._validate(validation, at, time.monotonic() - started, steps)
+            self._warn_of_idle_terms(at)
             if at.best_epoch == 0 or self._at_least_as_good(record, at.history[at.best_epoch - 1]):
                 at.best_epoch = record.epoch
-                best = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
-            at = state.Progress(record.epoch, 0, None, at.best_epoch, (*at.history, record))
+                best = {k: v.detach().cpu().clone() for k, v in self.kept.state_dict().items()}
+            at = state.Progress(record.epoch, 0, {}, at.best_epoch, (*at.history, record))
+            self.accelerator.log(
+                {**record.losses, **record.readings, "validation": record.validation},
+                step=record.epoch,
+            )
             progress(at.epoch / self.config.epochs, f"epoch {at.epoch}/{self.config.epochs}")
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
         return Trained(best, at.best_epoch, at.history)
 
-    def _batches(self, count: int, epoch: int, steps: int) -> tuple[Tensor, ...]:
-        """The samples of each step: every sample once, sizes that differ by one at most.
+    def _adapt(self) -> None:
+        """The dry run that makes adapters and discriminators."""
+        seed_everything(derived_seed(self.seed, "adapt"))
+        rows = numpy.arange(_EXAMPLES) % len(self.train)
+        view = self.views.of(rows, 0, self.device)
+        for words in self.learner.adapt(
+            view.inputs, self._given(view, Part(rows, (2,), 2), 0, 0.0)
+        ):
+            self.say(words)
 
-        Even sizes, because a last batch of one sample has no batch statistics.
-        """
-        generator = torch.Generator().manual_seed(derived_seed(self.seed, "epoch", epoch))
-        return torch.tensor_split(torch.randperm(count, generator=generator), steps)
+    def _epoch(self, at: state.Progress, best: dict[str, Tensor], steps: int) -> None:
+        batches = epoch_batches(len(self.train), self.config.batch_size, self.seed, at.epoch)
+        saved, save_seconds = time.monotonic(), 0.0
+        self.wrapped.train()
+        for step in range(at.step, steps):
+            try:
+                self._step(batches[step], at, steps)
+            except ModelError as error:
+                # The step before this one left weights that are still good.
+                state.save(self.work, self.tracked, best, at)
+                error.fix = f"{error.fix}; the last good weights are in {self.work}"
+                raise
+            at.step = step + 1
+            now = time.monotonic()
+            due = now - saved > max(CHECKPOINT_SECONDS, save_seconds / CHECKPOINT_SHARE)
+            if due and self.accelerator.is_main_process:
+                state.save(self.work, self.tracked, best, at)
+                saved = time.monotonic()
+                save_seconds = saved - now
 
-    def _step(self, train: Samples, batch: Tensor, at: state.Progress, steps: int) -> None:
+    def _step(self, batch: Rows, at: state.Progress, steps: int) -> None:
         position = at.epoch * steps + at.step
-        seed_everything(derived_seed(self.seed, "step", position))
-        rows = batch.numpy()
-        inputs = to_tensors(train.inputs, rows, self.device)
-        labels = None
-        if train.labels is not None:
-            labels = torch.from_numpy(numpy.array(train.labels[rows])).to(self.device)
-        teacher_logits = None
-        if self.objective.teacher is not None:
-            with torch.no_grad():
-                teacher_logits = self.objective.teacher.prediction(*inputs)
-        student_logits = self.wrapped(*inputs)[self.model.prediction_index]
-        terms = LossInputs(student_logits, teacher_logits, labels)
-        total = torch.zeros((), device=self.device)
-        at.sums = at.sums or {}
-        for loss in self.objective.losses:
-            term = loss(terms)
-            self._require_finite(term, loss.name, at)
-            total = total + loss.weight * term
-            at.sums[loss.name] = at.sums.get(loss.name, 0.0) + float(term.detach()) * len(rows)
+        index = self.accelerator.process_index
+        seed_everything(derived_seed(self.seed, "step", position, *([index] if index else [])))
+        progress = position / (steps * self.config.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, position, steps * self.config.epochs)
         self.wrapped_optimizer.zero_grad()
-        self.accelerator.backward(total)
+        parts = parts_of(batch, self.config.accumulate, index, self.accelerator.num_processes)
+        for part in parts:
+            alone = part is not parts[-1] and self.accelerator.num_processes > 1
+            with self.accelerator.no_sync(self.wrapped) if alone else nullcontext():
+                seen = self._backward(part, at, progress)
         if self.config.clip_norm is not None:
             self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip_norm)
         self.wrapped_optimizer.step()
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        for loss in self.objective.losses:
+            loss.after_step(seen)
+
+    def _backward(self, part: Part, at: state.Progress, progress: float) -> LossInputs:
+        """Add the gradients of one part; what the losses were computed from, detached."""
+        view = self.views.of(part.rows, at.epoch, self.device)
+        losses = self.objective.losses
+        weights = [loss.weight_at(progress) for loss in losses]
+        due = [index for index, weight in enumerate(weights) if weight > 0]
+        given = self._given(view, part, at.epoch, progress)
+        terms: list[Tensor]
+        seen: LossInputs
+        terms, seen = self.wrapped(view.inputs, given, due)
+        values = torch.stack([term.detach().float() for term in terms]).tolist() if due else []
+        total = torch.zeros((), device=self.device)
+        for index, term, value in zip(due, terms, values, strict=True):
+            loss = losses[index]
+            self._require_finite(value, loss.name, at)
+            # Processes average their gradients: rows weigh alike, whoever has them.
+            rows = sum(part.sizes) if loss.relates_samples else len(part.rows) * len(part.sizes)
+            total = total + weights[index] * (rows / part.whole) * term
+            at.terms.setdefault(loss.name, state.Term()).add(value, len(part.rows))
+        self.accelerator.backward(total)
+        return seen
+
+    def _given(self, view: View, part: Part, epoch: int, progress: float) -> Given:
+        """Everything that the losses read but the student's outputs."""
+        teacher = self.objective.teacher
+        attended = None
+        if _ATTENDED in self.train.inputs:
+            attended = view.inputs[list(self.train.inputs).index(_ATTENDED)]
+        return partial(
+            LossInputs,
+            teacher=teacher.answer(view.inputs, part.rows, epoch) if teacher else None,
+            labels=self._labels(view, part.rows),
+            progress=progress,
+            attended=attended,
+            gather=gatherer(part.sizes),
+        )
+
+    def _labels(self, view: View, rows: Rows) -> Labels | None:
+        labels = self.train.labels
+        if labels is None:
+            return None
+        own = torch.from_numpy(numpy.array(labels[rows])).to(self.device)
+        if view.partners is None:
+            return Labels(own)
+        partner = torch.from_numpy(numpy.array(labels[view.partners])).to(self.device)
+        return Labels(own, partner, view.share)
 
     def _validate(
-        self, validation: Samples, at: state.Progress, count: int, seconds: float, steps: int
+        self, validation: Samples, at: state.Progress, seconds: float, steps: int
     ) -> state.EpochRecord:
-        outputs = predict(self.model, validation.inputs, self.device)
+        if self.objective.teacher is not None:
+            self.objective.teacher.require_unchanged()
+        outputs = predict(self.kept, validation.inputs, self.device)
         if not all(numpy.isfinite(output).all() for output in outputs):
             raise ModelError(
                 f"the model's outputs are not finite after epoch {at.epoch + 1}",
                 where="validation",
                 fix=_ADVICE,
             )
+        readings = [loss.readings() for loss in self.objective.losses]
         return state.EpochRecord(
             epoch=at.epoch + 1,
-            losses={name: total / count for name, total in (at.sums or {}).items()},
+            losses={name: term.total / term.count for name, term in at.terms.items()},
             learning_rate=learning_rate(
                 self.config, (at.epoch + 1) * steps - 1, steps * self.config.epochs
             ),
             validation=float(self.objective.score(outputs, validation.labels)),
             seconds=seconds,
+            readings={name: float(value) for each in readings for name, value in each.items()},
         )
+
+    def _warn_of_idle_terms(self, at: state.Progress) -> None:
+        for name, term in at.terms.items():
+            if term.least == term.greatest and term.count > len(self.train) / 2:
+                same = "zero" if term.least == 0 else f"{term.least:.6g}"
+                self.say(
+                    f"the loss {name} was {same} at every step of epoch {at.epoch + 1}: it teaches "
+                    "nothing. Look at its layers and its teacher"
+                )
+
+    def _stopped(self, at: state.Progress) -> bool:
+        """Whether as many epochs as `early_stop` has have brought nothing better."""
+        if self.config.early_stop is None or at.best_epoch == 0:
+            return False
+        scores = [record.validation for record in at.history]
+        first_of_best = scores.index(scores[at.best_epoch - 1]) + 1
+        return at.epoch - first_of_best >= self.config.early_stop
 
     def _at_least_as_good(self, new: state.EpochRecord, best: state.EpochRecord) -> bool:
         # Of equal epochs the later one has been annealed for longer.
@@ -188,50 +301,13 @@ class Trainer:
             return new.validation >= best.validation
         return new.validation <= best.validation
 
-    def _require_finite(self, term: Tensor, name: str, at: state.Progress) -> None:
-        if not torch.isfinite(term):
+    def _require_finite(self, value: float, name: str, at: state.Progress) -> None:
+        if not math.isfinite(value):
             raise ModelError(
-                f"the loss {name} is {float(term.detach())} "
-                f"at step {at.step + 1} of epoch {at.epoch + 1}",
+                f"the loss {name} is {value} at step {at.step + 1} of epoch {at.epoch + 1}",
                 where="training",
                 fix=_ADVICE,
             )
 
 
 _ADVICE = "Lower learning_rate, set clip_norm, or look for extreme values in the data"
-
-
-def learning_rate(config: TrainConfig, step: int, steps: int) -> float:
-    """The rate at `step` of `steps`: a linear rise over the warm-up, then half a cosine to zero.
-
-    (Loshchilov and Hutter, "SGDR", 2017, equation 5, without restarts.)
-    """
-    warmup = round(config.warmup * steps)
-    if step < warmup:
-        return config.learning_rate * (step + 1) / warmup
-    share = (step - warmup) / max(1, steps - warmup)
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD; biases and normalisation parameters are not decayed."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not trained:
-        raise ModelError(
-            "the model has no trainable parameters", fix="Give it weights, or leave out train"
-        )
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate)
-    return torch.optim.SGD(
-        groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
-    )
-
-
-def freeze(model: nn.Module) -> None:
-    """Make `model` a teacher: eval mode, no gradients."""
-    model.eval()
-    model.requires_grad_(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from edgestill.artifact import (
     Predictions,
     PredictionsDescription,
 )
-from edgestill.data.arrays import load_inputs, load_labels
+from edgestill.data.arrays import load_ids, load_inputs, load_labels
 from edgestill.extras import require
 from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
@@ -23,11 +24,13 @@ from edgestill.models.resolve import build, load_callable, load_weights, number_
 from edgestill.models.wrapper import DeviceModel
 from edgestill.scoring import resolve_metric, score_outputs
 from edgestill.step import StepContext
-from edgestill.train.config import AskStep, LoadStep, LossConfig, TrainStep
+from edgestill.train.config import AskStep, LoadStep, TrainStep
 from edgestill.train.loop import Objective, Samples, Trained, Trainer
 from edgestill.train.losses import default_losses, make_losses
+from edgestill.train.losses.base import Loss
 from edgestill.train.predict import predict
 from edgestill.train.reproducible import reproducible
+from edgestill.train.teachers import Teacher
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,19 @@ def train(config: TrainStep, inputs: TrainInputs, out: Path, context: StepContex
     with reproducible(config.seed, config.threads):
         model = wrap(config.model, inputs.train, config.task, context.base)
         losses = default_losses(config.task, teacher=False)
-        objective = make_objective(losses, None, model, config.task, config.metric, context.base)
-        trainer = Trainer(model, objective, config.train, config.seed, context.work)
-        trained = trainer.run(samples(inputs.train), samples(inputs.validation), context.progress)
+        objective = make_objective(
+            make_losses(losses, config.task), None, model, config.metric, context.base
+        )
+        trainer = Trainer(
+            model,
+            objective,
+            config.train,
+            config.seed,
+            context.work,
+            samples(inputs.train),
+            context.say,
+        )
+        trained = trainer.run(samples(inputs.validation), context.progress)
     return write_trained(model, trained, config.model, "trained", out)
 
 
@@ -108,14 +121,13 @@ def restore(
 
 def samples(dataset: Dataset) -> Samples:
     """A split as the training loop takes it."""
-    return Samples(load_inputs(dataset), load_labels(dataset))
+    return Samples(load_inputs(dataset), load_labels(dataset), load_ids(dataset))
 
 
 def make_objective(
-    losses: tuple[LossConfig, ...],
-    teacher: DeviceModel | None,
+    losses: Sequence[Loss],
+    teacher: Teacher | None,
     model: DeviceModel,
-    task: str,
     metric: MetricConfig,
     base: Path,
 ) -> Objective:
@@ -123,7 +135,7 @@ def make_objective(
     resolved = resolve_metric(metric, lambda reference: load_callable(reference, base))
     names, prediction = model.output_names, model.output_names[model.prediction_index]
     return Objective(
-        losses=make_losses(losses, task),
+        losses=losses,
         teacher=teacher,
         score=lambda outputs, labels: score_outputs(
             resolved, dict(zip(names, outputs, strict=True)), prediction, labels

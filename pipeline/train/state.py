@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,42 @@ FILE = "training.safetensors"
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """What one epoch gave: the mean of each loss term, the learning rate and the validation."""
+    """What one epoch gave.
+
+    Attributes:
+        losses: the mean over the samples of each loss term that was computed.
+        readings: what losses tell beside their terms, from the last step.
+    """
 
     epoch: int
     losses: dict[str, float]
     learning_rate: float
     validation: float
     seconds: float
+    readings: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
+
+
+@dataclass
+class Term:
+    """A loss term in the current epoch so far.
+
+    Attributes:
+        total: summed over samples; `count` has how many.
+        least, greatest: of all steps.
+    """
+
+    total: float = 0.0
+    count: int = 0
+    least: float = float("inf")
+    greatest: float = float("-inf")
+
+    def add(self, value: float, count: int) -> None:
+        self.total += value * count
+        self.count += count
+        self.least, self.greatest = min(self.least, value), max(self.greatest, value)
 
 
 @dataclass
@@ -36,37 +62,41 @@ class Progress:
     Attributes:
         epoch: epochs that are finished.
         step: steps of the current epoch that are finished.
-        sums: each loss term's sum over the current epoch's samples.
+        terms: each loss term over the current epoch so far.
         best_epoch: the epoch (from 1) with the best validation so far; 0 before the first.
     """
 
     epoch: int = 0
     step: int = 0
-    sums: dict[str, float] | None = None
+    terms: dict[str, Term] = field(default_factory=dict)
     best_epoch: int = 0
     history: tuple[EpochRecord, ...] = ()
 
 
-def save(
-    folder: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    best: Mapping[str, Tensor],
-    progress: Progress,
-) -> None:
+@dataclass(frozen=True)
+class Tracked:
+    """Everything that changes while a training runs, by name."""
+
+    modules: Mapping[str, nn.Module]
+    optimizers: Mapping[str, torch.optim.Optimizer]
+
+
+def save(folder: Path, tracked: Tracked, best: Mapping[str, Tensor], progress: Progress) -> None:
     """Replace the state in `folder`; a kill leaves the former one or this one."""
     from safetensors.torch import save_file
 
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
+    tensors = {f"best.{name}": tensor for name, tensor in best.items()}
+    for module, values in tracked.modules.items():
+        tensors |= {f"{module}.{name}": t for name, t in values.state_dict().items()}
     scalars: dict[str, Any] = {}
-    for index, values in optimizer.state_dict()["state"].items():
-        for name, value in values.items():
-            key = f"optimizer.{index}.{name}"
-            if isinstance(value, Tensor):
-                tensors[key] = value
-            elif value is not None:
-                scalars[key] = value
+    for optimizer, holder in tracked.optimizers.items():
+        for index, values in holder.state_dict()["state"].items():
+            for name, value in values.items():
+                key = f"{optimizer}.{index}.{name}"
+                if isinstance(value, Tensor):
+                    tensors[key] = value
+                elif value is not None:
+                    scalars[key] = value
     metadata = {"progress": json.dumps(asdict(progress)), "scalars": json.dumps(scalars)}
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f"{FILE}.{os.getpid()}"
@@ -80,10 +110,8 @@ def save(
     temporary.replace(folder / FILE)
 
 
-def load(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[Progress, dict[str, Tensor]] | None:
-    """Put the saved state into `model` and `optimizer`; None when there is no readable one."""
+def load(folder: Path, tracked: Tracked) -> tuple[Progress, dict[str, Tensor]] | None:
+    """Put the saved state into what is tracked; None when there is no readable one."""
     from safetensors import SafetensorError, safe_open
 
     path = folder / FILE
@@ -98,13 +126,15 @@ def load(
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         path.unlink()  # cannot be used: start from the beginning
         return None
-    model.load_state_dict(_below("model.", tensors))
-    optimizer_state: dict[int, dict[str, Any]] = {}
-    for key, value in (_below("optimizer.", tensors) | _below("optimizer.", scalars)).items():
-        index, _, name = key.partition(".")
-        optimizer_state.setdefault(int(index), {})[name] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": optimizer_state, "param_groups": groups})
+    for name, module in tracked.modules.items():
+        module.load_state_dict(_below(f"{name}.", tensors))
+    for name, optimizer in tracked.optimizers.items():
+        values: dict[int, dict[str, Any]] = {}
+        for key, value in (_below(f"{name}.", tensors) | _below(f"{name}.", scalars)).items():
+            index, _, entry = key.partition(".")
+            values.setdefault(int(index), {})[entry] = value
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": values, "param_groups": groups})
     return progress, _below("best.", tensors)
 
 
@@ -114,4 +144,5 @@ def _below(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _progress(data: dict[str, Any]) -> Progress:
     history = tuple(EpochRecord(**record) for record in data.pop("history"))
-    return Progress(**data, history=history)
+    terms = {name: Term(**term) for name, term in data.pop("terms").items()}
+    return Progress(**data, history=history, terms=terms)

@@ -25,6 +25,7 @@ from edgestill.train.config import CeLoss, KdLoss, LoadStep, LossConfig, MseLoss
 from edgestill.train.loop import Trainer
 from edgestill.train.predict import predict
 from edgestill.train.stage import LoadInputs, load, restore
+from edgestill.train.teachers import LiveTeacher
 
 CODE = '''
 import torch
@@ -86,6 +87,7 @@ def dataset(base: Path, labels: NDArray[Any] | None, rows: slice, task: str, nam
     folder = base / name
     (folder / "inputs").mkdir(parents=True)
     np.save(folder / "inputs" / "x.npy", X[rows])
+    np.save(folder / "ids.npy", np.arange(len(X[rows]), dtype=np.uint64))
     if labels is not None:
         np.save(folder / "labels.npy", labels[rows])
     specs = (TensorSpec("x", "float32", (None, 4)),)
@@ -196,8 +198,8 @@ def test_the_teacher_stays_as_it_was(
     run = Trainer.run
 
     def watched(self: Trainer, *args: Any) -> Any:
-        assert self.objective.teacher is not None
-        seen.append(self.objective.teacher)
+        assert isinstance(self.objective.teacher, LiveTeacher)
+        seen.append(self.objective.teacher.model)
         return run(self, *args)
 
     monkeypatch.setattr(Trainer, "run", watched)

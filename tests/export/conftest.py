@@ -39,6 +39,7 @@ def make_dataset(tmp_path: Path) -> MakeDataset:
         )
         names = tuple(str(number) for number in range(classes))
         count = len(next(iter(inputs.values())))
+        np.save(folder / "ids.npy", np.arange(count, dtype=np.uint64))
         return Dataset.seal(folder, DatasetDescription("train", count, task, specs, names))
 
     return make

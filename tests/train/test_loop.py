@@ -14,10 +14,12 @@ from edgestill.errors import ModelError
 from edgestill.metrics import METRICS, score
 from edgestill.models.wrapper import DeviceModel
 from edgestill.train import loop
+from edgestill.train.batches import epoch_batches
 from edgestill.train.config import TrainConfig
-from edgestill.train.loop import Objective, Samples, Trained, Trainer, learning_rate
+from edgestill.train.loop import Objective, Samples, Trained, Trainer
 from edgestill.train.losses import default_losses, make_losses
-from edgestill.train.losses.base import LossInputs
+from edgestill.train.losses.base import Loss, LossInputs
+from edgestill.train.optimizers import learning_rate
 from edgestill.train.reproducible import reproducible
 
 CONFIG = TrainConfig(epochs=3, batch_size=16, learning_rate=1e-2)
@@ -32,7 +34,7 @@ def samples(seed: int = 0, count: int = 70) -> Samples:
     labels = rng.integers(0, 3, count)
     inputs = rng.normal(size=(count, 6)).astype(np.float32)
     inputs[np.arange(count), labels] += 2.0
-    return Samples({"features": inputs}, labels)
+    return Samples({"features": inputs}, labels, np.arange(count, dtype=np.uint64))
 
 
 def model() -> DeviceModel:
@@ -52,10 +54,13 @@ def objective() -> Objective:
     )
 
 
+said: list[str] = []
+
+
 def train(work: Path, config: TrainConfig = CONFIG) -> Trained:
     with reproducible(seed=0, threads=2):
-        trainer = Trainer(model(), objective(), config, seed=0, work=work)
-        return trainer.run(samples(), samples(1), lambda share, words: None)
+        trainer = Trainer(model(), objective(), config, 0, work, samples(), said.append)
+        return trainer.run(samples(1), lambda share, words: None)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -107,21 +112,18 @@ def test_a_damaged_checkpoint_is_not_used(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
-    class Exploding:
-        name, weight, needs_teacher, needs_labels = "boom", 1.0, False, True
+    class Exploding(Loss):
+        calls = 0
 
-        def __init__(self) -> None:
-            self.calls = 0
-
-        def __call__(self, inputs: LossInputs) -> torch.Tensor:
+        def forward(self, inputs: LossInputs) -> torch.Tensor:
             self.calls += 1
-            return inputs.student_logits.mean() * (float("nan") if self.calls == 7 else 1.0)
+            return inputs.student.logits.mean() * (float("nan") if self.calls == 7 else 1.0)
 
-    wrong = Objective([Exploding()], None, objective().score, True)
+    wrong = Objective([Exploding("boom", 1.0)], None, objective().score, True)
     with reproducible(0, 2):
-        trainer = Trainer(model(), wrong, CONFIG, seed=0, work=tmp_path)
+        trainer = Trainer(model(), wrong, CONFIG, 0, tmp_path, samples(), said.append)
         with pytest.raises(ModelError) as error:
-            trainer.run(samples(), samples(1), lambda share, words: None)
+            trainer.run(samples(1), lambda share, words: None)
     assert str(error.value) == (
         "training: the loss boom is nan at step 2 of epoch 2. Lower learning_rate, set clip_norm, "
         f"or look for extreme values in the data; the last good weights are in {tmp_path}"
@@ -137,9 +139,8 @@ def test_the_rate_rises_then_falls_to_zero() -> None:
     assert rates[-1] < 1e-3 * rates[9]
 
 
-def test_every_sample_is_seen_once_an_epoch_in_even_batches(tmp_path: Path) -> None:
-    trainer = Trainer(model(), objective(), CONFIG, seed=0, work=tmp_path)
-    batches = trainer._batches(65, 0, 5)
-    assert sorted(torch.cat(batches).tolist()) == list(range(65))
+def test_every_sample_is_seen_once_an_epoch_in_even_batches() -> None:
+    batches = epoch_batches(65, 16, seed=0, epoch=0)
+    assert sorted(np.concatenate(batches)) == list(range(65))
     assert {len(batch) for batch in batches} == {13}
-    assert not torch.equal(batches[0], trainer._batches(65, 1, 5)[0])
+    assert not np.array_equal(batches[0], epoch_batches(65, 16, seed=0, epoch=1)[0])

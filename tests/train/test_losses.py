@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgestill.train.config import CeLoss, KdLoss, LossConfig, MseLoss
 from edgestill.train.losses import default_losses, make_losses
-from edgestill.train.losses.base import LossInputs
+from edgestill.train.losses.base import Labels, LossInputs, Outputs
 
 Array = NDArray[np.float64]
 
@@ -19,9 +19,9 @@ def value(
 ) -> float:
     (loss,) = make_losses([config], task)
     inputs = LossInputs(
-        torch.from_numpy(student),
-        None if teacher is None else torch.from_numpy(teacher),
-        None if labels is None else torch.from_numpy(labels),
+        Outputs(torch.from_numpy(student)),
+        None if teacher is None else Outputs(torch.from_numpy(teacher)),
+        None if labels is None else Labels(torch.from_numpy(labels)),
     )
     return float(loss(inputs))
 
@@ -131,5 +131,8 @@ def test_gradients_are_those_of_finite_differences(rng: np.random.Generator, tas
         labels = torch.from_numpy(rng.integers(0, 2, (4, 3)).astype(np.float64))
     for loss in make_losses(default_losses(task, teacher=True), task):
         assert torch.autograd.gradcheck(
-            lambda logits, loss=loss: loss(LossInputs(logits, teacher, labels)), (student,)
+            lambda logits, loss=loss: loss(
+                LossInputs(Outputs(logits), Outputs(teacher), Labels(labels))
+            ),
+            (student,),
         )

@@ -21,7 +21,7 @@ from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.step import StepContext
 from edgestill.train.config import AskStep, CeLoss, LoadStep, TrainConfig, TrainStep
 from edgestill.train.losses import make_losses
-from edgestill.train.losses.base import LossInputs
+from edgestill.train.losses.base import Labels, LossInputs, Outputs
 from edgestill.train.stage import (
     AskInputs,
     LoadInputs,
@@ -90,6 +90,7 @@ def dataset(base: Path, x: NDArray[Any], labels: NDArray[Any], task: str, name: 
     (folder / "inputs").mkdir(parents=True)
     np.save(folder / "inputs" / "x.npy", x)
     np.save(folder / "labels.npy", labels)
+    np.save(folder / "ids.npy", np.arange(len(x), dtype=np.uint64))
     specs = (TensorSpec("x", x.dtype.name, (None, *x.shape[1:])),)
     return Dataset.seal(folder, DatasetDescription(name, len(x), task, specs))
 
@@ -218,9 +219,9 @@ def test_a_sample_without_a_label_counts_for_nothing(outputs: int, known: int) -
     labels = torch.tensor([0, 1, 1, 0, 1, 0])
     (loss,) = make_losses((CeLoss(label_smoothing=0.1),), "classification")
     some = torch.where(torch.arange(6) < known, labels, -100)
-    value = loss(LossInputs(logits, None, some))
+    value = loss(LossInputs(Outputs(logits), None, Labels(some)))
     if known:
-        expected = loss(LossInputs(logits[:known], None, labels[:known]))
+        expected = loss(LossInputs(Outputs(logits[:known]), None, Labels(labels[:known])))
         torch.testing.assert_close(value, expected)
     else:
         assert value == 0

@@ -5,28 +5,46 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from edgestill.train.config import CeLoss, KdLoss, LossConfig, MseLoss
+from edgestill.train.losses import config as settings
+from edgestill.train.losses.config import CeLoss, KdLoss, LossConfig, MseLoss
 
 if TYPE_CHECKING:
     from edgestill.train.losses.base import Loss
 
 # Settings type -> "module:Class"; a class takes its settings and the task.
 LOSSES: Mapping[type[LossConfig], str] = {
-    CeLoss: "edgestill.train.losses.logits:CrossEntropy",
-    KdLoss: "edgestill.train.losses.logits:Distillation",
-    MseLoss: "edgestill.train.losses.logits:SquaredError",
+    settings.CeLoss: "edgestill.train.losses.logits:CrossEntropy",
+    settings.KdLoss: "edgestill.train.losses.logits:Distillation",
+    settings.DkdLoss: "edgestill.train.losses.logits:DecoupledDistillation",
+    settings.MseLoss: "edgestill.train.losses.logits:SquaredError",
+    settings.DistLoss: "edgestill.train.losses.relations:Correlation",
+    settings.SimilarityLoss: "edgestill.train.losses.relations:Similarity",
+    settings.RelationLoss: "edgestill.train.losses.relations:Relation",
+    settings.HintLoss: "edgestill.train.losses.features:Hint",
+    settings.HiddenLoss: "edgestill.train.losses.features:HiddenStates",
+    settings.AttentionLoss: "edgestill.train.losses.features:Attention",
+    settings.MinilmLoss: "edgestill.train.losses.features:AttentionRelations",
+    settings.AdversarialLoss: "edgestill.train.losses.adversarial:Adversarial",
 }
 
 
 def make_losses(configs: Sequence[LossConfig], task: str) -> tuple[Loss, ...]:
-    """The losses that `configs` describe, for a task such as `classification`."""
+    """The losses that `configs` describe, for a task such as `classification`, each named apart."""
     from importlib import import_module
 
-    losses = []
+    losses: list[Loss] = []
     for config in configs:
         module, _, name = LOSSES[type(config)].partition(":")
-        losses.append(getattr(import_module(module), name)(config, task))
+        loss = getattr(import_module(module), name)(config, task)
+        same = sum(other.name.partition(" #")[0] == loss.name for other in losses)
+        loss.name += f" #{same + 1}" if same else ""
+        losses.append(loss)
     return tuple(losses)
+
+
+def modules_of(configs: Sequence[LossConfig]) -> tuple[str, ...]:
+    """Our modules that compute these losses, which no import names."""
+    return tuple(dict.fromkeys(LOSSES[type(config)].partition(":")[0] for config in configs))
 
 
 def default_losses(task: str, *, teacher: bool) -> tuple[LossConfig, ...]:

@@ -1,0 +1,128 @@
+"""Two features brought to one form, so that they can be compared."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgestill.errors import ModelError
+
+Channels = Literal["first", "last"]
+
+
+def channels_last(feature: Tensor, channels: Channels | None = None) -> Tensor:
+    """`[b, ..., c]`; by default channels are axis 1 of an image's feature, else the last axis."""
+    first = channels == "first" or (channels is None and feature.ndim >= 4)
+    return feature.movedim(1, -1) if first and feature.ndim > 2 else feature
+
+
+class Adapter(nn.Module):
+    """Brings a student's feature to a teacher's channels, and both to one grid of positions.
+
+    Learnt is only the linear map of channels (on images, a convolution of 1x1), where their numbers
+    differ; `one_grid` does the rest.
+
+    Args:
+        student: `[b, ..., c_s]`, an example with channels last.
+        teacher: `[b, ..., c_t]`.
+
+    Attributes:
+        words: what had to be brought together; None for nothing.
+
+    Raises:
+        ModelError: a sequence whose positions are no image's, beside an image's feature.
+    """
+
+    def __init__(self, student: Tensor, teacher: Tensor) -> None:
+        super().__init__()
+        positions = one_grid(student, teacher)[0].shape[1]
+        widths = student.shape[-1], teacher.shape[-1]
+        self.project: nn.Module = nn.Identity()
+        self.words: str | None = None
+        if student.shape != teacher.shape:
+            shapes = (list(feature.shape[1:]) for feature in (student, teacher))
+            self.words = (
+                "{} and the teacher's {}".format(*shapes) + f" meet at {positions} positions"
+            )
+        if widths[0] != widths[1]:
+            self.project = nn.Linear(*widths, bias=False)
+            self.words = f"{self.words}, a linear map takes {widths[0]} channels to {widths[1]}"
+
+    def forward(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Both `[b, positions, c_t]`."""
+        student, teacher = one_grid(student, teacher)
+        return self.project(student), teacher
+
+
+def one_grid(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Two features `[b, ..., c]` as `[b, positions, c]` with equal positions.
+
+    The finer one is averaged down to the coarser. A feature without positions meets the mean of the
+    other's. A sequence beside an image's feature is read as an image, row by row, and a class
+    token that only one of them has is left out.
+
+    Raises:
+        ModelError: a sequence whose positions are no image's, beside an image's feature.
+    """
+    if min(first.ndim, second.ndim) == 2:
+        first, second = _mean(first), _mean(second)
+    if first.ndim == second.ndim == 3:
+        first, second = _without_class_token(first, second)
+    elif first.ndim == 3:
+        first = _as_image(first, second)
+    elif second.ndim == 3:
+        second = _as_image(second, first)
+    if first.ndim != second.ndim:
+        raise _apart(first, second)
+    grid = tuple(map(min, first.shape[1:-1], second.shape[1:-1]))
+    return _pooled(first, grid).flatten(1, -2), _pooled(second, grid).flatten(1, -2)
+
+
+def _mean(feature: Tensor) -> Tensor:
+    return feature.unsqueeze(1) if feature.ndim == 2 else feature.flatten(1, -2).mean(1, True)
+
+
+def _without_class_token(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Two sequences, of which one has a first token before the positions of a square image."""
+    fewer = min(first.shape[1], second.shape[1])
+    if abs(first.shape[1] - second.shape[1]) == 1 and math.isqrt(fewer) ** 2 == fewer:
+        return first[:, -fewer:], second[:, -fewer:]
+    return first, second
+
+
+def _as_image(sequence: Tensor, image: Tensor) -> Tensor:
+    tokens, grid = sequence.shape[1], tuple(image.shape[1:-1])
+    for extra in (0, 1):
+        side = math.isqrt(tokens - extra)
+        if tokens - extra == math.prod(grid):
+            return _unflattened(sequence[:, extra:], grid)
+        if len(grid) == 2 and side and side**2 == tokens - extra:
+            return _unflattened(sequence[:, extra:], (side, side))
+    raise _apart(sequence, image)
+
+
+def _unflattened(sequence: Tensor, grid: tuple[int, ...]) -> Tensor:
+    return sequence.reshape(len(sequence), *grid, sequence.shape[-1])
+
+
+def _pooled(feature: Tensor, grid: tuple[int, ...]) -> Tensor:
+    if tuple(feature.shape[1:-1]) == grid:
+        return feature
+    pools: dict[int, Callable[..., Tensor]] = {
+        1: functional.adaptive_avg_pool1d,
+        2: functional.adaptive_avg_pool2d,
+        3: functional.adaptive_avg_pool3d,
+    }
+    return pools[len(grid)](feature.movedim(-1, 1), grid).movedim(1, -1)
+
+
+def _apart(first: Tensor, second: Tensor) -> ModelError:
+    shapes = " and ".join(str(list(feature.shape[1:])) for feature in (first, second))
+    return ModelError(
+        f"features of {shapes} a sample (channels last) cannot be brought together",
+        fix="Compare layers with alike positions, or say where channels lie with channels:",
+    )

@@ -1,0 +1,116 @@
+"""The adversarial loss, and the network that it plays against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
+
+from edgestill.train.adapters import Adapter, channels_last
+from edgestill.train.config import AdversarialLoss
+from edgestill.train.losses.base import Loss, LossInputs
+from edgestill.train.ranks import average_gradients
+from edgestill.train.taps import Tap
+
+
+class Adversarial(Loss):
+    """The student's part of a game: its outputs should pass for the teacher's.
+
+    A discriminator sees the prediction `[b, ...]` of both, or each position of a feature
+    `[b, c, ...]` of both, and learns to tell them apart: after each step of the student it makes
+    one of its own, on detached outputs, with its own Adam. `hinge` is
+    `E max(0, 1 - D(t)) + E max(0, 1 + D(s))` for the discriminator and `-E D(s)` for the student
+    (Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018,
+    equations 16 and 17), `bce` the non-saturating pair of Goodfellow et al., 2014. It asks for the
+    teacher's distribution of outputs, not for its answer to each sample (Xu et al., "Training
+    Shallow and Thin Networks ... with Conditional Adversarial Networks", 2018): use it beside
+    `kd`, at a low weight that ramps up, when `kd` alone has levelled off.
+    """
+
+    def __init__(self, config: AdversarialLoss, task: str) -> None:
+        del task
+        name = f"adversarial {config.student}" if config.student else "adversarial"
+        super().__init__(name, config.weight)
+        self.config = config
+        self.reads_logits = config.student is None
+        if config.student is not None and config.teacher is not None:
+            self.student_taps = (Tap(config.student),)
+            self.teacher_taps = (Tap(config.teacher),)
+        self.adapter: Adapter | None = None
+        self.discriminator: nn.Sequential
+        self.told_apart: Tensor | None = None
+
+    def adapt(self, example: LossInputs) -> str | None:
+        assert example.teacher is not None
+        words = None
+        if not self.reads_logits:
+            student, teacher = self._features(example)
+            self.adapter = Adapter(student, teacher).to(student.device)
+            words = self.adapter.words
+        _, real = self._rows(example)
+        self.discriminator = make_discriminator(real.shape[1], self.config.width).to(real.device)
+        # The student's optimizer must not find these parameters, nor a gradient reach them.
+        self.discriminator.requires_grad_(False)
+        self.optimizer = torch.optim.Adam(
+            self.discriminator.parameters(), lr=self.config.learning_rate, betas=(0.5, 0.999)
+        )
+        judged = f"a discriminator of {real.shape[1]} values"
+        return f"{self.name}: {judged}" + (f"; {words}" if words else "")
+
+    def forward(self, inputs: LossInputs) -> Tensor:
+        student, _ = self._rows(inputs)
+        self.discriminator.eval()  # in train mode spectral norm changes with each look
+        verdict: Tensor = self.discriminator(student)
+        if self.config.form == "hinge":
+            return -verdict.mean()
+        return functional.softplus(-verdict).mean()
+
+    def after_step(self, inputs: LossInputs) -> None:
+        student, teacher = (rows.detach() for rows in self._rows(inputs))
+        assert self.optimizer is not None, "adapt() comes before the first step"
+        self.discriminator.requires_grad_(True).train()
+        fake, real = self.discriminator(torch.cat([student, teacher])).chunk(2)
+        if self.config.form == "hinge":
+            loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
+        else:
+            loss = functional.softplus(-real).mean() + functional.softplus(fake).mean()
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        average_gradients(self.discriminator)
+        self.optimizer.step()
+        self.discriminator.requires_grad_(False)
+        told = (real > 0).float().mean() + (fake < 0).float().mean()
+        self.told_apart = told.detach() / 2
+
+    def readings(self) -> Mapping[str, Tensor]:
+        """`accuracy`: the share that the discriminator told apart, 0.5 for guessing."""
+        return {} if self.told_apart is None else {f"{self.name} accuracy": self.told_apart}
+
+    def _rows(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
+        """What is judged, student's and teacher's, both `[n, c]`."""
+        assert inputs.teacher is not None
+        if self.adapter is None:
+            return inputs.student.logits.flatten(1), inputs.teacher.logits.flatten(1)
+        student, teacher = self.adapter(*self._features(inputs))
+        return student.flatten(0, 1), teacher.flatten(0, 1)
+
+    def _features(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
+        assert inputs.teacher is not None
+        return (
+            channels_last(inputs.student.features[self.student_taps[0]]),
+            channels_last(inputs.teacher.features[self.teacher_taps[0]]),
+        )
+
+
+def make_discriminator(width: int, hidden: int) -> nn.Sequential:
+    """`[n, width]` to `[n, 1]`: above 0 for the teacher's, below for the student's."""
+    return nn.Sequential(
+        spectral_norm(nn.Linear(width, hidden)),
+        nn.LeakyReLU(0.2),
+        spectral_norm(nn.Linear(hidden, hidden)),
+        nn.LeakyReLU(0.2),
+        spectral_norm(nn.Linear(hidden, 1)),
+    )

@@ -1,0 +1,249 @@
+"""Taps: what chosen layers of a model give, read while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgestill.errors import ModelError
+from edgestill.reference import nearest
+
+Part = Literal["output", "attention map", "queries keys values"]
+
+# The names of a self-attention's projections in the usual libraries: three layers, or one for all.
+_PROJECTIONS = (
+    ("query", "key", "value"),
+    ("q_proj", "k_proj", "v_proj"),
+    ("q_lin", "k_lin", "v_lin"),
+    ("to_q", "to_k", "to_v"),
+    ("q", "k", "v"),
+)
+_FUSED = ("qkv", "query_key_value", "c_attn")
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A layer, by its module path, and what of it is read.
+
+    Attributes:
+        part: its `output`; of a convolutional layer the `attention map`; or the
+            `queries keys values` of a self-attention, `[b, 3, t, d]`.
+    """
+
+    layer: str
+    part: Part = "output"
+
+    def __str__(self) -> str:
+        return self.layer if self.part == "output" else f"{self.layer} ({self.part})"
+
+
+class Taps:
+    """Reads layers of `model` while it runs within `with taps:`, each once for all that read it.
+
+    Args:
+        role: whose layers they are, for messages: `student` or `teacher`.
+
+    Raises:
+        ModelError: the model has no such layer, or the layer no such part.
+    """
+
+    def __init__(self, model: nn.Module, taps: Iterable[Tap], role: str) -> None:
+        self._role = role
+        self._readings: dict[Tap, _Reading] = {}
+        for tap in taps:
+            with _about(role, tap):
+                self._readings[tap] = _READERS[tap.part](_layer(model, tap.layer, role))
+
+    def __enter__(self) -> None:
+        for reading in self._readings.values():
+            reading.begin()
+
+    def __exit__(self, *_: object) -> None:
+        for reading in self._readings.values():
+            reading.reads = False
+
+    def collect(self) -> dict[Tap, Tensor]:
+        """What was read within the last `with`, each `[b, ...] float32`.
+
+        Raises:
+            ModelError: a layer did not run, ran more than once, or gave no such part.
+        """
+        return {tap: self._take(tap, reading) for tap, reading in self._readings.items()}
+
+    def close(self) -> None:
+        """Stop reading."""
+        for reading in self._readings.values():
+            for handle in reading.handles:
+                handle.remove()
+
+    def _take(self, tap: Tap, reading: _Reading) -> Tensor:
+        pieces = reading.pieces
+        times = max(len(piece) for piece in pieces)
+        with _about(self._role, tap):
+            if min(len(piece) for piece in pieces) == 0:
+                raise ModelError(
+                    "the layer did not run", fix="Name a layer that forward calls as a module"
+                )
+            if times > 1:
+                raise ModelError(
+                    f"the layer ran {times} times in one forward",
+                    fix="Name a layer that runs once, such as the block around it",
+                )
+            joined = reading.join([_tensor(piece[0]) for piece in pieces]).float()
+        reading.begin()  # features are large: they live no longer than their step
+        reading.reads = False
+        return joined
+
+
+@contextmanager
+def _about(role: str, tap: Tap) -> Iterator[None]:
+    """Errors say which layer they are about."""
+    try:
+        yield
+    except ModelError as error:
+        error.where = f"layer {tap.layer} of the {role}"
+        raise
+
+
+@dataclass
+class _Reading:
+    """What the hooks of one tap put down, piece by piece, and how that becomes one tensor."""
+
+    pieces: list[list[Any]]
+    join: Callable[[Sequence[Tensor]], Tensor]
+    handles: list[Any] = field(default_factory=list)
+    reads: bool = False
+
+    def begin(self) -> None:
+        self.pieces = [[] for _ in self.pieces]
+        self.reads = True
+
+    def put(self, output: Any, piece: int = 0) -> None:
+        if self.reads:
+            self.pieces[piece].append(output)
+
+    def hook(self, layer: nn.Module, piece: int = 0) -> None:
+        def put_down(_: nn.Module, __: Any, output: Any) -> None:
+            self.put(output, piece)
+
+        self.handles.append(layer.register_forward_hook(put_down))
+
+
+def attention_map(feature: Tensor) -> Tensor:
+    """Where a feature `[b, c, h, w]` is strong: the mean of its squares over channels, `[b, h, w]`.
+
+    (Zagoruyko and Komodakis, "Paying More Attention to Attention", 2017, section 3.1, p = 2.)
+
+    Raises:
+        ModelError: the feature has another rank.
+    """
+    if feature.ndim != 4:
+        raise ModelError(
+            f"it gives {list(feature.shape)}, and an attention map is made of "
+            "[b, channels, height, width]",
+            fix="Name a convolutional layer, or use hint",
+        )
+    return feature.float().pow(2).mean(dim=1)
+
+
+def _output(layer: nn.Module) -> _Reading:
+    reading = _Reading([[]], lambda pieces: pieces[0])
+    reading.hook(layer)
+    return reading
+
+
+def _attention_map(layer: nn.Module) -> _Reading:
+    reading = _Reading([[]], lambda pieces: attention_map(pieces[0]))
+    reading.hook(layer)
+    return reading
+
+
+def _queries_keys_values(layer: nn.Module) -> _Reading:
+    if isinstance(layer, nn.MultiheadAttention):
+        return _of_multihead(layer)
+    inner = dict(layer.named_children())
+    for names in _PROJECTIONS:
+        if all(name in inner for name in names):
+            reading = _Reading([[], [], []], lambda pieces: torch.stack(list(pieces), dim=1))
+            for piece, name in enumerate(names):
+                reading.hook(inner[name], piece)
+            return reading
+    for name in _FUSED:
+        if name in inner:
+            reading = _Reading([[]], lambda pieces: torch.stack(pieces[0].chunk(3, -1), dim=1))
+            reading.hook(inner[name])
+            return reading
+    known = ", ".join([*("/".join(names) for names in _PROJECTIONS), *_FUSED])
+    raise ModelError(
+        f"no self-attention that is known: it holds {', '.join(inner) or 'no layers'}",
+        fix=f"Name the module that holds the projections ({known}), or an nn.MultiheadAttention",
+    )
+
+
+def _of_multihead(layer: nn.MultiheadAttention) -> _Reading:
+    """Its projections are no layers: they are computed again from what it is given."""
+    reading = _Reading([[]], lambda pieces: pieces[0])
+
+    def project(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if not reading.reads:
+            return
+        given = dict(zip(("query", "key", "value"), args, strict=False)) | named
+        # Of other widths for keys and values, it has three weights in place of one.
+        weights: Any = layer.in_proj_weight
+        if weights is None:
+            weights = (layer.q_proj_weight, layer.k_proj_weight, layer.v_proj_weight)
+        else:
+            weights = weights.chunk(3)
+        biases = (None,) * 3 if layer.in_proj_bias is None else layer.in_proj_bias.chunk(3)
+        rows = [given[name] for name in ("query", "key", "value")]
+        if not layer.batch_first:
+            rows = [row.transpose(0, 1) for row in rows]
+        projected = map(functional.linear, rows, weights, biases)
+        reading.put(torch.stack(list(projected), dim=1))
+
+    reading.handles.append(layer.register_forward_pre_hook(project, with_kwargs=True))
+    return reading
+
+
+_READERS: Mapping[Part, Callable[[nn.Module], _Reading]] = {
+    "output": _output,
+    "attention map": _attention_map,
+    "queries keys values": _queries_keys_values,
+}
+
+
+def _layer(model: nn.Module, path: str, role: str) -> nn.Module:
+    try:
+        return model.get_submodule(path)
+    except AttributeError:
+        layers = [name for name, _ in model.named_modules() if name]
+        raise ModelError(
+            f"the {role} has no such layer",
+            fix=nearest(path, layers, "Layers"),
+        ) from None
+
+
+def _tensor(output: Any) -> Tensor:
+    """The tensor that a layer returns; of several the first, as libraries put it."""
+    while not isinstance(output, Tensor):
+        if isinstance(output, Mapping):
+            values: Sequence[Any] = list(output.values())
+        elif is_dataclass(output):
+            values = [getattr(output, item.name) for item in fields(output)]
+        elif isinstance(output, (tuple, list)):
+            values = output
+        else:
+            values = []
+        if not values:
+            raise ModelError(
+                f"it returns a {type(output).__name__}, not a tensor",
+                fix="Name a layer that returns a tensor",
+            )
+        output = values[0]
+    return output
