@@ -63,7 +63,7 @@ def live_teacher(model: DeviceModel, losses: Sequence[Loss]) -> LiveTeacher | No
     """`model` as the teacher of `losses`; None where none of them needs one."""
     if not any(loss.needs_teacher for loss in losses):
         return None
-    taps = dict.fromkeys(tap for loss in losses for tap in loss.teacher_taps)
+    taps = dict.fromkeys(tap for loss in losses for tap in loss.reads.teacher)
     return LiveTeacher(model, taps)
 
 

@@ -31,7 +31,7 @@ class Learner(nn.Module):
         self.student = student
         self.losses = nn.ModuleList(losses)
         self.bf16 = bf16
-        taps = dict.fromkeys(tap for loss in losses for tap in loss.student_taps)
+        taps = dict.fromkeys(tap for loss in losses for tap in loss.reads.student)
         self.taps = Taps(student.module, taps, "student")
 
     @property

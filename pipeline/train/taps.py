@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,7 @@ from torch.nn import functional
 
 from edgestill.errors import ModelError
 from edgestill.reference import nearest
-
-Part = Literal["output", "attention map", "queries keys values"]
+from edgestill.train.losses.config import Part, Tap
 
 # The names of a self-attention's projections in the usual libraries: three layers, or one for all.
 _PROJECTIONS = (
@@ -25,22 +24,6 @@ _PROJECTIONS = (
     ("q", "k", "v"),
 )
 _FUSED = ("qkv", "query_key_value", "c_attn")
-
-
-@dataclass(frozen=True)
-class Tap:
-    """A layer, by its module path, and what of it is read.
-
-    Attributes:
-        part: its `output`; of a convolutional layer the `attention map`; or the
-            `queries keys values` of a self-attention, `[b, 3, t, d]`.
-    """
-
-    layer: str
-    part: Part = "output"
-
-    def __str__(self) -> str:
-        return self.layer if self.part == "output" else f"{self.layer} ({self.part})"
 
 
 class Taps:

@@ -19,6 +19,7 @@ from edgestill.train.config import TrainConfig
 from edgestill.train.loop import Objective, Samples, Trained, Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss, LossInputs
+from edgestill.train.losses.config import Reads
 from edgestill.train.optimizers import learning_rate
 from edgestill.train.reproducible import reproducible
 
@@ -119,7 +120,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
             self.calls += 1
             return inputs.student.logits.mean() * (float("nan") if self.calls == 7 else 1.0)
 
-    wrong = Objective([Exploding("boom", 1.0)], None, objective().score, True)
+    wrong = Objective([Exploding("boom", 1.0, Reads(labels=True))], None, objective().score, True)
     with reproducible(0, 2):
         trainer = Trainer(model(), wrong, CONFIG, 0, tmp_path, samples(), said.append)
         with pytest.raises(ModelError) as error:

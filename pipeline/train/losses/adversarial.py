@@ -12,8 +12,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 from edgestill.train.adapters import Adapter, channels_last
 from edgestill.train.config import AdversarialLoss
 from edgestill.train.losses.base import Loss, LossInputs
+from edgestill.train.losses.config import reads_of
 from edgestill.train.ranks import average_gradients
-from edgestill.train.taps import Tap
 
 
 class Adversarial(Loss):
@@ -33,20 +33,15 @@ class Adversarial(Loss):
     def __init__(self, config: AdversarialLoss, task: str) -> None:
         del task
         name = f"adversarial {config.student}" if config.student else "adversarial"
-        super().__init__(name, config.weight)
+        super().__init__(name, config.weight, reads_of(config))
         self.config = config
-        self.reads_logits = config.student is None
-        if config.student is not None and config.teacher is not None:
-            self.student_taps = (Tap(config.student),)
-            self.teacher_taps = (Tap(config.teacher),)
         self.adapter: Adapter | None = None
         self.discriminator: nn.Sequential
         self.told_apart: Tensor | None = None
 
     def adapt(self, example: LossInputs) -> str | None:
-        assert example.teacher is not None
         words = None
-        if not self.reads_logits:
+        if self.reads.teacher:
             student, teacher = self._features(example)
             self.adapter = Adapter(student, teacher).to(student.device)
             words = self.adapter.words
@@ -91,18 +86,15 @@ class Adversarial(Loss):
 
     def _rows(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         """What is judged, student's and teacher's, both `[n, c]`."""
-        assert inputs.teacher is not None
         if self.adapter is None:
-            return inputs.student.logits.flatten(1), inputs.teacher.logits.flatten(1)
+            student, teacher = self.pair(inputs)
+            return student.flatten(1), teacher.flatten(1)
         student, teacher = self.adapter(*self._features(inputs))
         return student.flatten(0, 1), teacher.flatten(0, 1)
 
     def _features(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
-        assert inputs.teacher is not None
-        return (
-            channels_last(inputs.student.features[self.student_taps[0]]),
-            channels_last(inputs.teacher.features[self.teacher_taps[0]]),
-        )
+        student, teacher = self.pair(inputs)
+        return channels_last(student), channels_last(teacher)
 
 
 def make_discriminator(width: int, hidden: int) -> nn.Sequential:

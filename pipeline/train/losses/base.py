@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from edgestill.train.losses.config import Reads, Tap
 from edgestill.train.schedule import Schedule, value_at
-from edgestill.train.taps import Tap
 
 
 @dataclass(frozen=True)
@@ -76,29 +76,33 @@ class Loss(nn.Module):
     Attributes:
         name: what logs and messages call it.
         weight: of the term in the sum, a constant or a schedule.
-        needs_teacher: whether it reads the teacher's prediction or features.
-        needs_labels: whether it reads labels.
-        reads_logits: whether it reads the teacher's prediction.
+        reads: what it reads of the two models.
         relates_samples: whether samples of a batch are compared with each other, so that the term
             is one of all processes' batches together.
-        student_taps: the layers of the student that it reads.
-        teacher_taps: the layers of the teacher that it reads.
         optimizer: of parameters that are not trained with the student; its state is kept with the
             training's.
     """
 
-    needs_teacher: bool = True
-    needs_labels: bool = False
-    reads_logits: bool = True
     relates_samples: bool = False
 
-    def __init__(self, name: str, weight: float | Schedule) -> None:
+    def __init__(self, name: str, weight: float | Schedule, reads: Reads) -> None:
         super().__init__()
         self.name = name
         self.weight = weight
-        self.student_taps: tuple[Tap, ...] = ()
-        self.teacher_taps: tuple[Tap, ...] = ()
+        self.reads = reads
         self.optimizer: torch.optim.Optimizer | None = None
+
+    @property
+    def needs_teacher(self) -> bool:
+        return self.reads.prediction or bool(self.reads.teacher)
+
+    def pair(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
+        """What it compares of student and teacher: a layer of each, or their predictions."""
+        assert inputs.teacher is not None
+        if not self.reads.teacher:
+            return inputs.student.logits, inputs.teacher.logits
+        (own,), (other,) = self.reads.student, self.reads.teacher
+        return inputs.student.features[own], inputs.teacher.features[other]
 
     def weight_at(self, progress: float) -> float:
         """The weight when the share `progress` of the training is over."""

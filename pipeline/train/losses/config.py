@@ -1,4 +1,4 @@
-"""The settings of every loss, as a recipe writes them.
+"""The settings of every loss, as a recipe writes them, and what each reads of the two models.
 
 Layers are named by module path as in `model.named_modules()`, such as `stages.2`. A loss that reads
 a layer of the student and one of the teacher appears once per pair.
@@ -7,6 +7,7 @@ a layer of the student and one of the teacher appears once per pair.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -233,6 +234,66 @@ LOSS_CONFIGS: Mapping[str, type[LossConfig]] = {
     "relation": RelationLoss,
     "minilm": MinilmLoss,
     "adversarial": AdversarialLoss,
+}
+
+
+Part = Literal["output", "attention map", "queries keys values"]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A layer, by its module path, and what of it is read.
+
+    Attributes:
+        part: its `output`; of a convolutional layer the `attention map`; or the
+            `queries keys values` of a self-attention, `[b, 3, t, d]`.
+    """
+
+    layer: str
+    part: Part = "output"
+
+    def __str__(self) -> str:
+        return self.layer if self.part == "output" else f"{self.layer} ({self.part})"
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What a loss reads.
+
+    Attributes:
+        labels: whether it reads labels.
+        prediction: whether it reads the teacher's prediction.
+        student, teacher: the layers of each, in pairs.
+    """
+
+    labels: bool = False
+    prediction: bool = False
+    student: tuple[Tap, ...] = ()
+    teacher: tuple[Tap, ...] = ()
+
+
+def reads_of(config: LossConfig) -> Reads:
+    """What the loss of these settings reads."""
+    if isinstance(config, CeLoss):
+        return Reads(labels=True)
+    if isinstance(config, MseLoss):
+        return Reads(labels=config.to == "labels", prediction=config.to == "teacher")
+    if isinstance(config, (KdLoss, DkdLoss, DistLoss)):
+        return Reads(labels=isinstance(config, DkdLoss), prediction=True)
+    if isinstance(config, HiddenLoss):
+        return Reads(
+            student=tuple(Tap(f"{config.student}.{own}") for own in config.map),
+            teacher=tuple(Tap(f"{config.teacher}.{other}") for other in config.map.values()),
+        )
+    if config.student is None or config.teacher is None:
+        return Reads(prediction=True)
+    part = _PARTS.get(type(config), "output")
+    return Reads(student=(Tap(config.student, part),), teacher=(Tap(config.teacher, part),))
+
+
+_PARTS: Mapping[type[LossConfig], Part] = {
+    AttentionLoss: "attention map",
+    MinilmLoss: "queries keys values",
 }
 
 

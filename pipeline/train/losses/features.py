@@ -12,7 +12,7 @@ from edgestill.errors import ModelError
 from edgestill.train.adapters import Adapter, Channels, channels_last
 from edgestill.train.config import AttentionLoss, HiddenLoss, HintLoss, MinilmLoss
 from edgestill.train.losses.base import Loss, LossInputs
-from edgestill.train.taps import Tap
+from edgestill.train.losses.config import reads_of
 
 
 class Hint(Loss):
@@ -25,13 +25,9 @@ class Hint(Loss):
     student find the features that its teacher found, most of all when data are few.
     """
 
-    reads_logits = False
-
     def __init__(self, config: HintLoss, task: str) -> None:
         del task
-        super().__init__(f"hint {config.student}", config.weight)
-        self.student_taps = (Tap(config.student),)
-        self.teacher_taps = (Tap(config.teacher),)
+        super().__init__(f"hint {config.student}", config.weight, reads_of(config))
         self.distance = config.distance
         self.channels: Channels | None = config.channels
         self.adapter: Adapter | None = None
@@ -58,11 +54,8 @@ class Hint(Loss):
         return mean
 
     def _features(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
-        assert inputs.teacher is not None
-        return (
-            channels_last(inputs.student.features[self.student_taps[0]], self.channels),
-            channels_last(inputs.teacher.features[self.teacher_taps[0]], self.channels),
-        )
+        student, teacher = self.pair(inputs)
+        return channels_last(student, self.channels), channels_last(teacher, self.channels)
 
 
 class HiddenStates(Loss):
@@ -73,17 +66,13 @@ class HiddenStates(Loss):
     transformer that is too small to be initialised from its teacher.
     """
 
-    reads_logits = False
-
     def __init__(self, config: HiddenLoss, task: str) -> None:
-        super().__init__(f"hidden {config.student}", config.weight)
+        super().__init__(f"hidden {config.student}", config.weight, reads_of(config))
         pairs = [
             HintLoss(f"{config.student}.{own}", f"{config.teacher}.{other}", 1.0, config.distance)
             for own, other in config.map.items()
         ]
         self.hints = nn.ModuleList(Hint(pair, task) for pair in pairs)
-        self.student_taps = tuple(Tap(pair.student) for pair in pairs)
-        self.teacher_taps = tuple(Tap(pair.teacher) for pair in pairs)
 
     def adapt(self, example: LossInputs) -> str | None:
         words = [hint.adapt(example) for hint in self.hints]  # type: ignore[operator]
@@ -102,18 +91,12 @@ class Attention(Loss):
     beside `kd` on convolutional pairs; it is cheap, and a cache of it is small.
     """
 
-    reads_logits = False
-
     def __init__(self, config: AttentionLoss, task: str) -> None:
         del task
-        super().__init__(f"attention {config.student}", config.weight)
-        self.student_taps = (Tap(config.student, "attention map"),)
-        self.teacher_taps = (Tap(config.teacher, "attention map"),)
+        super().__init__(f"attention {config.student}", config.weight, reads_of(config))
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        assert inputs.teacher is not None
-        student = inputs.student.features[self.student_taps[0]]
-        teacher = inputs.teacher.features[self.teacher_taps[0]]
+        student, teacher = self.pair(inputs)
         if student.shape != teacher.shape:
             grid = (
                 min(student.shape[1], teacher.shape[1]),
@@ -135,22 +118,17 @@ class AttentionRelations(Loss):
     on any text before it learns a task.
     """
 
-    reads_logits = False
-
     def __init__(self, config: MinilmLoss, task: str) -> None:
         del task
-        super().__init__(f"minilm {config.student}", config.weight)
+        super().__init__(f"minilm {config.student}", config.weight, reads_of(config))
         self.heads = config.heads
-        self.student_taps = (Tap(config.student, "queries keys values"),)
-        self.teacher_taps = (Tap(config.teacher, "queries keys values"),)
 
     def adapt(self, example: LossInputs) -> str | None:
-        assert example.teacher is not None
-        for role, outputs, (tap,) in (
-            ("student", example.student, self.student_taps),
-            ("teacher", example.teacher, self.teacher_taps),
+        taps = (*self.reads.student, *self.reads.teacher)
+        for role, tap, feature in zip(
+            ("student", "teacher"), taps, self.pair(example), strict=True
         ):
-            width = outputs.features[tap].shape[-1]
+            width = feature.shape[-1]
             if width % self.heads:
                 raise ModelError(
                     f"{self.heads} heads do not divide the width {width}",
@@ -160,9 +138,9 @@ class AttentionRelations(Loss):
         return None
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        assert inputs.teacher is not None
-        student = self._relations(inputs.student.features[self.student_taps[0]], inputs.attended)
-        teacher = self._relations(inputs.teacher.features[self.teacher_taps[0]], inputs.attended)
+        student, teacher = (
+            self._relations(feature, inputs.attended) for feature in self.pair(inputs)
+        )
         divergence = (teacher.exp() * (teacher - student)).sum(-1)  # [b, 3, heads, t]
         if inputs.attended is None:
             return divergence.mean((0, 2, 3)).sum()

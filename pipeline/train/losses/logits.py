@@ -13,6 +13,7 @@ from torch.nn import functional
 from edgestill.metrics import IGNORED_LABEL
 from edgestill.train.config import CeLoss, DkdLoss, KdLoss, MseLoss
 from edgestill.train.losses.base import Labels, Loss, LossInputs
+from edgestill.train.losses.config import reads_of
 from edgestill.train.losses.positions import is_binary, label_rows, paired_rows
 from edgestill.train.losses.temperature import make_temperature, standardized
 
@@ -26,12 +27,8 @@ class CrossEntropy(Loss):
     "mixup", 2018). Use it wherever labels exist; beside `kd` with a low weight.
     """
 
-    needs_teacher = False
-    reads_logits = False
-    needs_labels = True
-
     def __init__(self, config: CeLoss, task: str) -> None:
-        super().__init__("ce", config.weight)
+        super().__init__("ce", config.weight, reads_of(config))
         self.label_smoothing = config.label_smoothing
         self.task = task
 
@@ -78,7 +75,7 @@ class Distillation(Loss):
     """
 
     def __init__(self, config: KdLoss, task: str) -> None:
-        super().__init__("kd", config.weight)
+        super().__init__("kd", config.weight, reads_of(config))
         self.standardize = config.standardize
         self.temperature = make_temperature(config.temperature)
         self.task = task
@@ -109,10 +106,8 @@ class DecoupledDistillation(Loss):
     Use it where the teacher is much stronger than the student, with a warm-up of its weight.
     """
 
-    needs_labels = True
-
     def __init__(self, config: DkdLoss, task: str) -> None:
-        super().__init__("dkd", config.weight)
+        super().__init__("dkd", config.weight, reads_of(config))
         self.alpha = config.alpha
         self.beta = config.beta
         self.standardize = config.standardize
@@ -154,16 +149,13 @@ class SquaredError(Loss):
 
     def __init__(self, config: MseLoss, task: str) -> None:
         del task
-        super().__init__("mse" if config.to == "teacher" else "mse to labels", config.weight)
-        self.needs_teacher = config.to == "teacher"
-        self.reads_logits = self.needs_teacher
-        self.needs_labels = not self.needs_teacher
+        name = "mse" if config.to == "teacher" else "mse to labels"
+        super().__init__(name, config.weight, reads_of(config))
 
     def forward(self, inputs: LossInputs) -> Tensor:
         prediction = inputs.student.logits
         if self.needs_teacher:
-            assert inputs.teacher is not None
-            target = inputs.teacher.logits
+            _, target = self.pair(inputs)
         else:
             assert inputs.labels is not None
             target = _mixed(inputs.labels, prediction)

@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from edgestill.train.config import DistLoss, RelationLoss, SimilarityLoss
 from edgestill.train.losses.base import Loss, LossInputs
+from edgestill.train.losses.config import reads_of
 from edgestill.train.losses.positions import paired_rows
 from edgestill.train.losses.temperature import make_temperature
-from edgestill.train.taps import Tap
 
 
 class Correlation(Loss):
@@ -29,7 +29,7 @@ class Correlation(Loss):
     relates_samples = True
 
     def __init__(self, config: DistLoss, task: str) -> None:
-        super().__init__("dist", config.weight)
+        super().__init__("dist", config.weight, reads_of(config))
         self.between_classes = config.between_classes
         self.within_classes = config.within_classes
         self.temperature = make_temperature(config.temperature)
@@ -62,19 +62,14 @@ class Similarity(Loss):
     small, weights in the hundreds or thousands.
     """
 
-    reads_logits = False
     relates_samples = True
 
     def __init__(self, config: SimilarityLoss, task: str) -> None:
         del task
-        super().__init__(f"similarity {config.student}", config.weight)
-        self.student_taps = (Tap(config.student),)
-        self.teacher_taps = (Tap(config.teacher),)
+        super().__init__(f"similarity {config.student}", config.weight, reads_of(config))
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        assert inputs.teacher is not None
-        student = inputs.gather(inputs.student.features[self.student_taps[0]])
-        teacher = inputs.gather(inputs.teacher.features[self.teacher_taps[0]])
+        student, teacher = (inputs.gather(feature) for feature in self.pair(inputs))
         return (_similarities(teacher) - _similarities(student)).pow(2).mean()
 
 
@@ -96,24 +91,15 @@ class Relation(Loss):
 
     def __init__(self, config: RelationLoss, task: str) -> None:
         del task
-        super().__init__(
-            f"relation {config.student}" if config.student else "relation", config.weight
-        )
+        name = f"relation {config.student}" if config.student else "relation"
+        super().__init__(name, config.weight, reads_of(config))
         self.distance = config.distance
         self.angle = config.angle
-        if config.student is not None and config.teacher is not None:
-            self.reads_logits = False
-            self.student_taps = (Tap(config.student),)
-            self.teacher_taps = (Tap(config.teacher),)
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        assert inputs.teacher is not None
-        student, teacher = inputs.student.logits, inputs.teacher.logits
-        if not self.reads_logits:
-            student = inputs.student.features[self.student_taps[0]]
-            teacher = inputs.teacher.features[self.teacher_taps[0]]
-        student = inputs.gather(student).reshape(-1, student[0].numel())
-        teacher = inputs.gather(teacher).reshape(-1, teacher[0].numel())
+        student, teacher = (
+            inputs.gather(rows.reshape(len(rows), -1)) for rows in self.pair(inputs)
+        )
         total = student.new_zeros(())
         if self.distance:
             distances = functional.smooth_l1_loss(_distances(student), _distances(teacher))
