@@ -155,6 +155,50 @@ class Checkpoint(Artifact[CheckpointDescription]):
 
 
 @dataclass(frozen=True)
+class Column:
+    """One thing that was recorded of a teacher.
+
+    Attributes:
+        layer: the layer it comes from; None for the prediction.
+        part: what of the layer it is.
+        classes: of a prediction, the size of its class axis; else 0.
+        top_k: how many of the classes are kept; None for all.
+    """
+
+    layer: str | None
+    part: str
+    classes: int
+    top_k: int | None
+
+
+@dataclass(frozen=True)
+class RecordingDescription:
+    """A teacher's answers on the views of a train split.
+
+    Attributes:
+        teacher: the digest of its checkpoint.
+        samples: the digest of the samples' hashes.
+        augment: the settings by which views are made; None without.
+        views: how many views of each sample there are.
+    """
+
+    teacher: str
+    samples: str
+    augment: dict[str, Any] | None
+    views: int
+    count: int
+    columns: tuple[Column, ...]
+
+
+@dataclass(frozen=True)
+class Recording(Artifact[RecordingDescription]):
+    """`views/<v>/<column>.npy` `[count, ...]`; `edgestill.train.recording` reads it."""
+
+    kind = "recording"
+    description_type = RecordingDescription
+
+
+@dataclass(frozen=True)
 class OnnxDescription:
     """Attributes:
     precision: fp32 or int8.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgestill.compile.config import CompileStep
 from edgestill.data.config import SplitStep, source_code, source_files, source_libraries
-from edgestill.distill.config import DistillStep
+from edgestill.distill.config import CacheConfig, DistillConfig, DistillStep, RecordStep
 from edgestill.export.config import AdoptStep, CheckStep, ExportStep
 from edgestill.metric_config import FunctionMetric
 from edgestill.models.config import ModelConfig
@@ -22,6 +22,7 @@ from edgestill.recipe import Recipe, TargetConfig
 from edgestill.targets import TARGETS
 from edgestill.train.config import AskStep, AugmentConfig, LoadStep, TrainStep
 from edgestill.train.losses import default_losses, modules_of
+from edgestill.train.losses.config import reads_of
 from edgestill.verify.config import BASELINE, FLOAT, EvaluateStep
 
 FP16_LIBRARIES = ("onnx", "onnxruntime")  # the float model is converted before it is compiled
@@ -176,12 +177,13 @@ class _Planner:
         if role == "student" and recipe.distill is not None:
             assert recipe.teacher is not None
             teacher = _without_weights(_model_config(recipe.teacher))
+            recording = self._recording(teacher, recipe.distill)
             self._add(
                 Step(
                     role,
                     "distill",
                     DistillStep(model, teacher, recipe.distill, *common),
-                    {"teacher": Ref("teacher"), **splits},
+                    {"teacher": Ref("teacher"), **splits, **recording},
                     (*self._code(model, teacher), *self._metric_code()),
                     self._files(model, teacher),
                     ("accelerate",),
@@ -199,6 +201,36 @@ class _Planner:
             load = LoadStep(model, recipe.task, recipe.seed)
             shown = {"train": Ref("data", "train", "inputs")}
             self._add(Step(role, "load", load, shown, code, files, after=after))
+
+    def _recording(self, teacher: ModelConfig, distill: DistillConfig) -> dict[str, Ref]:
+        """The step that keeps the teacher's answers, where they are to be kept."""
+        recipe = self.recipe
+        losses = distill.losses or default_losses(recipe.task, teacher=True)
+        reads = [reads_of(loss) for loss in losses]
+        config = RecordStep(
+            teacher=teacher,
+            augment=distill.augment,
+            cache=distill.cache or CacheConfig(),
+            prediction=any(loss.prediction for loss in reads),
+            layers=tuple(dict.fromkeys(tap for loss in reads for tap in loss.teacher)),
+            task=recipe.task,
+            threads=recipe.threads,
+        )
+        if distill.cache is None or not (config.prediction or config.layers):
+            return {}
+        train = Ref("data", "train", "inputs")
+        name = self._add(
+            Step(
+                "record teacher",
+                "record",
+                config,
+                {"teacher": Ref("teacher"), "train": train},
+                self._code(teacher),
+                self._files(teacher),
+                after=("check",),
+            )
+        )
+        return {"recording": Ref(name)}
 
     def _schemes(self) -> tuple[str, ...]:
         """The quantization schemes that the targets ask for."""

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgestill.artifact import Artifact, Checkpoint, Dataset, Engine, OnnxModel, Predictions
+from edgestill.artifact import (
+    Artifact,
+    Checkpoint,
+    Dataset,
+    Engine,
+    OnnxModel,
+    Predictions,
+    Recording,
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ STAGES: Mapping[str, Stage] = {
     "distill": Stage(
         "edgestill.distill.stage:distill", "DistillInputs", Checkpoint, _TORCH, isa=True
     ),
+    "record": Stage("edgestill.distill.record:record", "RecordInputs", Recording, _TORCH, isa=True),
     "ask": Stage("edgestill.train.stage:ask", "AskInputs", Predictions, _TORCH, isa=True),
     "export": Stage("edgestill.export.stage:export", "ExportInputs", OnnxModel, ("torch", *_ONNX)),
     "adopt": Stage("edgestill.export.adopt:adopt", "AdoptInputs", OnnxModel, _ONNX),

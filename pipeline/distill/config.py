@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
+from pydantic import Field
+
 from edgestill.config import config
 from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
-from edgestill.train.config import LossConfig, TrainConfig
+from edgestill.train.config import AugmentConfig, LossConfig, TrainConfig
+from edgestill.train.losses.config import Tap
+
+Count = Annotated[int, Field(gt=0)]
+
+
+@config
+class CacheConfig:
+    """The teacher is asked once and its answers are kept, for every student, seed and run.
+
+    Attributes:
+        views: how many views of each sample are kept; epochs take turns with them.
+        dtype: of what is kept.
+        top_k: keep so many of each prediction's largest logits, and of the rest their sum.
+    """
+
+    views: Count = 1
+    dtype: Literal["float16", "float32"] = "float16"
+    top_k: Count | None = None
 
 
 @config
 class DistillConfig(TrainConfig):
-    """A training schedule and the losses, which add up; without any, the task's usual pair."""
+    """A training schedule and the losses, which add up; without any, the task's usual pair.
+
+    Attributes:
+        cache: ask the teacher beforehand; by default it is asked at every step.
+    """
 
     losses: tuple[LossConfig, ...] = ()
+    cache: CacheConfig | None = None
+
+
+@config
+class RecordStep:
+    """What determines a recording, beside data, code and the teacher's weights."""
+
+    teacher: ModelConfig
+    augment: AugmentConfig | None
+    cache: CacheConfig
+    prediction: bool
+    layers: tuple[Tap, ...]
+    task: str
+    threads: int
 
 
 @config

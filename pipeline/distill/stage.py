@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgestill.artifact import Checkpoint, Dataset
+from edgestill.artifact import Checkpoint, Dataset, Recording
+from edgestill.data.arrays import load_ids
+from edgestill.digest import canonical
 from edgestill.distill.config import DistillStep
 from edgestill.errors import ModelError
 from edgestill.models.wrapper import DeviceModel
@@ -14,18 +16,20 @@ from edgestill.step import StepContext
 from edgestill.train.loop import Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss
+from edgestill.train.recording import RecordedTeacher
 from edgestill.train.reproducible import reproducible
 from edgestill.train.stage import make_objective, restore, samples, wrap, write_trained
-from edgestill.train.teachers import LiveTeacher
+from edgestill.train.teachers import LiveTeacher, Teacher
 
 
 @dataclass(frozen=True)
 class DistillInputs:
-    """The teacher, and the splits that the student sees."""
+    """The teacher, the splits that the student sees, and what the teacher said of them, if kept."""
 
     teacher: Checkpoint
     train: Dataset
     validation: Dataset
+    recording: Recording | None = None
 
 
 def distill(
@@ -38,13 +42,15 @@ def distill(
     """
     with reproducible(config.seed, config.threads):
         student = wrap(config.student, inputs.train, config.task, context.base)
-        teacher = restore(config.teacher, inputs.teacher, inputs.train, config.task, context.base)
-        require_same_prediction(teacher.prediction_shape, student.prediction_shape)
         losses = make_losses(
             config.distill.losses or default_losses(config.task, teacher=True), config.task
         )
         objective = make_objective(
-            losses, live_teacher(teacher, losses), student, config.metric, context.base
+            losses,
+            _teacher(config, inputs, losses, student, context),
+            student,
+            config.metric,
+            context.base,
         )
         trainer = Trainer(
             student,
@@ -57,6 +63,22 @@ def distill(
         )
         trained = trainer.run(samples(inputs.validation), context.progress)
     return write_trained(student, trained, config.student, "distilled", out)
+
+
+def _teacher(
+    config: DistillStep,
+    inputs: DistillInputs,
+    losses: Sequence[Loss],
+    student: DeviceModel,
+    context: StepContext,
+) -> Teacher | None:
+    if inputs.recording is not None:
+        augment = canonical(config.distill.augment)
+        ids = load_ids(inputs.train)
+        return RecordedTeacher(inputs.recording, ids, inputs.teacher.digest, augment)
+    model = restore(config.teacher, inputs.teacher, inputs.train, config.task, context.base)
+    require_same_prediction(model.prediction_shape, student.prediction_shape)
+    return live_teacher(model, losses)
 
 
 def live_teacher(model: DeviceModel, losses: Sequence[Loss]) -> LiveTeacher | None:

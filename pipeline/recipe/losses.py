@@ -8,7 +8,8 @@ from edgestill.recipe.draft import Draft
 from edgestill.recipe.problems import Path, did_you_mean, show_value
 from edgestill.recipe.reader import Reader
 from edgestill.recipe.tasks import LOSS_TASKS
-from edgestill.train.config import LOSS_CONFIGS, LossConfig, MseLoss
+from edgestill.train.config import LOSS_CONFIGS, DkdLoss, LossConfig, MseLoss
+from edgestill.train.schedule import extremes
 
 _KNOWN = tuple(LOSS_CONFIGS)
 
@@ -58,6 +59,28 @@ def check_losses(draft: Draft) -> None:
     elif (
         draft.losses
         and not problems.within(written)
-        and all(loss.weight == 0 for _, loss in draft.losses)
+        and all(extremes(loss.weight)[1] == 0 for _, loss in draft.losses)
     ):
         problems.add(written, "every weight is 0, so nothing is learnt", "Raise one of them.")
+    _check_views(draft)
+
+
+def _check_views(draft: Draft) -> None:
+    """Views that a loss or a cache cannot be used with."""
+    distill, problems = draft.recipe.distill, draft.problems
+    if distill is None:
+        return
+    cache, augment = distill.cache, distill.augment
+    mixes = augment is not None and (augment.mixup or augment.cutmix)
+    for path, loss in draft.losses:
+        if mixes and isinstance(loss, DkdLoss):
+            what = "dkd needs one label for each sample, and augment mixes samples"
+            problems.add(path, what, "Use kd or dist with mixup and cutmix.")
+    if cache is None:
+        return
+    if cache.views > 1 and augment is None:
+        what = f"{cache.views} views of each sample, and without augment they are all the same"
+        problems.add(("distill", "cache", "views"), what, "Add distill.augment, or remove views.")
+    if cache.top_k is not None and draft.recipe.task != "classification":
+        what = f"the predictions of {draft.recipe.task} have no largest classes to keep"
+        problems.add(("distill", "cache", "top_k"), what, "Remove top_k.")

@@ -105,8 +105,8 @@ class Reader:
 
     def value(self, annotation: Any, value: Any, path: Path) -> Any:
         """The value as the annotated type, or BROKEN with a problem."""
-        inner = _without_none(annotation)
-        if dataclasses.is_dataclass(inner) and isinstance(inner, type):
+        inner = _config_type(annotation)
+        if inner is not None and (inner is _without_none(annotation) or isinstance(value, dict)):
             result = self.config(inner, value, path)
             return BROKEN if result is None else result
         if self.problems.within(path):
@@ -141,7 +141,7 @@ def describe(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return _either([str(choice) for choice in arguments])
-    if origin in (Union, types.UnionType):
+    if _is_union(annotation):
         options = [describe(option) for option in arguments if option is not type(None)]
         return _either(options)
     if annotation in (tuple, list) or origin in (tuple, list):
@@ -149,6 +149,9 @@ def describe(annotation: Any) -> str:
     if origin is dict or annotation is dict:
         keys = literals(arguments[0]) if arguments else ()
         return f"a mapping with the keys {', '.join(keys)}" if keys else "a mapping"
+    if dataclasses.is_dataclass(annotation):
+        listed = ", ".join(field.name for field in dataclasses.fields(annotation))
+        return f"a mapping with the keys {listed}"
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return names.get(annotation, "another value") + _describe_bounds(bounds)
 
@@ -182,7 +185,7 @@ def literals(annotation: Any) -> tuple[str, ...]:
     annotation, _ = _split(annotation)
     if get_origin(annotation) is Literal:
         return tuple(str(choice) for choice in get_args(annotation))
-    if get_origin(annotation) in (Union, types.UnionType):
+    if _is_union(annotation):
         return tuple(word for option in get_args(annotation) for word in literals(option))
     return ()
 
@@ -211,8 +214,18 @@ def _inner(value: Any) -> str:
 
 def _without_none(annotation: Any) -> Any:
     options = [option for option in get_args(annotation) if option is not type(None)]
-    is_union = get_origin(annotation) in (Union, types.UnionType)
-    return options[0] if is_union and len(options) == 1 else annotation
+    return options[0] if _is_union(annotation) and len(options) == 1 else annotation
+
+
+def _config_type(annotation: Any) -> type[Any] | None:
+    """The config type that an annotation is, or that is one of its options."""
+    annotation, _ = _split(annotation)
+    options = get_args(annotation) if _is_union(annotation) else (annotation,)
+    return next((o for o in options if isinstance(o, type) and dataclasses.is_dataclass(o)), None)
+
+
+def _is_union(annotation: Any) -> bool:
+    return get_origin(annotation) in (Union, types.UnionType)
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:

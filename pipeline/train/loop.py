@@ -209,11 +209,13 @@ class Trainer:
 
     def _backward(self, part: Part, at: state.Progress, progress: float) -> LossInputs:
         """Add the gradients of one part; what the losses were computed from, detached."""
-        view = self.views.of(part.rows, at.epoch, self.device)
+        teacher = self.objective.teacher
+        number = teacher.view_of(at.epoch) if teacher else at.epoch
+        view = self.views.of(part.rows, number, self.device)
         losses = self.objective.losses
         weights = [loss.weight_at(progress) for loss in losses]
         due = [index for index, weight in enumerate(weights) if weight > 0]
-        given = self._given(view, part, at.epoch, progress)
+        given = self._given(view, part, number, progress)
         terms: list[Tensor]
         seen: LossInputs
         terms, seen = self.wrapped(view.inputs, given, due)
@@ -229,7 +231,7 @@ class Trainer:
         self.accelerator.backward(total)
         return seen
 
-    def _given(self, view: View, part: Part, epoch: int, progress: float) -> Given:
+    def _given(self, view: View, part: Part, number: int, progress: float) -> Given:
         """Everything that the losses read but the student's outputs."""
         teacher = self.objective.teacher
         attended = None
@@ -237,7 +239,7 @@ class Trainer:
             attended = view.inputs[list(self.train.inputs).index(_ATTENDED)]
         return partial(
             LossInputs,
-            teacher=teacher.answer(view.inputs, part.rows, epoch) if teacher else None,
+            teacher=teacher.answer(view.inputs, part.rows, number) if teacher else None,
             labels=self._labels(view, part.rows),
             progress=progress,
             attended=attended,

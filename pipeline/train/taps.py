@@ -207,7 +207,7 @@ def _layer(model: nn.Module, path: str, role: str) -> nn.Module:
     except AttributeError:
         layers = [name for name, _ in model.named_modules() if name]
         raise ModelError(
-            f"the {role} has no such layer",
+            "there is no such layer",
             fix=nearest(path, layers, "Layers"),
         ) from None
 

@@ -12,12 +12,17 @@ from torch import Tensor, nn
 from edgestill.errors import ModelError
 from edgestill.models.wrapper import DeviceModel
 from edgestill.train.losses.base import Outputs
-from edgestill.train.taps import Tap, Taps
+from edgestill.train.losses.config import Tap
+from edgestill.train.taps import Taps
 from edgestill.train.views import Rows
 
 
 class Teacher(Protocol):
     """Answers batches of the train split."""
+
+    def view_of(self, epoch: int) -> int:
+        """The number of the view that it can answer in this epoch."""
+        ...
 
     def answer(self, inputs: list[Tensor], rows: Rows, view: int) -> Outputs:
         """What it says of the samples `rows` in view `view`, which `inputs` `[b, ...]` are."""
@@ -44,6 +49,9 @@ class LiveTeacher:
         freeze(model)
         self.taps = Taps(model.module, taps, "teacher")
         self._digest = weights_digest(model)
+
+    def view_of(self, epoch: int) -> int:
+        return epoch
 
     def answer(self, inputs: list[Tensor], rows: Rows, view: int) -> Outputs:
         del rows, view
