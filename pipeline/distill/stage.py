@@ -41,28 +41,27 @@ def distill(
         ModelError: the two predict different shapes, or the training diverges.
     """
     with reproducible(config.seed, config.threads):
-        student = wrap(config.student, inputs.train, config.task, context.base)
-        losses = make_losses(
-            config.distill.losses or default_losses(config.task, teacher=True), config.task
-        )
-        objective = make_objective(
-            losses,
-            _teacher(config, inputs, losses, student, context),
-            student,
-            config.metric,
-            context.base,
-        )
-        trainer = Trainer(
-            student,
-            objective,
-            config.distill,
-            config.seed,
-            context.work,
-            samples(inputs.train),
-            context.say,
-        )
+        trainer = student_trainer(config, inputs, context)
         trained = trainer.run(samples(inputs.validation), context.progress)
-    return write_trained(student, trained, config.student, "distilled", out)
+    return write_trained(trainer.model, trained, config.student, "distilled", out)
+
+
+def student_trainer(config: DistillStep, inputs: DistillInputs, context: StepContext) -> Trainer:
+    """The training of a student, before its first step."""
+    student = wrap(config.student, inputs.train, config.task, context.base)
+    losses = make_losses(
+        config.distill.losses or default_losses(config.task, teacher=True), config.task
+    )
+    teacher = _teacher(config, inputs, losses, student, context)
+    return Trainer(
+        student,
+        make_objective(losses, teacher, student, config.metric, context.base),
+        config.distill,
+        config.seed,
+        context.work,
+        samples(inputs.train),
+        context.say,
+    )
 
 
 def _teacher(

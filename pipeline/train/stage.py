@@ -44,22 +44,24 @@ class TrainInputs:
 def train(config: TrainStep, inputs: TrainInputs, out: Path, context: StepContext) -> Checkpoint:
     """A model trained on labels alone."""
     with reproducible(config.seed, config.threads):
-        model = wrap(config.model, inputs.train, config.task, context.base)
-        losses = default_losses(config.task, teacher=False)
-        objective = make_objective(
-            make_losses(losses, config.task), None, model, config.metric, context.base
-        )
-        trainer = Trainer(
-            model,
-            objective,
-            config.train,
-            config.seed,
-            context.work,
-            samples(inputs.train),
-            context.say,
-        )
+        trainer = lone_trainer(config, inputs, context)
         trained = trainer.run(samples(inputs.validation), context.progress)
-    return write_trained(model, trained, config.model, "trained", out)
+    return write_trained(trainer.model, trained, config.model, "trained", out)
+
+
+def lone_trainer(config: TrainStep, inputs: TrainInputs, context: StepContext) -> Trainer:
+    """The training of a model without a teacher, before its first step."""
+    model = wrap(config.model, inputs.train, config.task, context.base)
+    losses = make_losses(default_losses(config.task, teacher=False), config.task)
+    return Trainer(
+        model,
+        make_objective(losses, None, model, config.metric, context.base),
+        config.train,
+        config.seed,
+        context.work,
+        samples(inputs.train),
+        context.say,
+    )
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Taps:
         self._readings: dict[Tap, _Reading] = {}
         for tap in taps:
             with _about(role, tap):
-                self._readings[tap] = _READERS[tap.part](_layer(model, tap.layer, role))
+                self._readings[tap] = _READERS[tap.part](_layer(model, tap.layer))
 
     def __enter__(self) -> None:
         for reading in self._readings.values():
@@ -201,7 +201,7 @@ _READERS: Mapping[Part, Callable[[nn.Module], _Reading]] = {
 }
 
 
-def _layer(model: nn.Module, path: str, role: str) -> nn.Module:
+def _layer(model: nn.Module, path: str) -> nn.Module:
     try:
         return model.get_submodule(path)
     except AttributeError:
