@@ -93,20 +93,20 @@ def trained(arguments: argparse.Namespace, scheme: str, seed: int) -> tuple[floa
 
 def table(rows: Sequence[Row]) -> str:
     alone = rows[0]
-    lines = [f"{'scheme':<18} {'mean':>7} {'spread':>16} {'gain':>8}  {'epoch kept':<12} seconds"]
+    lines = [f"{'scheme':<18} {'mean':>7} {'spread':>14} {'gain':>8}  {'epoch kept':<12} seconds"]
     for row in rows:
         spread = f"{100 * min(row.accuracy):.2f} to {100 * max(row.accuracy):.2f}"
         gain = f"{100 * (row.mean - alone.mean):+.2f}pp"
         epochs = ", ".join(map(str, row.best_epochs))
         seconds = ", ".join(f"{taken:.0f}" for taken in row.seconds)
         lines.append(
-            f"{row.scheme:<18} {100 * row.mean:6.2f}% {spread:>16} {gain:>8}  {epochs:<12} {seconds}"
+            f"{row.scheme:<18} {100 * row.mean:6.2f}% {spread:>14} {gain:>8}  {epochs:<12} {seconds}"
         )
     return "\n".join(lines)
 
 
 def gains(rows: Sequence[Row]) -> bool:
-    """Whether a scheme beats the student alone by one point, and its worst seed the best of that."""
+    """Whether a scheme beats the student alone by one point, its worst seed the best of that."""
     alone = rows[0]
     return any(
         row.mean - alone.mean >= 0.01 and min(row.accuracy) > max(alone.accuracy) for row in rows
