@@ -6,17 +6,16 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from edgestill.artifact import Artifact, View
 from edgestill.capture import captured
+from edgestill.companions import Task, announce
 from edgestill.console import Console
 from edgestill.digest import canonical
 from edgestill.errors import EdgestillError, ModelError
-from edgestill.extras import set_switches
 from edgestill.plan import Plan, Ref, Step
 from edgestill.report.model import StepSummary
 from edgestill.source_code import CodeDigest, code_digest, stage_digest, undeclared
@@ -157,17 +156,12 @@ class Runner:
             say=lambda line: self.console.say(f"  {step.name}: {line}"),
         )
         imported = set(sys.modules)
-        for library in step.stage.libraries:
-            set_switches(library)
         with captured(self.log):
             try:
-                module = import_module(stage.module)
-                function: Callable[..., Any] = getattr(module, stage.function.partition(":")[2])
-                if stage.inputs is None:
-                    function(step.config, out, context)
-                else:
-                    inputs = {name: self._artifacts(value) for name, value in step.inputs.items()}
-                    function(step.config, getattr(module, stage.inputs)(**inputs), out, context)
+                inputs = {name: self._artifacts(value) for name, value in step.inputs.items()}
+                if stage.trains:
+                    announce(Task(stage, step.config, inputs, context.base, work))
+                stage.run(step.config, inputs, out, context)
                 self._require_seen(step, imported)
             except EdgestillError as error:
                 error.where = f"{step.name}: {error.where}" if error.where else step.name

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from edgestill.artifact import (
     Artifact,
@@ -14,6 +17,8 @@ from edgestill.artifact import (
     Predictions,
     Recording,
 )
+from edgestill.extras import set_switches
+from edgestill.step import StepContext
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,7 @@ class Stage:
         result: the view of its result, or of each part of it.
         libraries: distributions whose version changes the result.
         isa: whether the processor's instruction set changes the result's bits.
+        trains: whether all processes of a run take part in it.
     """
 
     function: str
@@ -33,10 +39,22 @@ class Stage:
     result: type[Artifact] | None  # type: ignore[type-arg]
     libraries: tuple[str, ...] = ()
     isa: bool = False
+    trains: bool = False
 
     @property
     def module(self) -> str:
         return self.function.partition(":")[0]
+
+    def run(self, config: Any, inputs: Mapping[str, Any], out: Path, context: StepContext) -> None:
+        """Call the function with inputs by field, which writes its result into the folder `out`."""
+        for library in self.libraries:
+            set_switches(library)
+        module = import_module(self.module)
+        function: Callable[..., Any] = getattr(module, self.function.partition(":")[2])
+        if self.inputs is None:
+            function(config, out, context)
+        else:
+            function(config, getattr(module, self.inputs)(**inputs), out, context)
 
 
 _TORCH = ("torch", "numpy")
@@ -46,9 +64,16 @@ STAGES: Mapping[str, Stage] = {
     "split": Stage("edgestill.data.stage:split", None, Dataset, ("numpy",)),
     "check": Stage("edgestill.check:check", "CheckInputs", None, ("torch", *_ONNX)),
     "load": Stage("edgestill.train.stage:load", "LoadInputs", Checkpoint, ("torch",)),
-    "train": Stage("edgestill.train.stage:train", "TrainInputs", Checkpoint, _TORCH, isa=True),
+    "train": Stage(
+        "edgestill.train.stage:train", "TrainInputs", Checkpoint, _TORCH, isa=True, trains=True
+    ),
     "distill": Stage(
-        "edgestill.distill.stage:distill", "DistillInputs", Checkpoint, _TORCH, isa=True
+        "edgestill.distill.stage:distill",
+        "DistillInputs",
+        Checkpoint,
+        _TORCH,
+        isa=True,
+        trains=True,
     ),
     "record": Stage("edgestill.distill.record:record", "RecordInputs", Recording, _TORCH, isa=True),
     "ask": Stage("edgestill.train.stage:ask", "AskInputs", Predictions, _TORCH, isa=True),

@@ -10,6 +10,7 @@ from edgestill.api.gathering import Gathering
 from edgestill.api.opening import import_index, new_log, open_store
 from edgestill.api.releasing import write_release
 from edgestill.capture import captured
+from edgestill.companions import dismiss
 from edgestill.console import Console
 from edgestill.errors import DeviceError, UsageError
 from edgestill.planner import make_plan
@@ -64,6 +65,7 @@ def run_recipe(
         with captured(runner.log):  # a user's own metric may print, too
             report = _judge(gathering)
         write_release(writer, gathering, report, overrides)
+    dismiss()
     return report
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -35,7 +36,11 @@ def command(
     What was computed before is reused, and what is interrupted goes on the next time.
     """
     from edgestill.api.run import run_recipe
+    from edgestill.companions import accompany, is_companion
 
+    if is_companion():
+        accompany(store / "logs" / f"companion-{os.getpid()}.log")
+        return ExitCode.PASSED
     report = run_recipe(
         recipe, overrides=overrides, targets=targets, out=out, store=store, fresh=fresh
     )

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from edgestill.extras import require
 from edgestill.train.config import TrainConfig
+
+# Processes wait for the first while it compiles, measures and reads a user's data.
+_PATIENCE = timedelta(days=7)
+
+
+def join_processes(**settings: Any) -> Any:
+    """An `accelerate.Accelerator`; the first one of a process finds the others of its launch."""
+    accelerate = require("accelerate", extra="build")
+    handlers = [
+        accelerate.InitProcessGroupKwargs(timeout=_PATIENCE),
+        # A term of weight 0, or an unused head, leaves parameters without a gradient.
+        accelerate.DistributedDataParallelKwargs(find_unused_parameters=True),
+    ]
+    return accelerate.Accelerator(kwargs_handlers=handlers, mixed_precision="no", **settings)
 
 
 def start_accelerator(config: TrainConfig, work: Path) -> Any:
@@ -14,16 +29,10 @@ def start_accelerator(config: TrainConfig, work: Path) -> Any:
 
     It computes in float32: bfloat16 is the student's alone, because losses need the precision.
     """
-    accelerate = require("accelerate", extra="build")
     for tracker in config.trackers:
         require(tracker, extra=tracker)
-    # A term of weight 0, or an unused head, leaves parameters without a gradient.
-    distributed = accelerate.DistributedDataParallelKwargs(find_unused_parameters=True)
-    accelerator = accelerate.Accelerator(
-        mixed_precision="no",
-        kwargs_handlers=[distributed],
-        log_with=list(config.trackers) or None,
-        project_dir=work / "trackers",
+    accelerator = join_processes(
+        log_with=list(config.trackers) or None, project_dir=work / "trackers"
     )
     if config.trackers:
         accelerator.init_trackers("edgestill")

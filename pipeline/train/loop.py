@@ -26,7 +26,7 @@ from edgestill.train.learner import Given, Learner
 from edgestill.train.losses.base import Labels, Loss, LossInputs
 from edgestill.train.optimizers import learning_rate, make_average, make_optimizer
 from edgestill.train.predict import Arrays, predict
-from edgestill.train.ranks import gatherer
+from edgestill.train.ranks import from_first, gatherer, mean_terms
 from edgestill.train.reproducible import derived_seed, seed_everything
 from edgestill.train.teachers import Teacher
 from edgestill.train.views import Ids, Rows, View, Views
@@ -175,7 +175,8 @@ class Trainer:
                 self._step(batches[step], at, steps)
             except ModelError as error:
                 # The step before this one left weights that are still good.
-                state.save(self.work, self.tracked, best, at)
+                if self.accelerator.is_main_process:
+                    state.save(self.work, self.tracked, best, at)
                 error.fix = f"{error.fix}; the last good weights are in {self.work}"
                 raise
             at.step = step + 1
@@ -269,9 +270,9 @@ class Trainer:
                 fix=_ADVICE,
             )
         readings = [loss.readings() for loss in self.objective.losses]
-        return state.EpochRecord(
+        record = state.EpochRecord(
             epoch=at.epoch + 1,
-            losses={name: term.total / term.count for name, term in at.terms.items()},
+            losses=mean_terms({name: (t.total, t.count) for name, t in at.terms.items()}),
             learning_rate=learning_rate(
                 self.config, (at.epoch + 1) * steps - 1, steps * self.config.epochs
             ),
@@ -279,6 +280,9 @@ class Trainer:
             seconds=seconds,
             readings={name: float(value) for each in readings for name, value in each.items()},
         )
+        # Statistics of a batch are of each process's own: one of them says which epoch is best.
+        shared: state.EpochRecord = from_first(record)
+        return shared
 
     def _warn_of_idle_terms(self, at: state.Progress) -> None:
         for name, term in at.terms.items():

@@ -97,11 +97,10 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         spread = f"{100 * min(row.accuracy):.2f} to {100 * max(row.accuracy):.2f}"
         gain = f"{100 * (row.mean - alone.mean):+.2f}pp"
-        epochs = ", ".join(map(str, row.best_epochs))
-        seconds = ", ".join(f"{taken:.0f}" for taken in row.seconds)
-        lines.append(
-            f"{row.scheme:<18} {100 * row.mean:6.2f}% {spread:>14} {gain:>8}  {epochs:<12} {seconds}"
-        )
+        kept = ", ".join(map(str, row.best_epochs))
+        took = ", ".join(f"{taken:.0f}" for taken in row.seconds)
+        mean = f"{100 * row.mean:.2f}%"
+        lines.append(f"{row.scheme:<18} {mean:>7} {spread:>14} {gain:>8}  {kept:<12} {took}")
     return "\n".join(lines)
 
 
