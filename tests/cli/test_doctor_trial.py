@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,8 @@ class Project:
             [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 3])],
             [numpy_helper.from_array(TENSORS[name], name) for name in TENSORS if name in read],
         )
-        opsets = [helper.make_opsetid("", 20)]
+        domains = {more["domain"] for *_, more in nodes if "domain" in more}
+        opsets = [helper.make_opsetid("", 20), *(helper.make_opsetid(d, 1) for d in domains)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
         onnx.save(model, self.folder / "model.onnx")
 
@@ -245,6 +247,16 @@ def test_an_operator_that_targets_refuse_hides_nothing_of_the_others(project: Pr
         ("evaluate openvino", "measure openvino"), "not tried, since compile openvino fp32 failed"
     )
     assert with_state(diagnosis, State.OK).keys() >= {"evaluate onnxruntime", "measure onnxruntime"}
+    assert diagnosis.exit_code == project.exit_code_of_run() == 2
+
+
+def test_no_message_names_a_file_that_is_gone(project: Project) -> None:
+    project.write([("Own", ["y"], "logits", {"domain": "my.ops"})])
+    diagnosis = project.diagnose()
+    (problem,) = with_state(diagnosis, State.PROBLEM).items()
+    assert problem[0] == "export student"
+    assert "Load model from model.onnx failed:Fatal error: my.ops:Own(-1)" in problem[1]
+    assert gettempdir() not in problem[1]
     assert diagnosis.exit_code == project.exit_code_of_run() == 2
 
 

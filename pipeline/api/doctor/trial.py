@@ -160,8 +160,8 @@ class Trial:
             error.fix = "Free some space there, or name another folder in TMPDIR"
         elif isinstance(error, EdgestillError):
             error.what = re.sub(rf"{re.escape(here)}\S*/", "", error.what)
-            error.where = _without(here, error.where, ": ")
-            error.fix = _without(here, error.fix, "; ")
+            places = (error.where or "").split(": ")
+            error.where = ": ".join(place for place in places if here not in place)
         return error
 
 
@@ -183,8 +183,3 @@ def _timed(work: Callable[[], object], without: tuple[str, ...] = ()) -> str:
     work()
     left_out = f", without {' and '.join(without)}" if without else ""
     return f"tried in {time.monotonic() - began:.1f} s{left_out}"
-
-
-def _without(place: str, text: str | None, separator: str) -> str | None:
-    """The text without those of its parts that name a place."""
-    return separator.join(part for part in (text or "").split(separator) if place not in part)
