@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from edgestill.capture import captured
 from edgestill.console import Console
 from edgestill.digest import canonical
 from edgestill.errors import EdgestillError, ModelError
+from edgestill.extras import require
 from edgestill.plan import Plan, Ref, Step
 from edgestill.report.model import StepSummary
 from edgestill.source_code import CodeDigest, code_digest, stage_digest, undeclared
@@ -158,7 +158,7 @@ class Runner:
         imported = set(sys.modules)
         with captured(self.log):
             try:
-                module = import_module(stage.module)
+                module = require(stage.module, extra="build")
                 function: Callable[..., Any] = getattr(module, stage.function.partition(":")[2])
                 if stage.inputs is None:
                     function(step.config, out, context)
