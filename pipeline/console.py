@@ -33,10 +33,21 @@ class Console:
         self._bar: tuple[Progress, TaskID] | None = None
         self._step = ""
         self._last_plain = 0.0
+        self._muted = False
 
     def say(self, line: str, style: str | None = None) -> None:
         """A line that stays."""
-        self._rich.print(line, style=style)
+        if not self._muted:
+            self._rich.print(line, style=style)
+
+    @contextmanager
+    def muted(self) -> Iterator[None]:
+        """While it lasts, nothing is said; how far a step is can still be seen."""
+        self._muted = True
+        try:
+            yield
+        finally:
+            self._muted = False
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -67,7 +78,7 @@ class Console:
             bar.update(task, completed=share, words=words)
         elif time.monotonic() - self._last_plain > PLAIN_INTERVAL_SECONDS:
             self._last_plain = time.monotonic()
-            self.say(f"{self._step}: {share:.0%} {words}")
+            self._rich.print(f"{self._step}: {share:.0%} {words}")
 
 
 def _copy_of_stderr() -> IO[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from edgestill.artifact import (
     Predictions,
     Recording,
 )
-from edgestill.extras import set_switches
+from edgestill.extras import require, set_switches
 from edgestill.step import StepContext
 
 
@@ -49,7 +48,7 @@ class Stage:
         """Call the function with inputs by field, which writes its result into the folder `out`."""
         for library in self.libraries:
             set_switches(library)
-        module = import_module(self.module)
+        module = require(self.module, extra="build")
         function: Callable[..., Any] = getattr(module, self.function.partition(":")[2])
         if self.inputs is None:
             function(config, out, context)

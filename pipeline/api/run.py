@@ -157,18 +157,29 @@ def require_runnable(recipe: Recipe) -> None:
         UsageError: nothing says which GPU to build for, and there is none here.
     """
     for index, target in enumerate(recipe.targets):
-        found = get_target(target.target).probe()
-        if found.can_compile and not found.can_run and target.options == TensorRtRtxOptions():
-            raise UsageError(
-                f"there is no GPU here that {target.target} could build for",
-                where=f"{recipe.path}: targets[{index}]",
-                fix="Say which GPUs it is for, such as compute_capability: [8.6, 8.9]",
-            )
-        if not (found.can_compile and (found.can_run or target.verify == "elsewhere")):
-            elsewhere = ", or set verify: elsewhere" if found.can_compile else ""
-            raise DeviceError(
-                f"{target.target} cannot {'run' if found.can_compile else 'compile'} here "
-                f"({found.reason})",
-                where=str(recipe.path),
-                fix=f"{found.fix or 'Leave out this target'}{elsewhere}",
-            )
+        require_target(recipe, index, run=target.verify == "here")
+
+
+def require_target(recipe: Recipe, index: int, *, run: bool) -> None:
+    """Refuse a target of a recipe that cannot be compiled for here or, with `run`, not be run.
+
+    Raises:
+        DeviceError: with how to get it.
+        UsageError: nothing says which GPU to build for, and there is none here.
+    """
+    target = recipe.targets[index]
+    found = get_target(target.target).probe()
+    if found.can_compile and not found.can_run and target.options == TensorRtRtxOptions():
+        raise UsageError(
+            f"there is no GPU here that {target.target} could build for",
+            where=f"{recipe.path}: targets[{index}]",
+            fix="Say which GPUs it is for, such as compute_capability: [8.6, 8.9]",
+        )
+    if not (found.can_compile and (found.can_run or not run)):
+        elsewhere = ", or set verify: elsewhere" if found.can_compile else ""
+        raise DeviceError(
+            f"{target.target} cannot {'run' if found.can_compile else 'compile'} here "
+            f"({found.reason})",
+            where=str(recipe.path),
+            fix=f"{found.fix or 'Leave out this target'}{elsewhere}",
+        )

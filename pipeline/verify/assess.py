@@ -45,9 +45,13 @@ class Rules:
 
     @property
     def batches(self) -> tuple[int, ...]:
-        """Every batch size that has to be measured, the one for the choice first."""
-        sizes = [gate.batch for _, gate in self.gates if hasattr(gate, "batch")]
-        return tuple(dict.fromkeys([self.measure.batch, *sizes]))
+        return measured_batches(self.measure, self.gates)
+
+
+def measured_batches(measure: MeasureConfig, gates: tuple[tuple[str, Any], ...]) -> tuple[int, ...]:
+    """Every batch size that has to be measured, the one for the choice first."""
+    sizes = [gate.batch for _, gate in gates if hasattr(gate, "batch")]
+    return tuple(dict.fromkeys([measure.batch, *sizes]))
 
 
 @dataclass(frozen=True)

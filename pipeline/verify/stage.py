@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgestill.artifact import Dataset, Engine, OnnxModel, Predictions
+from edgestill.errors import EdgestillError
 from edgestill.step import StepContext
 from edgestill.targets.measure import Workers, predict, predict_onnx
 from edgestill.verify.config import EvaluateStep
@@ -35,14 +36,20 @@ def evaluate(
             candidate, dataset = inputs.candidates[name], inputs.datasets[role]
             part = f"{name}/{role}"
             (out / part).mkdir(parents=True)
-            threads = config.threads
-            if isinstance(candidate, OnnxModel):
-                predictions[part] = predict_onnx(
-                    candidate, dataset, out / part, threads=threads, workers=workers
+            try:
+                predictions[part] = _answers(
+                    candidate, dataset, out / part, config.threads, workers
                 )
-            else:
-                predictions[part] = predict(
-                    candidate, dataset, out / part, threads=threads, workers=workers
-                )
+            except EdgestillError as error:
+                error.where = f"{part}: {error.where}" if error.where else part
+                raise
             context.progress((index + 1) / len(pairs), part)
     return predictions
+
+
+def _answers(
+    candidate: Engine | OnnxModel, dataset: Dataset, out: Path, threads: int, workers: Workers
+) -> Predictions:
+    if isinstance(candidate, OnnxModel):
+        return predict_onnx(candidate, dataset, out, threads=threads, workers=workers)
+    return predict(candidate, dataset, out, threads=threads, workers=workers)

@@ -1,4 +1,4 @@
-"""Doctor: versions from metadata, and a recipe tried without training."""
+"""Doctor: versions from metadata, a recipe's mistakes beside them, and how findings are shown."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from edgestill.api.doctor import Diagnosis, Finding, State, diagnose
+from edgestill.api.doctor import Diagnosis, Finding, State
 from edgestill.api.requirements import Requirement, parse
 from edgestill.cli import run
+from edgestill.cli.doctor import describe
 from edgestill.errors import ExitCode
 
 
@@ -80,15 +81,25 @@ def test_a_wrong_recipe_is_told_beside_the_machine(
     assert "problem  recipe: " in out and "Did you mean data?" in out
 
 
-def test_a_recipe_is_tried_without_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("torch", reason="pip install 'edgestill[build]'")
-    monkeypatch.chdir(tmp_path)
-    overrides = ["targets=[onnxruntime]"]
-    first = {f.subject: f for f in diagnose("digits", overrides=overrides).findings}
-    assert first["recipe"].state is State.OK
-    assert first["data"].state is State.OK and first["data"].found.startswith("done in ")
-    assert first["check"].state is State.OK
-    again = {f.subject: f for f in diagnose("digits", overrides=overrides).findings}
-    assert again["check"].found == "found in the store"
+def test_steps_that_were_not_tried_for_one_reason_share_a_line() -> None:
+    why = "not tried, since check failed"
+    findings = (
+        Finding("data", State.OK, "found in the store"),
+        Finding("check", State.PROBLEM, "no such model", "Write one", ExitCode.USAGE),
+        Finding("teacher", State.ABSENT, why),
+        Finding("student", State.ABSENT, why),
+        Finding("compile tensorrt fp32", State.ABSENT, "not tried, since it cannot compile here"),
+        Finding("export student", State.OK, "tried in 0.1 s"),
+        Finding("evaluate onnx", State.OK, "tried in 0.1 s"),
+    )
+    assert describe(Diagnosis(findings)).splitlines() == [
+        "ok       data: found in the store",
+        "problem  check: no such model",
+        "         Write one",
+        "absent   teacher, student: not tried, since check failed",
+        "absent   compile tensorrt fp32: not tried, since it cannot compile here",
+        "ok       export student: tried in 0.1 s",
+        "ok       evaluate onnx: tried in 0.1 s",
+        "",
+        "1 problems, 0 warnings",
+    ]
