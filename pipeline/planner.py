@@ -60,11 +60,12 @@ class _Planner:
 
     def _data(self) -> None:
         recipe = self.recipe
+        seed = recipe.seed if recipe.data.split.seed is None else recipe.data.split.seed
         self._add(
             Step(
                 "data",
                 "split",
-                SplitStep(recipe.data, recipe.task, recipe.seed),
+                SplitStep(recipe.data, recipe.task, seed),
                 code=source_code(recipe.data),
                 files=source_files(recipe.data, recipe.base),
                 libraries=source_libraries(recipe.data),

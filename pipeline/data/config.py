@@ -27,12 +27,14 @@ class SplitConfig:
     Attributes:
         train: by default what the others leave.
         test: by default what the others leave where `train` is given, else 0.2.
+        seed: by default the recipe's, so that another seed is another split, too.
     """
 
     train: Fraction | None = None
     calibration: Fraction = 0.1
     validation: Fraction = 0.1
     test: Fraction | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
 
 
 @config

@@ -33,7 +33,7 @@ def write_recipe(
         "data": {
             "source": {split: f"{data}/{split}.parquet" for split in ("train", "test")},
             # Of its own, so that trainings with other seeds see one split and one recording.
-            "split": {"calibration": 0.02, "validation": 0.1},
+            "split": {"calibration": 0.02, "validation": 0.1, "seed": 0},
             **({"limit": limit} if limit else {}),
         },
         "teacher": {

@@ -51,7 +51,7 @@ def _briefly_trained(model: TrainedModelConfig) -> TrainedModelConfig:
 
 def _one_step(schedule: Schedule) -> Schedule:
     rate = schedule.learning_rate * _RATE
-    return replace(schedule, epochs=1, batch_size=SAMPLES, learning_rate=rate)
+    return replace(schedule, epochs=1, batch_size=SAMPLES, learning_rate=rate, trackers=())
 
 
 def write_sample(dataset: Dataset, out: Path) -> Dataset:
