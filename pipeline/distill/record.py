@@ -96,9 +96,7 @@ def _record_view(
     with ExitStack() as files:
         writers = [
             files.enter_context(
-                closing(
-                    ColumnWriter(unfinished, f"{index}", count, config.cache.dtype, column.top_k)
-                )
+                closing(ColumnWriter(unfinished, index, column, count, config.cache.dtype))
             )
             for index, column in enumerate(columns)
         ]

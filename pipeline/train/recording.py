@@ -46,31 +46,30 @@ class ColumnWriter:
 
     Args:
         folder: of the view.
+        index: the column's place among all.
         count: how many rows there will be.
-        top_k: of a prediction, keep so many of its largest logits.
 
     Raises:
         ModelError: a value that the type cannot hold.
     """
 
-    def __init__(
-        self, folder: Path, name: str, count: int, dtype: str, top_k: int | None = None
-    ) -> None:
-        self._folder, self._name, self._count, self._dtype = folder, name, count, dtype
-        self._top_k = top_k
+    def __init__(self, folder: Path, index: int, column: Column, count: int, dtype: str) -> None:
+        self._folder, self._index, self._count, self._dtype = folder, index, count, dtype
+        self._column = column
         self._files: dict[str, BinaryIO] = {}
 
     def append(self, values: Tensor) -> None:
         """The next rows `[b, ...]`."""
-        if self._top_k is None:
-            self._put("", values.cpu().numpy().astype(self._dtype))
+        top_k = self._column.top_k
+        if top_k is None:
+            self._put("", self._narrowed(values))
             return
-        kept, classes = values.topk(self._top_k, dim=1)
+        kept, classes = values.topk(top_k, dim=1)
         # The others share one logit that gives them, together, the probability that they have.
         others = values.scatter(1, classes, -torch.inf).logsumexp(dim=1, keepdim=True)
-        rest = others - float(numpy.log(values.shape[1] - self._top_k))
-        self._put("", kept.cpu().numpy().astype(self._dtype))
-        self._put(".rest", rest.cpu().numpy().astype(self._dtype))
+        rest = others - float(numpy.log(values.shape[1] - top_k))
+        self._put("", self._narrowed(kept))
+        self._put(".rest", self._narrowed(rest))
         small = numpy.uint16 if values.shape[1] <= 2**16 else numpy.uint32
         self._put(".kept", classes.cpu().numpy().astype(small))
 
@@ -78,16 +77,22 @@ class ColumnWriter:
         for file in self._files.values():
             file.close()
 
-    def _put(self, suffix: str, rows: Array) -> None:
+    def _narrowed(self, values: Tensor) -> Array:
+        with numpy.errstate(over="ignore"):  # found below
+            rows: Array = values.cpu().numpy().astype(self._dtype)
         if not numpy.isfinite(rows).all():
+            what = self._column.layer or "prediction"
             raise ModelError(
-                f"the teacher's {self._name} has values that {self._dtype} cannot hold",
+                f"the teacher's {what} has values that {self._dtype} cannot hold",
                 where="distill.cache",
                 fix="Set cache.dtype: float32, or look for extreme values in the data",
             )
+        return rows
+
+    def _put(self, suffix: str, rows: Array) -> None:
         if suffix not in self._files:
             # Not a mapped file: written pages would count as ours until they reach the disk.
-            file = (self._folder / f"{self._name}{suffix}.npy").open("wb")
+            file = (self._folder / f"{self._index}{suffix}.npy").open("wb")
             header = {
                 "descr": npy.dtype_to_descr(rows.dtype),
                 "fortran_order": False,

@@ -1,0 +1,253 @@
+"""A teacher's kept answers: those it gives live, found by sample and view, else refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from edgestill.artifact import Checkpoint, Dataset, DatasetDescription, Recording, TensorSpec
+from edgestill.data.arrays import load_ids, load_inputs
+from edgestill.digest import canonical
+from edgestill.distill import record as recording_stage
+from edgestill.distill.config import CacheConfig, DistillConfig, DistillStep, RecordStep
+from edgestill.distill.record import RecordInputs, record
+from edgestill.distill.stage import DistillInputs, distill
+from edgestill.errors import ModelError
+from edgestill.models.config import ModelConfig
+from edgestill.step import StepContext
+from edgestill.train.config import AugmentConfig, CeLoss, HintLoss, KdLoss, LoadStep
+from edgestill.train.losses.config import Tap
+from edgestill.train.recording import RecordedTeacher
+from edgestill.train.stage import LoadInputs, load, restore
+from edgestill.train.teachers import LiveTeacher
+from edgestill.train.views import Views
+
+CODE = """\
+import torch
+from torch import nn
+
+def net(width):
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+        nn.Linear(4 * width, 10),
+    )
+"""
+COUNT = 60
+AUGMENT = AugmentConfig(crop=2, flip=True, mixup=0.4)
+TEACHER = ModelConfig(model="net.py:net", arguments={"width": 6})
+STUDENT = ModelConfig(model="net.py:net", arguments={"width": 2})
+LAYERS = (Tap("0"), Tap("0", "attention map"))
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    (tmp_path / "net.py").write_text(CODE, encoding="utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def context(base: Path) -> StepContext:
+    (base / "work").mkdir()
+    return StepContext(base, base / "work", lambda share, words: None, lambda line: None)
+
+
+def dataset(base: Path, name: str = "train", seed: int = 0) -> Dataset:
+    rng = np.random.default_rng(seed)
+    folder = base / name
+    (folder / "inputs").mkdir(parents=True)
+    np.save(folder / "inputs" / "x.npy", rng.integers(0, 255, (COUNT, 1, 6, 6), dtype=np.uint8))
+    np.save(folder / "labels.npy", rng.integers(0, 10, COUNT))
+    np.save(folder / "ids.npy", np.sort(rng.integers(0, 2**63, COUNT).astype(np.uint64)))
+    specs = (TensorSpec("x", "uint8", (None, 1, 6, 6)),)
+    return Dataset.seal(folder, DatasetDescription(name, COUNT, "classification", specs))
+
+
+def teacher(base: Path, context: StepContext, train: Dataset, seed: int = 0) -> Checkpoint:
+    out = base / f"teacher{seed}"
+    out.mkdir()
+    return load(LoadStep(TEACHER, "classification", seed), LoadInputs(train), out, context)
+
+
+def step(**changes: Any) -> RecordStep:
+    cache = CacheConfig(views=3, dtype="float32")
+    whole = RecordStep(TEACHER, AUGMENT, cache, True, LAYERS, "classification", 2)
+    return replace(whole, **changes)
+
+
+def recorded(base: Path, context: StepContext, config: RecordStep, train: Dataset) -> Recording:
+    out = base / "out"
+    out.mkdir()
+    return record(config, RecordInputs(teacher(base, context, train), train), out, context)
+
+
+def reader(recording: Recording, train: Dataset) -> RecordedTeacher:
+    digest = recording.description.teacher
+    return RecordedTeacher(recording, load_ids(train), digest, canonical(AUGMENT))
+
+
+def test_kept_answers_are_those_of_the_teacher_in_any_order_and_view(
+    base: Path, context: StepContext
+) -> None:
+    train = dataset(base)
+    recording = recorded(base, context, step(), train)
+    kept = reader(recording, train)
+    model = restore(TEACHER, Checkpoint(base / "teacher0", ""), train, "classification", base)
+    live = LiveTeacher(model, LAYERS)
+    views = Views(AUGMENT, load_inputs(train), load_ids(train))
+    for epoch in range(5):
+        rows = np.random.default_rng(epoch).permutation(COUNT)[:17]
+        view = kept.view_of(epoch)
+        assert view == epoch % 3
+        seen = views.of(rows, view, torch.device("cpu"))
+        answer, expected = (
+            kept.answer(seen.inputs, rows, view),
+            live.answer(seen.inputs, rows, view),
+        )
+        torch.testing.assert_close(answer.logits, expected.logits)
+        for tap in LAYERS:
+            torch.testing.assert_close(answer.features[tap], expected.features[tap])
+    assert not torch.equal(
+        kept.answer(seen.inputs, rows, 0).logits, kept.answer(seen.inputs, rows, 1).logits
+    )
+
+
+@pytest.mark.parametrize("losses", [(CeLoss(0.1), KdLoss(0.9)), (HintLoss("0", "0"), KdLoss())])
+def test_a_student_learns_the_same_from_kept_answers_as_from_the_teacher(
+    base: Path, context: StepContext, losses: Any
+) -> None:
+    train, validation = dataset(base), dataset(base, "validation", 1)
+    config = step(cache=CacheConfig(views=4, dtype="float32"), layers=LAYERS[:1])
+    recording = recorded(base, context, config, train)
+    schedule = DistillConfig(epochs=4, batch_size=16, augment=AUGMENT, losses=losses)
+    distil = DistillStep(STUDENT, TEACHER, schedule, "classification", "accuracy", 0, 2)
+    checkpoint = Checkpoint(base / "teacher0", recording.description.teacher)
+    histories = []
+    for name, kept in (("live", None), ("kept", recording)):
+        out = base / name
+        (out / "work").mkdir(parents=True)
+        distill(
+            distil,
+            DistillInputs(checkpoint, train, validation, kept),
+            out,
+            replace(context, work=out / "work"),
+        )
+        lines = (out / "log" / "history.jsonl").read_text("utf-8").splitlines()
+        histories.append([json.loads(line)["losses"] for line in lines])
+    assert len(histories[0]) == 4
+    for from_teacher, from_disk in zip(*histories, strict=True):
+        assert from_disk == pytest.approx(from_teacher, rel=1e-4)
+
+
+def test_the_largest_logits_are_kept_and_the_others_share_what_is_left(
+    base: Path, context: StepContext
+) -> None:
+    train = dataset(base)
+    cache = CacheConfig(views=1, dtype="float32", top_k=3)
+    recording = recorded(base, context, step(cache=cache, layers=()), train)
+    rows = np.arange(COUNT)
+    answer = reader(recording, train).answer([torch.zeros(1)], rows, 0).logits
+    model = restore(TEACHER, Checkpoint(base / "teacher0", ""), train, "classification", base)
+    seen = Views(AUGMENT, load_inputs(train), load_ids(train)).of(rows, 0, torch.device("cpu"))
+    full = LiveTeacher(model, ()).answer(seen.inputs, rows, 0).logits
+    values, classes = full.topk(3, dim=1)
+    torch.testing.assert_close(answer.gather(1, classes), values)
+    torch.testing.assert_close(
+        answer.softmax(1).gather(1, classes), full.softmax(1).gather(1, classes)
+    )
+    highest = answer.scatter(1, classes, -torch.inf).amax(1)
+    lowest = answer.scatter(1, classes, torch.inf).amin(1)
+    assert torch.equal(highest, lowest)
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float16", 2), ("float32", 4)])
+def test_what_is_kept_takes_the_space_that_it_should(
+    base: Path, context: StepContext, dtype: Any, size: int
+) -> None:
+    train = dataset(base)
+    cache = CacheConfig(views=2, dtype=dtype, top_k=4)
+    recording = recorded(base, context, step(cache=cache, layers=(Tap("0"),)), train)
+    files = {
+        file.relative_to(recording.path).as_posix(): len(np.load(file, mmap_mode="r").tobytes())
+        for file in recording.path.rglob("*.npy")
+    }
+    for view in "01":
+        assert files.pop(f"views/{view}/0.npy") == COUNT * 4 * size
+        assert files.pop(f"views/{view}/0.rest.npy") == COUNT * size
+        assert files.pop(f"views/{view}/0.kept.npy") == COUNT * 4 * 2
+        assert files.pop(f"views/{view}/1.npy") == COUNT * 6 * 36 * size
+    assert list(files) == ["ids.npy"]
+
+
+def test_a_killed_recording_goes_on_with_the_view_it_was_at(
+    base: Path, context: StepContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = dataset(base)
+    whole = recorded(base, context, step(), train)
+    begun: list[int] = []
+    record_view = recording_stage._record_view
+
+    def killed(*args: Any) -> None:
+        begun.append(args[3])
+        if begun == [0, 1]:
+            (args[5].with_name("1.part")).mkdir()
+            raise KeyboardInterrupt
+        record_view(*args)
+
+    monkeypatch.setattr(recording_stage, "_record_view", killed)
+    inputs = RecordInputs(Checkpoint(base / "teacher0", whole.description.teacher), train)
+    (base / "again").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        record(step(), inputs, base / "again", context)
+    again = record(step(), inputs, base / "again", context)
+    assert begun == [0, 1, 1, 2]
+    assert again.digest == whole.digest
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"teacher": "0" * 64}, "another teacher"),
+        ({"augment": canonical(AugmentConfig(crop=3))}, "views made in another way"),
+        ({"ids": np.arange(COUNT, dtype=np.uint64)}, "other samples"),
+    ],
+)
+def test_answers_of_another_teacher_view_or_sample_are_refused(
+    base: Path, context: StepContext, change: dict[str, Any], words: str
+) -> None:
+    train = dataset(base)
+    recording = recorded(base, context, step(), train)
+    given = {
+        "ids": load_ids(train),
+        "teacher": recording.description.teacher,
+        "augment": canonical(AUGMENT),
+    }
+    with pytest.raises(ModelError) as error:
+        RecordedTeacher(recording, **{**given, **change})
+    assert str(error.value) == (
+        f"{recording.path}: the recorded answers are of {words}. Record them again, for this "
+        "teacher, train split and augment"
+    )
+
+
+def test_values_that_the_type_cannot_hold_are_refused(base: Path, context: StepContext) -> None:
+    train = dataset(base)
+    (base / "net.py").write_text(
+        CODE.replace("nn.Flatten(),", "nn.Flatten(), nn.Threshold(1e30, 1e30),"), encoding="utf-8"
+    )
+    with pytest.raises(
+        ModelError,
+        match=r"distill.cache: the teacher's prediction has values that float16 cannot hold. Set "
+        r"cache.dtype: float32, or look for extreme values",
+    ):
+        recorded(base, context, step(cache=CacheConfig()), train)
+
+
+def test_all_classes_are_no_top_k(base: Path, context: StepContext) -> None:
+    with pytest.raises(ModelError, match=r"distill.cache.top_k: top_k keeps 10 of 10 classes"):
+        recorded(base, context, step(cache=CacheConfig(top_k=10)), dataset(base))
