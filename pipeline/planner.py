@@ -66,9 +66,9 @@ class _Planner:
                 "data",
                 "split",
                 SplitStep(recipe.data, recipe.task, seed),
-                code=source_code(recipe.data),
+                code=source_code(recipe.data, recipe.base),
                 files=source_files(recipe.data, recipe.base),
-                libraries=source_libraries(recipe.data),
+                libraries=source_libraries(recipe.data, recipe.base),
             )
         )
 

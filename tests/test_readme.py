@@ -28,7 +28,7 @@ def test_its_recipe_is_one(tmp_path: Path) -> None:
     (recipe,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
     (tmp_path / "recipe.yaml").write_text(recipe, "utf-8")
     (tmp_path / "data").mkdir()
-    for name in ("data/train.parquet", "data/test.parquet", "teacher.safetensors"):
+    for name in ("data/train-0.parquet", "data/test-0.parquet", "teacher.safetensors"):
         (tmp_path / name).touch()
     (tmp_path / "nets.py").write_text("def teacher(): ...\ndef student(): ...\n", "utf-8")
     loaded = load_recipe(str(tmp_path / "recipe.yaml"))

@@ -520,6 +520,17 @@ CASES = {
         "2: data.source: there is no source for train (there is for test). "
         "Add train: to data.source.",
     ),
+    "a glob that matches nothing": (
+        changed("source: model.py:load", "source: mod*.csv"),
+        "2: data.source: no file matches mod*.csv. "
+        "{folder} has: model.py, recipe.yaml, student.onnx, weights.safetensors.",
+    ),
+    "an empty source": (
+        changed("source: model.py:load", "source: ''"),
+        "2: data.source: it is empty. Name a source: sklearn.digits, .npz, .parquet, .csv or .tsv, "
+        "a folder of images with a folder for each class, file.py:callable; tables also as a glob "
+        "or as a folder.",
+    ),
     "unknown built-in source": (
         changed("model.py:load", "sklearn.digit"),
         "2: data.source: there is no built-in source 'sklearn.digit'. "
@@ -606,6 +617,10 @@ CASES = {
         RECIPE + "seed: !!python/object/apply:os.getcwd []\n",
         "9: seed: the YAML tag !!python/object/apply:os.getcwd is not known. Leave it out.",
     ),
+    "a glob without quotes": (
+        changed("source: model.py:load", "source: *.csv"),
+        "2: not YAML: a text that begins with *. Put it in quotes.",
+    ),
     "alias to itself": (
         changed("{model: model.py:student}", "&s {model: model.py:student, arguments: *s}"),
         "4: student.arguments: an alias that contains itself",
@@ -622,6 +637,16 @@ def test_the_words_of_each_problem(folder: Path, case: str) -> None:
     message = message.replace("{digits}", "DigitsNet, teacher, student")
     prefix = "recipe.yaml" if message.startswith(": ") else "recipe.yaml:"
     assert problems(folder, text) == [prefix + message]
+
+
+def test_roles_whose_globs_overlap(folder: Path) -> None:
+    for name in ("train-0.csv", "test-0.csv"):
+        (folder / name).touch()
+    text = changed("{source: model.py:load}", "{source: {train: '*.csv', test: 'test-*.csv'}}")
+    assert problems(folder, text) == [
+        "recipe.yaml:2: data.source: test-0.csv is in the source of train and in that of test. "
+        "Name apart what each role takes: *.csv and test-*.csv overlap."
+    ]
 
 
 def test_no_reference_without_a_teacher(folder: Path) -> None:

@@ -57,7 +57,8 @@ def swap(images: Path) -> None:
 
 
 def rename(images: Path) -> None:
-    (images / "class0" / "log" / "0.png").rename(images / "class0" / "log" / "9.png")
+    # The order of the names stays.
+    (images / "class0" / "log" / "0.png").rename(images / "class0" / "log" / "1.png")
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
@@ -114,7 +115,7 @@ def test_a_copied_folder_has_the_same_digest(store: Store, images: Path, tmp_pat
 def test_linked_folders_count_and_circles_end(store: Store, images: Path, tmp_path: Path) -> None:
     (tmp_path / "linked").symlink_to(images)
     (images / "circle").symlink_to(images)
-    (images / "nowhere").symlink_to(tmp_path / "missing")
+    (images / "out").symlink_to(tmp_path)  # it holds the images too
     os.mkfifo(images / "pipe")
     digest = store.source_digest(images)
     assert store.source_digest(tmp_path / "linked") == digest
@@ -123,6 +124,36 @@ def test_linked_folders_count_and_circles_end(store: Store, images: Path, tmp_pa
     (linked / "9.png").write_text("image 9")
     (images / "class2").symlink_to(linked)
     assert store.source_digest(images) != digest
+
+
+def test_hidden_files_do_not_count(store: Store, images: Path) -> None:
+    digest = store.source_digest(images)
+    for name in (".DS_Store", "Thumbs.db", ".ipynb_checkpoints/0-checkpoint.png"):
+        file = images / "class0" / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("not data")
+    assert store.source_digest(images) == digest
+    (images / "class0" / "notes.txt").touch()
+    assert store.source_digest(images) != digest
+
+
+def test_what_is_named_itself_counts_even_if_hidden(store: Store, images: Path) -> None:
+    (images / ".folder").mkdir()
+    (images / ".folder" / "0.png").write_text("image 0")
+    hidden, named = images / ".folder", images / ".folder" / "0.png"
+    assert store.source_digest(named) == digest_file(named)
+    digest = store.source_digest(hidden)
+    named.write_text("image 1")
+    assert store.source_digest(hidden) != digest
+
+
+def test_names_with_spaces_and_of_any_script(store: Store, images: Path) -> None:
+    digests = {store.source_digest(images)}
+    for name in ("große Katze.png", "猫 1.png", os.fsdecode(b"\xff\xfe.png")):
+        (images / name).write_text("image")
+        digests.add(store.source_digest(images))
+        assert store.source_digest(images) in digests
+    assert len(digests) == 4
 
 
 @pytest.mark.parametrize("damage", [bytes, lambda text: text[:-20], lambda text: b"\0" + text[1:]])
@@ -163,6 +194,33 @@ def test_what_is_missing_is_an_error_with_its_place(store: Store, tmp_path: Path
     with pytest.raises(DataError, match="no such file or folder") as raised:
         store.source_digest(tmp_path / "train.csv")
     assert raised.value.where == str(tmp_path / "train.csv")
+
+
+def test_a_link_that_leads_nowhere_is_an_error(store: Store, images: Path) -> None:
+    link = images / "class0" / "5.png"
+    link.symlink_to("missing.png")
+    with pytest.raises(DataError) as raised:
+        store.source_digest(images)
+    assert str(raised.value) == (
+        f"{link}: a link that leads nowhere. Restore what it leads to, or remove it"
+    )
+
+
+def test_a_file_that_vanishes_while_the_folder_is_read_is_an_error(
+    store: Store, images: Path
+) -> None:
+    files = {str(file): file for file in images.rglob("*.png")}
+
+    def remove_the_others(event: str, arguments: tuple[object, ...]) -> None:
+        if event == "open" and arguments[0] in files:
+            opened = files.pop(str(arguments[0]))
+            for file in [file for file in files.values() if file.parent == opened.parent]:
+                file.unlink()
+            files.clear()  # the hook cannot be taken off
+
+    sys.addaudithook(remove_the_others)
+    with pytest.raises(DataError, match=r"[0-3]\.png: no such file or folder"):
+        store.source_digest(images)
 
 
 WRITE = """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from edgestill.config import config
-from edgestill.data import origin
+from edgestill.data.origin import LIBRARIES, Kind, Origin, existing, resolve
 from edgestill.errors import DataError
 
 ROLES = ("train", "calibration", "validation", "test")
@@ -56,11 +57,13 @@ class DataConfig:
     """Where samples come from.
 
     Attributes:
-        source: `sklearn.digits`, an `.npz` file, a `.parquet`, `.csv` or `.tsv` file, a folder of
-            images with a folder for each class, or `file.py:callable`; or one of these per role.
+        source: `sklearn.digits`, an `.npz` file, a `.parquet`, `.csv` or `.tsv` file, a folder or
+            a glob of such tables (of one format, with the same columns), a folder of images with a
+            folder for each class, or `file.py:callable`; or one of these per role.
         inputs: columns or arrays that feed the model, in order; by default all but the labels.
         labels: the column or array of labels; by default `label`, `labels` or `y`.
-        files: files and folders that a `file.py:callable` reads, so that a change is noticed.
+        files: files and folders that a `file.py:callable` reads, so that a change is noticed; of
+            a folder everything counts but hidden files (`edgestill.user_files` has the rule).
         limit: take at most so many samples from each source, by a hash of their own.
     """
 
@@ -131,24 +134,46 @@ def shares(config: DataConfig) -> dict[str, float]:
     return cut
 
 
+def origins(config: DataConfig, base: Path) -> dict[str, Origin]:
+    """The source of each role that has one of its own, looked up on disk.
+
+    Raises:
+        DataError: a source does not exist or cannot be one, or a file is in the sources of two
+            roles that have to be apart.
+    """
+    found = {role: resolve(source, base) for role, source in sources(config).items()}
+    for one, other in combinations((role for role in found if role != "calibration"), 2):
+        files, others = ({path.resolve(): path for path in found[r].paths} for r in (one, other))
+        shared = [path for file, path in files.items() if file in others]
+        # The same source twice is meant; patterns that overlap are not.
+        if shared and files.keys() != others.keys():
+            raise DataError(
+                f"{shared[0].name} is in the source of {one} and in that of {other}",
+                where="data.source",
+                fix=f"Name apart what each role takes: {found[one].source} and "
+                f"{found[other].source} overlap",
+            )
+    return found
+
+
 def source_files(config: DataConfig, base: Path) -> tuple[Path, ...]:
-    """Every file that the data is read from, those of a folder one by one, sorted.
+    """The files and folders that the data is read from, sorted; a folder of images is one.
 
     Raises:
         DataError: a source or one of `files` does not exist.
     """
-    found = [origin.files(source, base) for source in sources(config).values()]
-    found += [origin.declared(file, base) for file in config.files]
-    return tuple(sorted({file for files in found for file in files}))
+    found = {path for item in origins(config, base).values() for path in item.paths}
+    declared = {existing(file, base, "data.files") for file in config.files}
+    return tuple(sorted(found | declared))
 
 
-def source_code(config: DataConfig) -> tuple[str, ...]:
+def source_code(config: DataConfig, base: Path) -> tuple[str, ...]:
     """The callables that bring data."""
-    kinds = {source: origin.kind(source) for source in sources(config).values()}
-    return tuple(source for source, kind in kinds.items() if kind is origin.Kind.CALLABLE)
+    found = origins(config, base).values()
+    return tuple(dict.fromkeys(item.source for item in found if item.kind is Kind.CALLABLE))
 
 
-def source_libraries(config: DataConfig) -> tuple[str, ...]:
+def source_libraries(config: DataConfig, base: Path) -> tuple[str, ...]:
     """The distributions whose version may change what is read."""
-    kinds = [origin.kind(source) for source in sources(config).values()]
-    return tuple(sorted({name for kind in kinds for name in origin.LIBRARIES[kind]}))
+    kinds = {item.kind for item in origins(config, base).values()}
+    return tuple(sorted({name for kind in kinds for name in LIBRARIES[kind]}))

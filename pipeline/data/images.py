@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -17,19 +17,17 @@ import numpy
 from numpy.typing import NDArray
 
 from edgestill.data.config import DataConfig, ImageConfig
-from edgestill.data.origin import below
-from edgestill.data.raw import RawData, checked, choose_columns
+from edgestill.data.origin import IMAGES, below
+from edgestill.data.raw import RawData, checked, choose_columns, with_ignored
+from edgestill.data.shards import SPLIT_NAMES, TABLES, give_each_role, suffix
 from edgestill.errors import DataError
 from edgestill.extras import require
+from edgestill.user_files import counts, reading
 
 Pixels = NDArray[numpy.uint8]
 # An image's bytes, its path, or None where the source has a gap.
 Encoded = bytes | Path | None
 
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-)
-_SPLIT_NAMES = frozenset(("train", "training", "val", "valid", "validation", "test", "calibration"))
 _SHOWN = 10
 _BATCH = 1024
 _SMALL_BYTES = 16_000
@@ -43,42 +41,44 @@ def read_folder(path: Path, config: DataConfig, work: Path) -> RawData:
     """
     where = str(path)
     choose_columns(["image", "label"], config, where)
-    folders = sorted(
-        item for item in path.iterdir() if item.is_dir() and not item.name.startswith(".")
-    )
-    names = {folder.name for folder in folders}
-    if names and names <= _SPLIT_NAMES:
-        listed = ", ".join(f"{name}: {path / name}" for name in sorted(names))
-        raise DataError(
-            f"its folders look like splits, not like classes: {', '.join(sorted(names))}",
-            where=where,
-            fix=f"Give each role its source: data.source: {{{listed}}}",
-        )
-    if not folders:
+    found = below(path)
+    with reading(path):
+        classes = sorted(item.name for item in path.iterdir() if item.is_dir())
+    in_class: dict[str, list[tuple[str, Path]]] = {name: [] for name in classes if counts(name)}
+    for name, file in found:
+        if "/" in name:
+            in_class.setdefault(name.partition("/")[0], []).append((name, file))
+    _require_classes(in_class, path)
+    files = [item for items in in_class.values() for item in items]
+    images = [item for item in files if suffix(item[0]) in IMAGES]
+    pixels = decode_all(images, len(images), config.image, where, work)
+    labels = numpy.array([name.partition("/")[0] for name, _ in images])
+    raw = checked({"image": pixels}, labels, (), where)
+    return with_ignored(raw, [name for name, _ in files if suffix(name) not in IMAGES], "images")
+
+
+def _require_classes(in_class: Mapping[str, Sequence[tuple[str, Path]]], path: Path) -> None:
+    where = str(path)
+    if not in_class:
         raise DataError(
             "it holds no folders", where=where, fix="Put the images into a folder for each class"
         )
-    files, labels, ignored = [], [], []
-    for folder in folders:
-        found = below(folder)
-        images = [file for file in found if file.suffix.lower() in SUFFIXES]
-        ignored += [file for file in found if file.suffix.lower() not in SUFFIXES]
-        if not images:
-            raise DataError(
-                f"the class folder {folder.name} has no images",
-                where=where,
-                fix="Remove it, or add images",
-            )
-        files += images
-        labels += [folder.name] * len(images)
-    named = ((str(file.relative_to(path)), file) for file in files)
-    pixels = decode_all(named, len(files), config.image, where, work)
-    notes: tuple[str, ...] = ()
-    if ignored:
-        shown = ", ".join(str(file.relative_to(path)) for file in ignored[:3])
-        notes = (f"{where}: {len(ignored)} files are not images by their ending: {shown}",)
-    raw = checked({"image": pixels}, numpy.array(labels), (), where)
-    return RawData(raw.inputs, raw.labels, (), where, notes)
+    if in_class.keys() <= SPLIT_NAMES.keys():
+        raise DataError(
+            f"its folders look like splits, not like classes: {', '.join(in_class)}",
+            where=where,
+            fix=give_each_role({SPLIT_NAMES[name]: str(path / name) for name in in_class}),
+        )
+    for name, items in in_class.items():
+        if any(suffix(file) in IMAGES for file, _ in items):
+            continue
+        tables = [file for file, _ in items if suffix(file) in TABLES]
+        raise DataError(
+            f"the class folder {name} has no images"
+            + (f", but tables ({tables[0]})" if tables else ""),
+            where=where,
+            fix="Remove it, or add images",
+        )
 
 
 def decode_all(
@@ -152,8 +152,15 @@ def _differing(shapes: Counter[tuple[int, ...]], config: ImageConfig, where: str
 
 
 def _mean_bytes(images: Sequence[Encoded]) -> float:
-    sizes = [len(i) if isinstance(i, bytes) else i.stat().st_size for i in images if i is not None]
+    sizes = [len(i) if isinstance(i, bytes) else _size(i) for i in images if i is not None]
     return sum(sizes) / max(1, len(sizes))
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # it is gone: decoding says so, by its name
+        return 0
 
 
 def _decode(encoded: Encoded, config: ImageConfig) -> Pixels | str:

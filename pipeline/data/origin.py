@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from edgestill.data import shards
+from edgestill.data.shards import TABLES, WHERE, suffix
 from edgestill.errors import DataError
 from edgestill.reference import nearest, parse
+from edgestill.user_files import counts, reading, walk
 
 BUILT_IN = ("sklearn.digits",)
 
@@ -32,7 +36,11 @@ LIBRARIES: dict[Kind, tuple[str, ...]] = {
     Kind.CALLABLE: (),
 }
 
-_SUFFIXES = {
+IMAGES = frozenset(
+    (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+)
+
+_FILES = {
     ".npz": Kind.ARRAYS,
     ".parquet": Kind.PARQUET,
     ".csv": Kind.TABLE,
@@ -40,79 +48,62 @@ _SUFFIXES = {
 }
 
 
-def kind(source: str) -> Kind:
-    """Which reader a source needs.
+@dataclass(frozen=True)
+class Origin:
+    """A source that was looked up on disk.
+
+    Attributes:
+        source: as the recipe has it.
+        paths: the file, the tables in the order in which they are read, or the folder of images;
+            none for what is built in and for a callable, whose code is not data.
+        ignored: the names of the files in a folder of tables that are none.
+    """
+
+    source: str
+    kind: Kind
+    paths: tuple[Path, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+def resolve(source: str, base: Path) -> Origin:
+    """What a source of a recipe stands for.
+
+    Args:
+        base: the folder that relative paths and patterns start from.
 
     Raises:
-        DataError: a name that starts like a built-in source and is none.
+        DataError: it does not exist, no reader knows it, or it holds what is no one source.
     """
+    if not source:
+        raise DataError("it is empty", where=WHERE, fix=f"Name a source: {_known()}")
     if source in BUILT_IN:
-        return Kind.DIGITS
+        return Origin(source, Kind.DIGITS)
     if source.startswith("sklearn."):
         raise DataError(
             f"there is no built-in source {source!r}",
-            where="data.source",
+            where=WHERE,
             fix=f"Built in: {', '.join(BUILT_IN)}; anything else through file.py:callable",
         )
     if ":" in source:
-        parse(source, DataError)
-        return Kind.CALLABLE
-    return _SUFFIXES.get(Path(source).suffix.lower(), Kind.IMAGES)
-
-
-def files(source: str, base: Path) -> tuple[Path, ...]:
-    """The files that a source consists of; none for a callable, whose code is not data.
-
-    Raises:
-        DataError: it does not exist, or no reader knows it.
-    """
-    found = kind(source)
-    if found is Kind.DIGITS:
-        return ()
-    if found is Kind.CALLABLE:
         reference = parse(source, DataError)
         if reference.is_file:
-            _require(reference.module, base, "data.source")
-        return ()
-    path = _require(source, base, "data.source")
-    if found is Kind.IMAGES and path.is_file():
-        raise DataError(
-            f"no reader for {path.name}",
-            where="data.source",
-            fix=f"Known: {', '.join(item.value for item in Kind)}",
-        )
-    if found is not Kind.IMAGES and path.is_dir():
-        raise DataError(f"{path} is a folder, not a file", where="data.source")
-    return below(path)
+            existing(reference.module, base, WHERE)
+        return Origin(source, Kind.CALLABLE)
+    with reading(base / source):
+        if shards.is_glob(source, base):
+            existing(shards.fixed_folder(source), base, WHERE)
+            paths = shards.matched(source, base)
+            return Origin(source, _FILES[suffix(paths[0].name)], paths)
+        path = existing(source, base, WHERE)
+        return _folder(source, base) if path.is_dir() else _file(source, path)
 
 
-def declared(file: str, base: Path) -> tuple[Path, ...]:
-    """The files that an entry of `data.files` stands for: itself, or all in the folder.
+def existing(name: str, base: Path, where: str) -> Path:
+    """The path of a file or folder that has to be there.
 
     Raises:
-        DataError: it does not exist.
+        DataError: it is not.
     """
-    return below(_require(file, base, "data.files"))
-
-
-def below(path: Path) -> tuple[Path, ...]:
-    """`path` itself, or every file below the folder but the hidden ones, sorted."""
-    if not path.is_dir():
-        return (path,)
-    found = []
-    for folder, folders, names in os.walk(path, followlinks=True):
-        here = Path(folder).resolve()
-        # A link to a folder above would never end.
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and not here.is_relative_to(Path(folder, name).resolve())
-        ]
-        found += [Path(folder, name) for name in names if not name.startswith(".")]
-    return tuple(sorted(found))
-
-
-def _require(name: str, base: Path, where: str) -> Path:
     path = base / name
     if path.exists():
         return path
@@ -122,3 +113,56 @@ def _require(name: str, base: Path, where: str) -> Path:
         siblings = sorted(item.name for item in path.parent.iterdir())
         fix = nearest(path.name, siblings, f"{path.parent} has")
     raise DataError(f"there is no {path}", where=where, fix=fix)
+
+
+def below(folder: Path) -> list[tuple[str, Path]]:
+    """Every file that counts below a folder, by its relative name, sorted.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    with reading(folder):
+        return [(name, Path(path)) for name, path in sorted(walk(str(folder)))]
+
+
+def _file(source: str, path: Path) -> Origin:
+    kind = _FILES.get(suffix(path.name))
+    if kind is None:
+        raise DataError(f"no reader for {path.name}", where=WHERE, fix=f"Known: {_known()}")
+    return Origin(source, kind, (path,))
+
+
+def _known() -> str:
+    return f"{', '.join(item.value for item in Kind)}; tables also as a glob or as a folder"
+
+
+def _folder(source: str, base: Path) -> Origin:
+    """Images, if there are any; else tables.
+
+    A table deeper than the first level does not count beside images: some data sets have one in
+    the folder of each class.
+    """
+    folder = base / source
+    with os.scandir(folder) as items:
+        names = sorted(item.name for item in items if counts(item.name) and item.is_file())
+    loose = [name for name in names if suffix(name) in TABLES]
+    # The first image decides, so that a folder with many is not looked through.
+    image = next((name for name, _ in walk(str(folder)) if suffix(name) in IMAGES), None)
+    if image is not None and loose:
+        raise DataError(
+            f"{source} holds images ({image}) and tables ({loose[0]})",
+            where=WHERE,
+            fix=f"Name the tables by a glob, such as {Path(source, f'*{suffix(loose[0])}')}, "
+            "or move them out of the folder of images",
+        )
+    if image is not None:
+        return Origin(source, Kind.IMAGES, (folder,))
+    tables, ignored = shards.in_folder(source, base)
+    if not tables:
+        held = f" (it has {', '.join(ignored[:3])})" if ignored else ""
+        raise DataError(
+            f"{source} holds neither images nor tables{held}",
+            where=WHERE,
+            fix=f"Put images into a folder for each class, or tables ({', '.join(TABLES)}) into it",
+        )
+    return Origin(source, _FILES[suffix(tables[0].name)], tables, ignored)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy
@@ -114,6 +114,15 @@ def checked(
     if 0 in lengths.values():
         raise DataError("it has no samples", where=where)
     return RawData(arrays, labels, tuple(str(name) for name in class_names), where)
+
+
+def with_ignored(raw: RawData, names: Sequence[str], what: str) -> RawData:
+    """The source with a note on files of its folder that are no images or tables."""
+    if not names:
+        return raw
+    listed = ", ".join(names[:3])
+    note = f"{raw.where}: {len(names)} files are not {what} by their ending: {listed}"
+    return replace(raw, notes=(*raw.notes, note))
 
 
 def to_array(name: str, value: Any, where: str) -> Array:

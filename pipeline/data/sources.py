@@ -11,8 +11,8 @@ import numpy
 
 from edgestill.data.config import DataConfig
 from edgestill.data.images import read_folder
-from edgestill.data.origin import Kind, files, kind
-from edgestill.data.raw import RawData, checked, choose_columns
+from edgestill.data.origin import Kind, resolve
+from edgestill.data.raw import RawData, checked, choose_columns, with_ignored
 from edgestill.data.tables import read_delimited, read_parquet
 from edgestill.errors import DataError
 from edgestill.extras import require
@@ -29,20 +29,21 @@ def read(source: str, config: DataConfig, base: Path, work: Path) -> RawData:
     Raises:
         DataError: the source is missing, cannot be read, or holds what no model can use.
     """
-    files(source, base)
-    path = base / source
-    found = kind(source)
-    if found is Kind.DIGITS:
+    origin = resolve(source, base)
+    if origin.kind is Kind.DIGITS:
         return _read_digits(config)
-    if found is Kind.CALLABLE:
+    if origin.kind is Kind.CALLABLE:
         return _read_callable(source, config, base)
-    if found is Kind.ARRAYS:
+    path, where = origin.paths[0], str(base / source)
+    if origin.kind is Kind.ARRAYS:
         return _read_arrays(path, config)
-    if found is Kind.TABLE:
-        return read_delimited(path, config)
-    if found is Kind.PARQUET:
-        return read_parquet(path, config, work)
-    return read_folder(path, config, work)
+    if origin.kind is Kind.IMAGES:
+        return read_folder(path, config, work)
+    if origin.kind is Kind.TABLE:
+        raw = read_delimited(origin.paths, config, where)
+    else:
+        raw = read_parquet(origin.paths, config, where, work)
+    return with_ignored(raw, origin.ignored, "tables")
 
 
 def _read_digits(config: DataConfig) -> RawData:

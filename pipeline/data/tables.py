@@ -1,11 +1,15 @@
-"""Tables: delimited text, and parquet as Hugging Face `datasets` writes it."""
+"""Tables: delimited text, and parquet as Hugging Face `datasets` writes it.
+
+A source is one file or several, read as if their rows stood in one.
+"""
 
 from __future__ import annotations
 
 import csv
 import math
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +21,67 @@ from edgestill.data.raw import Array, RawData, checked, choose_columns, text_ref
 from edgestill.errors import DataError
 from edgestill.extras import require
 from edgestill.reference import describe
+from edgestill.user_files import reading
 
 _ROWS = 1024
 
 
-def read_delimited(path: Path, config: DataConfig) -> RawData:
-    """A `.csv` or `.tsv` file with a header line.
+def read_delimited(files: Sequence[Path], config: DataConfig, where: str) -> RawData:
+    """`.csv` or `.tsv` files, each with a header line.
 
     All numeric columns are one input `features` `[n, columns] float32`; columns that the recipe
     names in `data.inputs` are inputs of their own, `[n, 1] float32`.
 
     Raises:
-        DataError: no header, lines of differing lengths, cells that are empty or no numbers.
+        DataError: no header, lines of differing lengths, cells that are empty or no numbers, files
+            with differing columns.
     """
-    where = str(path)
-    tabs = path.suffix.lower() == ".tsv"
-    # Tab-separated values know no quoting (IANA text/tab-separated-values).
-    style: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.reader(file, **style)
-            header = next(lines, [])
-            _require_header(header, where)
-            inputs, label = choose_columns(header, config, where)
-            columns, labels = _columns(lines, header, inputs, label, where)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"not a readable table ({describe(error)})", where=where) from error
+    header = _header(_lines(files[0]), files[0])
+    inputs, label = choose_columns(header, config, str(files[0]))
+    columns = {name: array("d") for name in inputs}
+    labels: list[str] = []
+    for file in files:
+        lines = _lines(file)
+        found = _header(lines, file)
+        _require_same_columns(header, found, files[0], file)
+        _append(lines, found, columns, label, labels, str(file))
     arrays = {name: numpy.array(column, numpy.float32)[:, None] for name, column in columns.items()}
     if not config.inputs:
         arrays = {"features": numpy.concatenate(list(arrays.values()), axis=1)}
     return checked(arrays, _label_array(labels) if label else None, (), where)
+
+
+def _require_same_columns(
+    columns: Sequence[str], others: Sequence[str], file: Path, other: Path
+) -> None:
+    missing = [name for name in columns if name not in others]
+    more = [name for name in others if name not in columns]
+    if missing or more:
+        what = f"has no column {missing[0]!r}" if missing else f"has a column {more[0]!r} more"
+        raise DataError(
+            f"it {what}, unlike {file}",
+            where=str(other),
+            fix="Give every file of a source the same columns",
+        )
+
+
+def _lines(file: Path) -> Iterator[list[str]]:
+    """The cells of each line."""
+    tabs = file.suffix.lower() == ".tsv"
+    # Tab-separated values know no quoting (IANA text/tab-separated-values).
+    style: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
+    try:
+        with reading(file), file.open(encoding="utf-8-sig", newline="") as text:
+            yield from csv.reader(text, **style)
+    except (UnicodeDecodeError, csv.Error) as error:
+        what = f"not a readable table ({describe(error)})"
+        raise DataError(what, where=str(file)) from error
+
+
+def _header(lines: Iterator[list[str]], file: Path) -> list[str]:
+    header = next(lines, [])
+    _require_header(header, str(file))
+    return header
 
 
 def _require_header(header: list[str], where: str) -> None:
@@ -66,18 +101,17 @@ def _require_header(header: list[str], where: str) -> None:
         raise DataError(what, where=f"{where}:1", fix="Give every column a name of its own")
 
 
-def _columns(
+def _append(
     lines: Iterator[list[str]],
-    header: list[str],
-    inputs: tuple[str, ...],
+    header: Sequence[str],
+    columns: Mapping[str, array[float]],
     label: str | None,
+    labels: list[str],
     where: str,
-) -> tuple[Mapping[str, array[float]], list[str]]:
-    """The inputs' columns as numbers, and the label's cells as they stand there."""
-    columns = {name: array("d") for name in inputs}
+) -> None:
+    """Add a file's lines: the inputs' columns as numbers, the label's cells as they stand there."""
     targets = [(header.index(name), name, column.append) for name, column in columns.items()]
     label_at = header.index(label) if label else None
-    labels: list[str] = []
     for number, cells in enumerate(lines, start=2):
         if not cells:
             continue
@@ -92,7 +126,6 @@ def _columns(
             if not cells[label_at].strip():
                 raise DataError("the label is empty", where=f"{where}:{number}")
             labels.append(cells[label_at].strip())
-    return columns, labels
 
 
 def _cell(cell: str, name: str, where: str) -> float:
@@ -126,33 +159,77 @@ def _label_array(cells: list[str]) -> Array:
     )
 
 
-def read_parquet(path: Path, config: DataConfig, work: Path) -> RawData:
-    """A parquet file; images are decoded, names of classes are kept.
+def read_parquet(files: Sequence[Path], config: DataConfig, where: str, work: Path) -> RawData:
+    """Parquet files; images are decoded, names of classes are kept.
 
-    It is read in batches: Hugging Face's own cache, a second copy in the home, is not needed.
+    They are read in batches: Hugging Face's own cache, a second copy in the home, is not needed.
 
     Raises:
-        DataError: not a parquet file, gaps in a column, or a column that is no numbers.
+        DataError: not a parquet file, gaps in a column, a column that is no numbers, or files that
+            differ in their columns or in the types of those that are used.
     """
-    parquet = require("pyarrow.parquet", extra="build")
     datasets = require("datasets", extra="build")
-    where = str(path)
-    try:
-        file = parquet.ParquetFile(path)
-        features = datasets.Features.from_arrow_schema(file.schema_arrow)
-    except Exception as error:
-        raise DataError(f"not a readable parquet file ({describe(error)})", where=where) from error
-    inputs, label = choose_columns(features, config, where)
+    features, count = _features(files[0])
+    inputs, label = choose_columns(features, config, str(files[0]))
+    used = [*inputs, *([label] if label else [])]
+    for file in files[1:]:
+        others, rows = _features(file)
+        _require_same_columns(list(features), list(others), files[0], file)
+        _require_same_types(features, others, used, files[0], file)
+        count += rows
     arrays: dict[str, Any] = {}
     for name in inputs:
         if _is_image(features[name], datasets):
-            encoded = _encoded(file, name)
-            arrays[name] = decode_all(encoded, file.metadata.num_rows, config.image, where, work)
+            encoded = _encoded(files, name)
+            arrays[name] = decode_all(encoded, count, config.image, where, work)
         else:
-            arrays[name] = _column(file, name, where)
-    labels = _column(file, label, where) if label else None
+            arrays[name] = _column(files, name, where)
+    labels = _column(files, label, where) if label else None
     class_names = getattr(features[label], "names", None) or () if label else ()
     return checked(arrays, labels, class_names, where)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """A `pyarrow.parquet.ParquetFile`; whatever goes wrong with it is the file's fault."""
+    parquet = require("pyarrow.parquet", extra="build")
+    try:
+        with reading(file), parquet.ParquetFile(file) as opened:
+            yield opened
+    except DataError:
+        raise
+    # Damage makes the decoders raise nearly anything.
+    except Exception as error:
+        what = f"not a readable parquet file ({describe(error)})"
+        raise DataError(what, where=str(file)) from error
+
+
+def _features(file: Path) -> tuple[Any, int]:
+    """The columns and their types as `datasets.Features`, and the number of rows."""
+    datasets = require("datasets", extra="build")
+    with _opened(file) as opened:
+        features = datasets.Features.from_arrow_schema(opened.schema_arrow)
+        return features, opened.metadata.num_rows
+
+
+def _require_same_types(
+    features: Any, others: Any, names: Sequence[str], file: Path, other: Path
+) -> None:
+    datasets = require("datasets", extra="build")
+    for name in names:
+        one, two = features[name], others[name]
+        if one == two or (_is_image(one, datasets) and _is_image(two, datasets)):
+            continue
+        raise DataError(
+            f"column {name!r} is {_shown(two)}, and {_shown(one)} in the first file ({file})",
+            where=str(other),
+            fix="Give every file of a source the same types and the same classes",
+        )
+
+
+def _shown(feature: Any) -> str:
+    text = " ".join(str(feature).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _is_image(feature: Any, datasets: Any) -> bool:
@@ -161,28 +238,36 @@ def _is_image(feature: Any, datasets: Any) -> bool:
     )
 
 
-def _encoded(file: Any, name: str) -> Iterator[tuple[str, Encoded]]:
-    row = 0
-    for batch in file.iter_batches(batch_size=_ROWS, columns=[name]):
-        for value in batch.column(0).to_pylist():
-            yield f"{name} of row {row}", value["bytes"] if value else None
-            row += 1
+def _encoded(files: Sequence[Path], name: str) -> Iterator[tuple[str, Encoded]]:
+    for file, row, column in _batches(files, name):
+        place = f" in {file}" if len(files) > 1 else ""
+        for index, value in enumerate(column.to_pylist(), start=row):
+            yield f"{name} of row {index}{place}", value["bytes"] if value else None
 
 
-def _column(file: Any, name: str, where: str) -> Array:
+def _batches(files: Sequence[Path], name: str) -> Iterator[tuple[Path, int, Any]]:
+    """A column in pieces, each with its file and the row that it begins with."""
+    for file in files:
+        row = 0
+        with _opened(file) as opened:
+            for batch in opened.iter_batches(batch_size=_ROWS, columns=[name]):
+                yield file, row, batch.column(0)
+                row += batch.num_rows
+
+
+def _column(files: Sequence[Path], name: str, where: str) -> Array:
     parts: list[Array] = []
-    for batch in file.iter_batches(batch_size=_ROWS, columns=[name]):
-        column = batch.column(0)
+    for file, row, column in _batches(files, name):
         if column.null_count:
-            row = len(parts) * _ROWS + column.is_null().to_pylist().index(True)
+            missing = row + column.is_null().to_pylist().index(True)
             raise DataError(
-                f"column {name!r} has no value in row {row}",
-                where=where,
+                f"column {name!r} has no value in row {missing}",
+                where=str(file),
                 fix="Fill in the values or remove the rows",
             )
         nested = column.type.num_fields > 0
         values = column.to_pylist() if nested else column.to_numpy(zero_copy_only=False)
-        parts.append(to_array(f"column {name!r}", values, where))
+        parts.append(to_array(f"column {name!r}", values, str(file)))
     if len({part.shape[1:] for part in parts}) > 1:
         return to_array(f"column {name!r}", [row for part in parts for row in part], where)
     return numpy.concatenate(parts) if parts else numpy.empty(0)

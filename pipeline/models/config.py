@@ -36,8 +36,9 @@ class ModelConfig:
         arguments: keyword arguments of the callable.
         onnx: an ONNX file, instead of `model`.
         weights: a `.safetensors` file, or a torch file that holds a state dict.
-        files: files that the callable reads or modules it imports by a name made at run time; of an
-            ONNX file, those with its weights that are not named after it.
+        files: files and folders that the callable reads or modules it imports by a name made at run
+            time; of an ONNX file, those with its weights that are not named after it. Hidden files
+            of a folder do not count (`edgestill.user_files` has the rule).
         output: the output that metrics read, where a model has several.
     """
 

@@ -30,6 +30,7 @@ _FREQUENT = {
     "special characters are not allowed": "a control character.",
     "found unexpected end of stream": "a quote that is not closed.",
     "found undefined alias": "an alias (*) without its anchor (&). Put the text in quotes.",
+    "while scanning an alias": "a text that begins with *. Put it in quotes.",
     "expected a single document": "a second document ('---'). A recipe is one document.",
 }
 

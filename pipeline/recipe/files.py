@@ -7,8 +7,8 @@ import importlib.util
 from collections.abc import Iterator, Sequence
 from pathlib import Path as FilePath
 
-from edgestill.data import origin
-from edgestill.data.config import DataConfig, shares
+from edgestill.data.config import DataConfig, origins, shares
+from edgestill.data.origin import Kind, resolve
 from edgestill.errors import UsageError
 from edgestill.metric_config import FunctionMetric
 from edgestill.recipe.draft import Draft
@@ -44,16 +44,20 @@ def _check_data(draft: Draft, data: DataConfig) -> None:
     sources = data.source if isinstance(data.source, dict) else {"": data.source}
     for role, source in sources.items():
         path: Path = ("data", "source", role) if role else ("data", "source")
+        if not source and draft.problems.within(("data",)):
+            continue  # it stands for one that could not be read
         try:
-            kind = origin.kind(source)
-            # A folder of images may hold many: it is there, and that is enough here.
-            if not (kind is origin.Kind.IMAGES and (draft.recipe.base / source).is_dir()):
-                origin.files(source, draft.recipe.base)
+            kind = resolve(source, draft.recipe.base).kind
         except UsageError as error:
             draft.problems.add(path, error.what, error.fix)
             continue
-        if kind is origin.Kind.CALLABLE:
+        if kind is Kind.CALLABLE:
             _check_callable(draft, path, source)
+    if not draft.problems.within(("data",)):
+        try:
+            origins(data, draft.recipe.base)
+        except UsageError as error:
+            draft.problems.add(("data", "source"), error.what, error.fix)
     for index, file in enumerate(data.files):
         _check_exists(draft, ("data", "files", index), file)
     if draft.problems.within(("data", "split")):

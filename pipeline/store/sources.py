@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from edgestill.digest import digest_bytes, digest_file, digest_value
+from edgestill.digest import digest_bytes, digest_file
 from edgestill.errors import DataError
 from edgestill.store.disk import Damaged, seal, touch, unseal
 from edgestill.store.layout import Layout
 from edgestill.store.staging import Staging
+from edgestill.user_files import reading, walk
 
 # A file that changed this recently may change again without its times showing it: FAT counts in
 # steps of 2 s. Such a file is read each time (git's racy-git.txt tells the story).
@@ -22,12 +22,13 @@ _ATTEMPTS = 3
 # Size, modification and status-change time in ns, inode. The status-change time is there because
 # `cp -p` and `rsync -t` put back the modification time.
 Stamp = list[int]
-Index = dict[str, tuple[Stamp, str]]
-Identity = tuple[int, int]  # device and inode
+Index = dict[str, tuple[Stamp, str]]  # a file's stamp and digest by its name in the folder
 
 
 def source_digest(layout: Layout, staging: Staging, path: Path) -> str:
     """The digest of a file's bytes, or of the names and bytes of all files below a folder.
+
+    Hidden files of a folder do not count (`edgestill.user_files` has the rule).
 
     Raises:
         DataError: `path` is missing, cannot be read, or keeps changing while it is read.
@@ -36,15 +37,12 @@ def source_digest(layout: Layout, staging: Staging, path: Path) -> str:
     known = _load(index_path)
     fresh: Index = {}
     try:
-        if not path.is_dir():
-            return _file_digest(str(path), "", known, fresh)
-        files = _walk(str(path), "", ())
-        return digest_value({name: _file_digest(file, name, known, fresh) for name, file in files})
-    except FileNotFoundError as error:
-        raise DataError("no such file or folder", where=error.filename or str(path)) from error
-    except OSError as error:
-        what = f"cannot be read: {error.strerror}"
-        raise DataError(what, where=error.filename or str(path)) from error
+        with reading(path):
+            if not path.is_dir():
+                return _file_digest(str(path), "", known, fresh)
+            digests = [(n, _file_digest(f, n, known, fresh)) for n, f in walk(str(path))]
+            listing = "".join(f"{digest} {name}\0" for name, digest in sorted(digests))
+            return digest_bytes(os.fsencode(listing))
     finally:
         if fresh == known:
             touch(index_path)
@@ -55,19 +53,25 @@ def source_digest(layout: Layout, staging: Staging, path: Path) -> str:
 
 def _load(index_path: Path) -> Index:
     try:
-        return {n: (stamp, d) for n, (stamp, d) in unseal(index_path)["files"].items()}
+        files: Index = unseal(index_path)["files"]
     except (OSError, Damaged):
         return {}
+    return files
 
 
 def _file_digest(path: str, name: str, known: Index, fresh: Index) -> str:
     """The digest of one file, from the index `known` where it serves; noted in `fresh`."""
+    entry = known.get(name)
+    if entry is None or entry[0] != _stamp(path):
+        return _read_digest(path, name, fresh)
+    fresh[name] = entry
+    return entry[1]
+
+
+def _read_digest(path: str, name: str, fresh: Index) -> str:
     for _ in range(_ATTEMPTS):
         began = time.time()
         stamp = _stamp(path)
-        if name in known and known[name][0] == stamp:
-            fresh[name] = known[name]
-            return known[name][1]
         digest = digest_file(Path(path))
         if _stamp(path) == stamp:
             if max(stamp[1], stamp[2]) / 1e9 < began - _RACY_SECONDS:
@@ -79,17 +83,3 @@ def _file_digest(path: str, name: str, known: Index, fresh: Index) -> str:
 def _stamp(path: str) -> Stamp:
     status = os.stat(path)  # noqa: PTH116 - a Path for each of 100,000 images costs seconds
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
-
-
-def _walk(folder: str, prefix: str, above: tuple[Identity, ...]) -> Iterator[tuple[str, str]]:
-    """Every regular file below `folder` by its relative posix path, through links too."""
-    status = os.stat(folder)  # noqa: PTH116
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:  # a link to a folder that holds it
-        return
-    with os.scandir(folder) as items:
-        for item in items:
-            if item.is_dir():
-                yield from _walk(item.path, f"{prefix}{item.name}/", (*above, identity))
-            elif item.is_file():  # not so for sockets, pipes and links that lead nowhere
-                yield f"{prefix}{item.name}", item.path

@@ -108,6 +108,8 @@ class Store:
     def source_digest(self, path: Path) -> str:
         """The digest of a user's file, or of the names and bytes of all files below a folder.
 
+        Hidden files of a folder do not count (`edgestill.user_files` has the rule).
+
         Raises:
             DataError: `path` is missing, cannot be read, or keeps changing while it is read.
         """

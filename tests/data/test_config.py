@@ -8,6 +8,7 @@ import pytest
 from edgestill.data.config import (
     DataConfig,
     SplitConfig,
+    origins,
     shares,
     source_code,
     source_files,
@@ -59,39 +60,62 @@ def test_train_needs_a_source():
         shares(DataConfig({"test": "b.npz"}))
 
 
-def test_files_of_a_folder_without_hidden_ones(tmp_path):
-    for name in ("b/2.png", "a/1.png", ".git/x", "a/.hidden"):
-        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "images" / name).touch()
-    files = source_files(DataConfig("images"), tmp_path)
-    assert [file.relative_to(tmp_path / "images").as_posix() for file in files] == [
-        "a/1.png",
-        "b/2.png",
-    ]
+def test_a_folder_of_images_is_one_file_of_the_key(tmp_path):
+    (tmp_path / "images" / "cat").mkdir(parents=True)
+    (tmp_path / "images" / "cat" / "1.png").touch()
+    assert source_files(DataConfig("images"), tmp_path) == (tmp_path / "images",)
 
 
-def test_a_linked_folder_is_followed_and_a_circle_ends(tmp_path):
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "1.png").touch()
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "cat").symlink_to(tmp_path / "elsewhere")
-    (tmp_path / "images" / "circle").symlink_to(tmp_path / "images")
-    assert source_files(DataConfig("images"), tmp_path) == (tmp_path / "images" / "cat" / "1.png",)
+def test_the_tables_of_a_glob_are_files_of_the_key_one_by_one(tmp_path):
+    for name in ("b.csv", "a.csv", "c.tsv"):
+        (tmp_path / name).touch()
+    assert source_files(DataConfig("*.csv"), tmp_path) == (tmp_path / "a.csv", tmp_path / "b.csv")
 
 
 def test_what_a_callable_stands_on(tmp_path):
     (tmp_path / "load.py").touch()
-    (tmp_path / "words.txt").touch()
-    config = DataConfig("load.py:train", files=("words.txt",))
-    assert source_files(config, tmp_path) == (tmp_path / "words.txt",)
-    assert source_code(config) == ("load.py:train",)
-    assert source_libraries(config) == ()
+    (tmp_path / "words").mkdir()
+    config = DataConfig({"train": "load.py:train", "test": "load.py:train"}, files=("words",))
+    assert source_files(config, tmp_path) == (tmp_path / "words",)
+    assert source_code(config, tmp_path) == ("load.py:train",)
+    assert source_libraries(config, tmp_path) == ()
 
 
-def test_libraries_that_read_a_source():
-    assert source_libraries(DataConfig("sklearn.digits")) == ("scikit-learn",)
-    both = DataConfig({"train": "a.parquet", "test": "images"})
-    assert source_libraries(both) == ("datasets", "pillow", "pyarrow")
+def test_libraries_that_read_a_source(tmp_path):
+    assert source_libraries(DataConfig("sklearn.digits"), tmp_path) == ("scikit-learn",)
+    for name in ("shards/a.parquet", "images/cat/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    both = DataConfig({"train": "shards", "test": "images"})
+    assert source_libraries(both, tmp_path) == ("datasets", "pillow", "pyarrow")
+    assert source_libraries(DataConfig("images"), tmp_path) == ("pillow",)
+
+
+def test_roles_that_have_to_be_apart_share_no_file(tmp_path):
+    for name in ("train-0.csv", "train-1.csv", "test-0.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "held.csv").symlink_to(tmp_path / "test-0.csv")
+    for test in ("test-0.csv", "held.csv"):
+        with pytest.raises(
+            DataError,
+            match=r"data.source: test-0.csv is in the source of train and in that of test. Name "
+            rf"apart what each role takes: t\*.csv and {test} overlap",
+        ):
+            origins(DataConfig({"train": "t*.csv", "test": test}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"train": "train-*.csv", "calibration": "train-0.csv", "test": "test-*.csv"},
+        {"train": "train-*.csv", "validation": "train-?.csv"},
+    ],
+    ids=["the ranges may come from what trains", "the same files twice are meant"],
+)
+def test_roles_that_may_share_files(tmp_path, source):
+    for name in ("train-0.csv", "train-1.csv", "test-0.csv"):
+        (tmp_path / name).touch()
+    assert origins(DataConfig(source), tmp_path).keys() == source.keys()
 
 
 @pytest.mark.parametrize(
@@ -103,13 +127,13 @@ def test_libraries_that_read_a_source():
         ("sklearn.iris", r"no built-in source 'sklearn.iris'. Built in: sklearn.digits"),
         ("lod.py:x", r"data.source: there is no .*lod.py. Did you mean 'load.py'\?"),
         ("load.py:", r"'load.py:' is not a reference to a callable. Write file.py:callable"),
-        ("folder.csv", r"folder.csv is a folder, not a file"),
+        ("", r"data.source: it is empty. Name a source: sklearn.digits, .npz, .parquet"),
+        ("x" * 300, r"x{300}: cannot be read: File name too long"),
     ],
 )
 def test_a_source_that_is_not_there(tmp_path, source, message):
     for name in ("digits.npz", "notes.jsonl", "load.py"):
         (tmp_path / name).touch()
-    (tmp_path / "folder.csv").mkdir()
     with pytest.raises(DataError, match=message):
         source_files(DataConfig(source), tmp_path)
 

@@ -136,20 +136,70 @@ def test_other_files_are_mentioned(folder):
     assert notes[0].endswith("1 files are not images by their ending: cat/notes.txt")
 
 
-def test_folders_that_are_no_classes(folder):
-    (folder / "empty").mkdir()
-    with pytest.raises(DataError, match=r"class folder empty has no images. Remove it"):
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (("empty/.keep",), r"class folder empty has no images. Remove it, or add images"),
+        (("tables/a.csv",), r"class folder tables has no images, but tables \(tables/a.csv\)"),
+    ],
+)
+def test_folders_that_are_no_classes(folder, files, message):
+    for name in files:
+        (folder / name).parent.mkdir()
+        (folder / name).touch()
+    with pytest.raises(DataError, match=message):
         read_images(folder)
 
 
-def test_a_folder_of_splits(tmp_path):
-    for name in ("train", "test"):
-        (tmp_path / "images" / name / "cat").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"look like splits, .*: test, train. Give each role its"):
-        read_images(tmp_path / "images")
+def test_a_folder_of_splits(folder):
+    (folder / "cat").rename(folder / "train")
+    (folder / "ant").rename(folder / "val")
+    with pytest.raises(DataError) as raised:
+        read_images(folder)
+    assert str(raised.value) == (
+        f"{folder}: its folders look like splits, not like classes: train, val. Give each role its "
+        f"source: data.source: {{train: {folder}/train, validation: {folder}/val}}"
+    )
 
 
 def test_a_folder_without_folders(tmp_path):
     (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0.png").touch()
     with pytest.raises(DataError, match=r"it holds no folders. Put the images into a folder for"):
         read_images(tmp_path / "images")
+
+
+def test_hidden_files_are_no_images(folder):
+    for name in (".git/0.png", "cat/.DS_Store", "cat/._0.png", "cat/.ipynb_checkpoints/0.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    for name in ("cat/Thumbs.db", "ant/desktop.ini", "__MACOSX/0.png"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    raw = read_images(folder)
+    assert raw.labels.tolist() == ["ant", "ant", "cat", "cat"]
+    assert raw.notes == ()
+
+
+def test_linked_classes_and_images_are_read(folder, tmp_path):
+    (folder / "cat").rename(tmp_path / "elsewhere")
+    (folder / "cat").symlink_to(tmp_path / "elsewhere")
+    (folder / "ant" / "2 linked.png").symlink_to(tmp_path / "elsewhere" / "0.png")
+    raw = read_images(folder)
+    assert raw.labels.tolist() == ["ant"] * 3 + ["cat"] * 2
+    assert raw.inputs["image"][:, :, 0, 0].tolist() == [[*GREEN]] * 2 + [[*RED]] * 3
+
+
+def test_names_with_spaces_and_letters_of_any_script(folder):
+    (folder / "cat").rename(folder / "große Katze")
+    (folder / "große Katze" / "0.png").rename(folder / "große Katze" / "猫 1.PNG")
+    assert set(read_images(folder).labels) == {"ant", "große Katze"}
+
+
+def test_an_image_that_is_gone_is_named(folder):
+    (folder / "cat" / "1.png").unlink()
+    (folder / "cat" / "1.png").symlink_to(folder / "nowhere")
+    with pytest.raises(
+        DataError, match=r"1 of 4 images cannot be read: cat/1.png \(.*No such file"
+    ):
+        read_images(folder)

@@ -150,6 +150,23 @@ def test_test_samples_that_are_in_train_are_told(tmp_path):
     assert len(run.said) == 2
 
 
+def test_a_samples_role_does_not_depend_on_the_file_that_it_lies_in(tmp_path):
+    lines = [f"{index},{index % 7},{index % 3}" for index in range(400)]
+    layouts = {
+        "one.csv": {"one.csv": lines},
+        "even/*.csv": {f"even/{k}.csv": lines[100 * k : 100 * (k + 1)] for k in range(4)},
+        "uneven": {"uneven/z.csv": lines[:37], "uneven/a/b.csv": lines[37:]},
+    }
+    datasets = {}
+    for source, files in layouts.items():
+        for name, rows in files.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text("\n".join(["a,b,label", *rows]))
+        datasets[source] = Run(tmp_path, DataConfig(source)).datasets
+    for role in ROLES:
+        assert len({digest_folder(found[role].path) for found in datasets.values()}) == 1
+
+
 def test_unused_samples_are_told(tmp_path):
     name = save(tmp_path, "a.npz", noise(200), numpy.arange(200) % 3)
     run = Run(tmp_path, DataConfig(name, SplitConfig(train=0.4, test=0.2)))

@@ -1,5 +1,6 @@
 """Delimited text and parquet."""
 
+import sys
 from pathlib import Path
 
 import numpy
@@ -77,11 +78,64 @@ def test_a_table_that_is_no_text(tmp_path):
         read("data.csv", DataConfig("data.csv"), tmp_path, tmp_path)
 
 
-def write_parquet(folder, columns):
+def read_shards(folder, *texts, **config):
+    for number, text in enumerate(texts):
+        (folder / f"part-{number}.csv").write_text(text)
+    return read("part-*.csv", DataConfig("part-*.csv", **config), folder, folder / "work")
+
+
+def test_several_files_are_read_as_one(tmp_path):
+    raw = read_shards(tmp_path, "a,b,label\n1,2,0\n", "a,b,label\n", "label,b,a\n1.5,4,3\n")
+    assert raw.inputs["features"].tolist() == [[1, 2], [3, 4]]
+    assert raw.labels.tolist() == [0, 1.5], "their kind is that of all of them"
+    assert raw.where == str(tmp_path / "part-*.csv")
+
+
+def test_a_folder_of_files_and_what_else_lies_there(tmp_path):
+    (tmp_path / "data").mkdir()
+    for name in ("b.tsv", "a.tsv", ".c.tsv"):
+        (tmp_path / "data" / name).write_text(f"x\tlabel\n{ord(name[0])}\t{name}\n")
+    (tmp_path / "data" / "README.md").touch()
+    (tmp_path / "data" / "Thumbs.db").touch()
+    raw = read("data", DataConfig("data"), tmp_path, tmp_path)
+    assert raw.labels.tolist() == ["a.tsv", "b.tsv"]
+    assert raw.notes == (f"{tmp_path}/data: 1 files are not tables by their ending: README.md",)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (("a,label\n1,0\n", "label\n0\n"), r"part-1.csv: it has no column 'a', unlike .*part-0"),
+        (("a,y\n1,0\n", "a,b,y\n1,2,0\n"), r"part-1.csv: it has a column 'b' more, unlike .*t-0"),
+        (("a,label\n1,0\n", "3,4\n"), r"part-1.csv: the first line holds numbers"),
+        (("a,label\n1,0\n", ""), r"part-1.csv: the file is empty"),
+        (("a,label\n1,0\n", "a,label\n1,0\nx,1\n"), r"part-1.csv:3: column 'a' is text"),
+        (("a,label\n", "a,label\n"), r"part-\*.csv: it has no samples"),
+    ],
+)
+def test_files_that_do_not_go_together(tmp_path, texts, message):
+    with pytest.raises(DataError, match=message):
+        read_shards(tmp_path, *texts)
+
+
+def test_a_file_that_vanishes_before_it_is_read(tmp_path):
+    gone = tmp_path / "part-1.csv"
+    first = str(tmp_path / "part-0.csv")
+
+    def remove(event, arguments):
+        if event == "open" and arguments[0] == first and arguments[1] == "r":
+            gone.unlink(missing_ok=True)
+
+    sys.addaudithook(remove)
+    with pytest.raises(DataError, match=r"part-1.csv: no such file or folder"):
+        read_shards(tmp_path, "a,label\n1,0\n", "a,label\n1,0\n")
+
+
+def write_parquet(folder, columns, name="data.parquet"):
     arrow = pytest.importorskip("pyarrow", reason="pip install 'edgestill[build]'")
     from pyarrow import parquet
 
-    parquet.write_table(arrow.table(columns), folder / "data.parquet", row_group_size=2)
+    parquet.write_table(arrow.table(columns), folder / name, row_group_size=2)
 
 
 def read_parquet(folder, columns, **config):
@@ -102,6 +156,7 @@ def test_parquet_columns_keep_their_types(tmp_path):
     ("columns", "message"),
     [
         ({"x": [1, None, 3, 4], "label": [0, 1, 0, 1]}, r"column 'x' has no value in row 1"),
+        ({"x": [1] * 1500 + [None], "label": [0] * 1501}, r"column 'x' has no value in row 1500"),
         ({"x": [1, 2, 3], "label": [0, 1, None]}, r"column 'label' has no value in row 2"),
         ({"x": ["ab", "c"], "label": [0, 1]}, r"x is text \(such as 'ab'\)"),
         ({"x": [[1], [2], [3, 4]], "label": [0, 1, 0]}, r"objects or rows of differing lengths"),
@@ -115,8 +170,56 @@ def test_parquet_columns_that_are_refused(tmp_path, columns, message):
 
 def test_a_file_that_is_no_parquet(tmp_path):
     (tmp_path / "data.parquet").write_text("hello")
-    with pytest.raises(DataError, match=r"not a readable parquet file"):
+    with pytest.raises(DataError, match=r"data.parquet: not a readable parquet file"):
         read("data.parquet", DataConfig("data.parquet"), tmp_path, tmp_path)
+
+
+def test_a_parquet_file_that_is_damaged_inside(tmp_path):
+    write_parquet(tmp_path, {"x": list(range(1000)), "label": [0, 1] * 500})
+    whole = (tmp_path / "data.parquet").read_bytes()
+    (tmp_path / "data.parquet").write_bytes(whole[:4] + b"\xff" * 2000 + whole[2004:])
+    with pytest.raises(DataError, match=r"data.parquet: not a readable parquet file \("):
+        read("data.parquet", DataConfig("data.parquet"), tmp_path, tmp_path)
+
+
+def read_parquets(folder, *columns, **config):
+    for number, some in enumerate(columns):
+        write_parquet(folder, some, f"part-{number}.parquet")
+    config = DataConfig("part-*.parquet", **config)
+    return read("part-*.parquet", config, folder, folder / "work")
+
+
+def test_several_parquet_files_are_read_as_one(tmp_path):
+    raw = read_parquets(
+        tmp_path,
+        {"ids": [[1, 2], [3, 4]], "mass": [0.5, 1.0], "label": ["x", "long"]},
+        {"label": ["y"], "ids": [[5, 6]], "mass": [2.0]},
+    )
+    assert raw.inputs["ids"].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert raw.inputs["mass"].tolist() == [0.5, 1, 2]
+    assert raw.labels.tolist() == ["x", "long", "y"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"x": [1.5], "label": [0]},
+            r"part-1.parquet: column 'x' is .*float64.*, and .*int64.* in ",
+        ),
+        ({"x": [1], "label": ["a"]}, r"part-1.parquet: column 'label' is .*string.*, and .*int64"),
+        ({"x": [1]}, r"part-1.parquet: it has no column 'label', unlike .*part-0.parquet"),
+        ({"x": [1, None], "label": [0, 1]}, r"part-1.parquet: column 'x' has no value in row 1"),
+    ],
+)
+def test_parquet_files_that_do_not_go_together(tmp_path, columns, message):
+    with pytest.raises(DataError, match=message):
+        read_parquets(tmp_path, {"x": [1, 2, 3], "label": [0, 1, 0]}, columns)
+
+
+def test_columns_that_are_not_used_may_differ_in_type(tmp_path):
+    shards = ({"x": [1], "id": [7], "y": [0]}, {"x": [2], "id": ["seven"], "y": [1]})
+    assert read_parquets(tmp_path, *shards, inputs=("x",)).inputs["x"].tolist() == [1, 2]
 
 
 @pytest.fixture
@@ -142,6 +245,36 @@ def test_images_of_hugging_face(cifar, monkeypatch):
     assert list((cifar / "work").iterdir()) == []
 
 
+def test_shards_of_images_are_read_as_one(cifar):
+    from pyarrow import parquet
+
+    table = parquet.read_table(cifar / "cifar.parquet")
+    for number, start in enumerate((0, 100, 290)):
+        some = table.slice(start, (100, 190, 10)[number])
+        parquet.write_table(some, cifar / f"test-{number:05}-of-00003.parquet")
+    one = read("cifar.parquet", DataConfig("cifar.parquet"), cifar, cifar / "work")
+    three = read("test-*.parquet", DataConfig("test-*.parquet"), cifar, cifar / "work")
+    assert numpy.array_equal(three.inputs["image"], one.inputs["image"])
+    assert numpy.array_equal(three.labels, one.labels)
+    assert three.class_names == one.class_names
+
+
+def test_classes_that_differ_between_shards(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="pip install 'edgestill[build]'")
+    for number, names in enumerate((["cat", "dog"], ["dog", "cat"])):
+        features = datasets.Features(
+            {"x": datasets.Value("int64"), "label": datasets.ClassLabel(names=names)}
+        )
+        shard = datasets.Dataset.from_dict({"x": [1], "label": [0]}, features)
+        shard.to_parquet(tmp_path / f"{number}.parquet")
+    with pytest.raises(
+        DataError,
+        match=r"1.parquet: column 'label' is ClassLabel\(names=\['dog', 'cat'\]\), and "
+        r"ClassLabel\(names=\['cat', 'dog'\]\) in the first file \(.*0.parquet\). Give every file",
+    ):
+        read("*.parquet", DataConfig("*.parquet"), tmp_path, tmp_path)
+
+
 def test_images_agree_with_hugging_face_datasets(cifar):
     datasets = pytest.importorskip("datasets")
     peer = datasets.Dataset.from_parquet(
@@ -157,3 +290,12 @@ def test_broken_images_in_parquet_are_named_by_row(tmp_path):
     columns = {"image": [{"bytes": b"no image", "path": None}] * 3, "label": [0, 1, 0]}
     with pytest.raises(DataError, match=r"3 of 3 images cannot be read: image of row 0 \("):
         read_parquet(tmp_path, columns)
+
+
+def test_broken_images_in_shards_are_named_by_file_and_row(tmp_path):
+    broken = {"image": [{"bytes": b"no image", "path": None}], "label": [0]}
+    with pytest.raises(
+        DataError,
+        match=r"2 of 2 images .*: image of row 0 in .*part-0.parquet \(.* row 0 in .*part-1",
+    ):
+        read_parquets(tmp_path, broken, broken)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,12 @@ import pytest
 
 from edgestill.api.plan import plan_recipe
 from edgestill.api.run import run_recipe
+from edgestill.console import Console
+from edgestill.planner import make_plan
+from edgestill.recipe import load_recipe
 from edgestill.report.model import Report
+from edgestill.runner import Runner
+from edgestill.store import Key, Store
 
 RECIPE = """\
 name: small
@@ -80,6 +86,12 @@ class Project:
     def reasons(self, step: str, *overrides: str) -> tuple[str, ...]:
         prospects = plan_recipe(str(self.recipe), overrides=overrides, store=self.store)
         return next(prospect.reasons for prospect in prospects if prospect.step.name == step)
+
+    def key(self, step: str, *overrides: str) -> Key:
+        """The key of a step that has no inputs."""
+        plan, console = make_plan(load_recipe(str(self.recipe), overrides)), Console()
+        runner = Runner(plan, Store(self.store, console.say), console, Path(os.devnull))
+        return runner.key(plan.steps[step])
 
     def replace(self, file: str, old: str, new: str) -> None:
         path = self.folder / file

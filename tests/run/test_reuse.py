@@ -14,6 +14,7 @@ import pytest
 
 from edgestill.errors import ExitCode, ModelError
 from edgestill.store.disk import unseal
+from edgestill.store.key import differences
 
 if TYPE_CHECKING:
     from conftest import Project
@@ -174,6 +175,30 @@ def test_inputs_in_another_order_are_other_inputs(project: Project, steps: Compu
     after = project.run(*started, "data.inputs=[second, first]")
     assert {"ask student", "export student"} <= steps(after)
     assert before.hops[0].score != after.hops[0].score
+
+
+def test_hidden_files_in_a_folder_of_images_are_in_no_key(new_project: Project) -> None:
+    for name in ("cat/0.png", "dog/0.png"):
+        (new_project.folder / "images" / name).parent.mkdir(parents=True)
+        (new_project.folder / "images" / name).write_text(name)
+    before = new_project.key("data", "data.source=images")
+    for name in ("cat/.DS_Store", "Thumbs.db", ".ipynb_checkpoints/0-checkpoint.png"):
+        (new_project.folder / "images" / name).parent.mkdir(exist_ok=True)
+        (new_project.folder / "images" / name).touch()
+    assert new_project.key("data", "data.source=images") == before
+    (new_project.folder / "images" / "dog" / "1.png").touch()
+    after = new_project.key("data", "data.source=images")
+    assert [line.partition(":")[0] for line in differences(before, after)] == ["files.images"]
+
+
+def test_a_shard_more_is_in_the_key(new_project: Project) -> None:
+    for name in ("train-0.csv", "train-1.csv"):
+        (new_project.folder / name).write_text("a,label\n1,0\n")
+    before = new_project.key("data", "data.source=train-*.csv")
+    assert list(before.parts["files"]) == ["train-0.csv", "train-1.csv"]
+    (new_project.folder / "train-2.csv").write_text("a,label\n2,1\n")
+    (line,) = differences(before, new_project.key("data", "data.source=train-*.csv"))
+    assert line.startswith("files[train-2.csv]: (none) -> ")
 
 
 def test_code_that_is_found_through_a_changed_path_has_to_be_declared(project: Project) -> None:
