@@ -250,6 +250,7 @@ class _Planner:
                 {"candidates": candidates, "datasets": datasets},
                 libraries=(TARGETS[target].distribution,),
                 modules=(TARGETS[target].implementation,),
+                gpu=TARGETS[target].gpu,
             )
         )
 
@@ -287,6 +288,7 @@ class _Planner:
                 {"model": Ref(source)},
                 libraries=(spec.distribution, *(FP16_LIBRARIES if precision == "fp16" else ())),
                 modules=(spec.implementation,),
+                gpu=spec.for_gpu_here(target.options),
             )
         )
 

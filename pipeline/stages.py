@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgestill.artifact import Artifact, Checkpoint, Dataset, Engine, OnnxModel, Predictions
+from edgestill.machine import Hardware
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,14 @@ class Stage:
         inputs: the frozen dataclass of its inputs, in the same module.
         result: the view of its result, or of each part of it.
         libraries: distributions whose version changes the result.
-        isa: whether the processor's instruction set changes the result's bits.
+        hardware: what of the machine changes the result's bits.
     """
 
     function: str
     inputs: str | None
     result: type[Artifact] | None  # type: ignore[type-arg]
     libraries: tuple[str, ...] = ()
-    isa: bool = False
+    hardware: Hardware = Hardware.ANY
 
     @property
     def module(self) -> str:
@@ -38,11 +39,14 @@ STAGES: Mapping[str, Stage] = {
     "split": Stage("edgestill.data.stage:split", None, Dataset, ("numpy",)),
     "check": Stage("edgestill.check:check", "CheckInputs", None, ("torch", *_ONNX)),
     "load": Stage("edgestill.train.stage:load", "LoadInputs", Checkpoint, ("torch",)),
-    "train": Stage("edgestill.train.stage:train", "TrainInputs", Checkpoint, _TORCH, isa=True),
-    "distill": Stage(
-        "edgestill.distill.stage:distill", "DistillInputs", Checkpoint, _TORCH, isa=True
+    "train": Stage(
+        "edgestill.train.stage:train", "TrainInputs", Checkpoint, _TORCH, Hardware.TORCH
     ),
-    "ask": Stage("edgestill.train.stage:ask", "AskInputs", Predictions, _TORCH, isa=True),
+    "distill": Stage(
+        "edgestill.distill.stage:distill", "DistillInputs", Checkpoint, _TORCH, Hardware.TORCH
+    ),
+    # Asked on the CPU wherever it was trained.
+    "ask": Stage("edgestill.train.stage:ask", "AskInputs", Predictions, _TORCH, Hardware.CPU),
     "export": Stage("edgestill.export.stage:export", "ExportInputs", OnnxModel, ("torch", *_ONNX)),
     "adopt": Stage("edgestill.export.adopt:adopt", "AdoptInputs", OnnxModel, _ONNX),
     "quantize": Stage(
@@ -50,8 +54,11 @@ STAGES: Mapping[str, Stage] = {
         "QuantizeInputs",
         OnnxModel,
         ("nncf", "onnx", "onnxruntime"),
-        isa=True,
+        Hardware.CPU,
     ),
+    # Of these two a plan says for each target whether it is the GPU.
     "compile": Stage("edgestill.compile.stage:compile", "CompileInputs", Engine),
-    "evaluate": Stage("edgestill.verify.stage:evaluate", "EvaluateInputs", Predictions, isa=True),
+    "evaluate": Stage(
+        "edgestill.verify.stage:evaluate", "EvaluateInputs", Predictions, hardware=Hardware.CPU
+    ),
 }

@@ -36,6 +36,7 @@ class TargetSpec:
         module: the Python module of its runtime.
         distribution: the package on PyPI that has the runtime; its version is the runtime's.
         extra: what to install: `pip install edgestill[extra]`.
+        gpu: whether it runs on the GPU, not on the CPU.
     """
 
     class_path: str
@@ -45,11 +46,16 @@ class TargetSpec:
     module: str
     distribution: str
     extra: str
+    gpu: bool = False
 
     @property
     def implementation(self) -> str:
         """The module that compiles for it and runs it."""
         return self.class_path.partition(":")[0]
+
+    def for_gpu_here(self, options: Any) -> bool:
+        """Whether it compiles for the GPU of this machine, which the engine is then bound to."""
+        return self.gpu and not options.compute_capability
 
     @property
     def version(self) -> str:
@@ -88,6 +94,7 @@ TARGETS: Mapping[str, TargetSpec] = MappingProxyType(
             module="tensorrt_rtx",
             distribution="tensorrt-rtx",
             extra="tensorrt-rtx",
+            gpu=True,
         ),
         "tensorrt": TargetSpec(
             class_path="edgestill.targets.tensorrt:TensorRt",
@@ -97,6 +104,7 @@ TARGETS: Mapping[str, TargetSpec] = MappingProxyType(
             module="tensorrt",
             distribution="tensorrt",
             extra="tensorrt",
+            gpu=True,
         ),
     }
 )

@@ -13,6 +13,7 @@ import edgestill
 from edgestill.errors import DataError, DeviceError, ExitCode, UsageError
 from edgestill.release import open_release, read_manifest
 from edgestill.report.model import read_report
+from edgestill.targets import get_target
 from edgestill.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -126,6 +127,21 @@ def test_a_target_that_has_to_run_here_and_cannot_ends_before_any_work(
     with pytest.raises(DeviceError, match=r"tensorrt-rtx cannot run here .* verify: elsewhere"):
         new_project.run(f"targets=[{rtx}]")
     assert not new_project.store.exists() or not list(new_project.store.glob("objects/*/*"))
+
+
+@pytest.mark.parametrize("options", ["", ", max_batch: 4"])
+def test_without_a_gpu_it_has_to_be_said_which_one_is_built_for(
+    new_project: Project, options: str
+) -> None:
+    if get_target("tensorrt-rtx").probe().can_run:
+        pytest.skip("there is a GPU")
+    rtx = f"{{target: tensorrt-rtx, precision: fp32, verify: elsewhere{options}}}"
+    with pytest.raises(UsageError) as raised:
+        new_project.run(f"targets=[{rtx}]", "gates=null")
+    assert str(raised.value) == (
+        f"{new_project.recipe}: targets[0]: there is no GPU here that tensorrt-rtx could build "
+        "for. Say which GPUs it is for, such as compute_capability: [8.6, 8.9]"
+    )
 
 
 def test_only_the_targets_that_are_asked_for(project: Project) -> None:

@@ -193,7 +193,9 @@ def test_an_engine_of_another_version_is_refused_before_it_is_opened(engine: Eng
 def test_an_engine_for_other_gpus_is_refused_before_it_is_opened(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgestill.targets.tensorrt.find_gpu", lambda: Gpu("NVIDIA T4", "7.5"))
+    monkeypatch.setattr(
+        "edgestill.targets.tensorrt.find_gpu", lambda: Gpu("NVIDIA T4", "7.5", "13.0")
+    )
     with pytest.raises(DeviceError) as raised:
         RTX.load(engine, threads=1)
     assert str(raised.value) == (
