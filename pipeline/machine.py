@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 from enum import Enum
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from edgestill.digest import canonical
 from edgestill.errors import DeviceError
+from edgestill.installed import installed_version
 from edgestill.targets.cuda import find_gpu
 from edgestill.targets.fingerprint import Fingerprint
 
@@ -73,10 +73,8 @@ def _cuda_device() -> int | None:
     Where torch was built for CUDA and cannot use this driver, a training on the CPU is keyed by
     the GPU all the same: it is repeated once too often then, and never served wrongly.
     """
-    try:
-        if version("torch").endswith("+cpu"):
-            return None
-    except PackageNotFoundError:
+    torch = installed_version("torch")
+    if torch is None or torch.endswith("+cpu"):
         return None
     named = os.environ.get("ACCELERATE_TORCH_DEVICE")
     if named is not None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from edgestill.capture import captured
 from edgestill.console import Console
 from edgestill.digest import canonical
 from edgestill.errors import EdgestillError, ModelError
+from edgestill.installed import library_version
 from edgestill.machine import Machine
 from edgestill.plan import Plan, Ref, Step
 from edgestill.report.model import StepSummary
@@ -102,7 +102,7 @@ class Runner:
             "inputs": {name: self._digests(value) for name, value in step.inputs.items()},
             "stage": stage_digest(step.stage.module, *step.modules),
             "libraries": {
-                name: _version(name) for name in (*step.stage.libraries, *step.libraries)
+                name: library_version(name) for name in (*step.stage.libraries, *step.libraries)
             },
         }
         base = self.plan.recipe.base
@@ -200,14 +200,6 @@ class Runner:
         `sys.path` would change what its imports mean."""
         names = {name for step in self.plan.steps.values() for name in step.code}
         return {name: code_digest(name, self.plan.recipe.base) for name in sorted(names)}
-
-
-@cache
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
 
 
 def _relative(file: Path, base: Path) -> str:

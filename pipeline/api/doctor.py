@@ -16,8 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgestill.api.requirements import Requirement, installed_version, requirements_of
+from edgestill.api.requirements import Requirement, requirements_of
 from edgestill.errors import EdgestillError, ExitCode, RecipeError, UsageError
+from edgestill.installed import installed_version
 
 if TYPE_CHECKING:
     from edgestill.console import Console

@@ -7,7 +7,8 @@ from enum import Enum
 from pathlib import Path
 
 from edgestill.errors import DataError
-from edgestill.reference import nearest, parse
+from edgestill.reference import parse
+from edgestill.spelling import nearest
 
 BUILT_IN = ("sklearn.digits",)
 
