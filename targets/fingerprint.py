@@ -87,6 +87,12 @@ class Fingerprint:
     def digest(self) -> str:
         return digest_value(self)
 
+    @property
+    def name(self) -> str:
+        """What people call it: `Raspberry Pi 5 Model B Rev 1.0, 4 cores`."""
+        cores = f"{self.cores} core" + ("s" if self.cores > 1 else "")
+        return ", ".join([self.board or self.cpu, cores, *self.gpus])
+
 
 @dataclass(frozen=True)
 class DeviceState:

@@ -48,8 +48,8 @@ class TensorRt:
         try:
             find_gpu()
         except DeviceError as error:
-            return Availability(True, error.what, error.fix or "", version, builds_anywhere)
-        return Availability(True, version=version, can_compile=True, can_run=True)
+            return Availability(error.what, error.fix or "", version, builds_anywhere)
+        return Availability(version=version, can_compile=True, can_run=True)
 
     def compile(self, model: OnnxModel, precision: str, options: Options, out: Path) -> Engine:
         trt = self._require()

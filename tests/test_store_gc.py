@@ -40,6 +40,12 @@ def age(path: Path, days: float) -> None:
         os.utime(item, (moment, moment))
 
 
+def kept(root: Path) -> list[int]:
+    """The numbers below 3 whose results are there, which listing them does not use."""
+    stored = {info.key for info in open_store(root).entries()}
+    return [number for number in range(3) if key(number=number).digest in stored]
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tmp_path / "store"
@@ -49,11 +55,11 @@ def test_results_go_by_their_last_use(root: Path) -> None:
     for number, days in enumerate((1, 10, 100)):
         age(compute(root, number=number).path.parent, days)
     assert open_store(root).gc(keep_days=30) > 1000
-    assert [open_store(root).contains(key(number=number)) for number in range(3)] == [1, 1, 0]
+    assert kept(root) == [0, 1]
     open_store(root).find(key(number=1))
     assert open_store(root).gc(keep_days=5) == 0
     assert open_store(root).gc(keep_days=0.5) > 1000
-    assert [open_store(root).contains(key(number=number)) for number in range(3)] == [0, 1, 0]
+    assert kept(root) == [1]
 
 
 def test_everything_can_go(root: Path) -> None:

@@ -185,7 +185,8 @@ def _target_lines(
     if target.would_choose is not None:
         lines.append(
             f"On this device the choice would be {', '.join(target.would_choose) or 'none'}, "
-            f"and the release ships {', '.join(target.shipped) or 'none'}."
+            f"and the release ships {', '.join(target.shipped) or 'none'}"
+            + (f", chosen on {target.selected_on}." if target.selected_on else ".")
         )
     drops = [c.validation_drop for c in everyone if c.validation_drop]
     rests = []

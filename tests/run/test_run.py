@@ -14,6 +14,7 @@ from edgestill.errors import DataError, DeviceError, ExitCode, UsageError
 from edgestill.release import open_release, read_manifest
 from edgestill.report.model import read_report
 from edgestill.targets import get_target
+from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -118,6 +119,9 @@ def test_a_target_that_is_verified_elsewhere_is_built_and_never_passes(project: 
     assert report.exit_code is ExitCode.PASSED
     release = open_release(project.release)
     assert release.engine("targets/tensorrt-rtx/fp32").description.target == "tensorrt-rtx"
+    # What was chosen by measurements says where; what the recipe said needs no place.
+    places = {target.target: target.selected_on for target in release.description.targets}
+    assert places == {"onnxruntime": Fingerprint.read().name, "tensorrt-rtx": None}
 
 
 def test_a_target_that_has_to_run_here_and_cannot_ends_before_any_work(

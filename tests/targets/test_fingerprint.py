@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,22 @@ def test_everything_but_the_software_makes_another_machine(here: Fingerprint) ->
     for name in (field.name for field in fields(here)):
         other = replace(here, **{name: "something else"})
         assert (other.digest == here.digest) == (name in ("os", "python"))
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [
+        ({}, "Cortex-A76, 4 cores"),
+        ({"cores": 1}, "Cortex-A76, 1 core"),
+        ({"board": "Raspberry Pi 5"}, "Raspberry Pi 5, 4 cores"),
+        ({"gpus": ("NVIDIA A2, 8.6, 550.54",)}, "Cortex-A76, 4 cores, NVIDIA A2, 8.6, 550.54"),
+    ],
+)
+def test_a_machine_has_a_name_for_people(
+    here: Fingerprint, parts: dict[str, Any], name: str
+) -> None:
+    plain = replace(here, board=None, cpu="Cortex-A76", cores=4, gpus=())
+    assert replace(plain, **parts).name == name
 
 
 @linux

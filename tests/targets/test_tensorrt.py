@@ -215,7 +215,7 @@ def test_a_plan_that_cannot_be_opened_says_what_tensorrt_says(engine: Engine) ->
 
 def test_the_other_tensorrt_needs_its_own_package(make_onnx: MakeOnnx, tmp_path: Path) -> None:
     target = get_target("tensorrt")
-    if target.probe().available:
+    if target.probe().version:
         pytest.skip("tensorrt is installed")
     with pytest.raises(MissingExtra, match="tensorrt is not installed") as raised:
         target.compile(relu(make_onnx), "fp32", TensorRtOptions(), tmp_path)
