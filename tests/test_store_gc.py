@@ -159,3 +159,15 @@ def test_the_store_works_on_after_its_locks_are_cleaned_up(root: Path) -> None:
     assert list((root / "locks").iterdir()) == []
     assert not store.compute(key(seed=2), write).hit
     assert store.compute(key(seed=1), write).hit
+
+
+def test_logs_of_runs_go_by_their_age(root: Path) -> None:
+    store = open_store(root)
+    store.compute(key(), write)
+    for name, days in (("20260101-120000-7", 100), ("20261101-120000-8", 10)):
+        log = root / "logs" / f"{name}.log"
+        log.parent.mkdir(exist_ok=True)
+        log.write_bytes(b"x" * 5000)
+        age(log, days)
+    assert 5000 <= open_store(root).gc(keep_days=30) < 10_000
+    assert [log.stem for log in (root / "logs").iterdir()] == ["20261101-120000-8"]
