@@ -106,3 +106,19 @@ def test_engines_are_for_the_gpu_that_is_here_where_none_is_named(folder: Path) 
     steps = plan(folder, RECIPE + "targets: [{target: tensorrt-rtx, max_batch: 4}]\n").steps
     for label in ("fp32", "fp16", "teacher"):
         assert steps[f"compile tensorrt-rtx {label}"].hardware is Hardware.GPU
+
+
+@pytest.mark.parametrize(
+    ("target", "roles"),
+    [
+        ("{target: tensorrt-rtx, compute_capability: [8.6], verify: elsewhere}", True),
+        ("{target: tensorrt-rtx, precision: int8, verify: elsewhere}", False),
+        ("onnxruntime", False),
+    ],
+)
+def test_the_onnx_models_are_asked_on_validation_where_a_choice_rests_on_them(
+    folder: Path, target: str, roles: bool
+) -> None:
+    text = RECIPE + f"quantize: {{budget: {{accuracy_drop: 0.1}}}}\ntargets: [{target}]\n"
+    datasets = plan(folder, text).steps["evaluate onnx"].inputs["datasets"]
+    assert list(datasets) == (["validation", "test"] if roles else ["test"])

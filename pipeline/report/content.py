@@ -138,8 +138,9 @@ def _target(report: Report, target: TargetResult) -> Section:
         title = f"{target.target} ({target.runtime})"
     if target.verify == "elsewhere":
         sizes = ", ".join(f"{c.name} {size_text(c.size_bytes)}" for c in everyone)
+        fates = [f"{name} {_fate(name, target)}: {why}." for name, why in target.reasons.items()]
         advice = f"On the device: edgestill verify RELEASE --target {target.target}"
-        return Section(title, lines=(f"Compiled and not run here: {sizes}.", advice))
+        return Section(title, lines=(f"Compiled and not run here: {sizes}.", *fates, advice))
     columns = (
         Column("engine", numeric=False),
         Column("size"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy
@@ -25,6 +24,13 @@ if TYPE_CHECKING:
 
 def verdicts(report: Report) -> dict[str, Verdict]:
     return {f"{gate.gate} on {gate.target}": gate.verdict for gate in report.gates}
+
+
+def put_student_beside(project: Project) -> None:
+    """Write the weights of its student, the smaller model, to `weights.safetensors`."""
+    found = project.store.glob("objects/*/*/result/weights.safetensors")
+    weights = min(found, key=lambda file: file.stat().st_size)
+    (project.folder / "weights.safetensors").write_bytes(weights.read_bytes())
 
 
 def test_the_release_holds_models_evidence_and_where_they_come_from(
@@ -124,6 +130,36 @@ def test_a_target_that_is_verified_elsewhere_is_built_and_never_passes(project: 
     assert places == {"onnxruntime": Fingerprint.read().name, "tensorrt-rtx": None}
 
 
+def test_int8_for_another_machine_ships_only_within_the_budget(project: Project) -> None:
+    put_student_beside(project)
+    metric = "def height(outputs, labels):\n    return float(outputs.mean())\n"
+    (project.folder / "metric.py").write_text(metric, "utf-8")
+    rtx = "{target: tensorrt-rtx, compute_capability: [8.6], verify: elsewhere}"
+    common = (f"targets=[{rtx}]", "quantize.budget.accuracy_drop=0", "gates=null")
+    lone = ("teacher=null", "distill=null", "student.weights=weights.safetensors")
+    drops, shipped = {}, {}
+    for better in ("bigger", "smaller"):
+        metric = f"metric={{function: metric.py:height, better: {better}}}"
+        (result,) = project.run(*common, *lone, metric).targets
+        assert result.reasons["int8"].endswith("budget 0, as ONNX in ONNX Runtime")
+        # The device's own choice rests on it too.
+        (released,) = open_release(project.release).description.targets
+        assert released.shipped == result.shipped
+        assert set(released.drops) == {"int8"}
+        drops[better], shipped[better] = released.drops["int8"].value, set(result.shipped)
+    (asked,) = project.store.glob("objects/*/*/result/tensorrt")
+    before, after = (
+        numpy.load(asked.parent / name / "validation" / "outputs" / "0.npy").mean()
+        for name in ("fp32", "tensorrt")
+    )
+    assert drops["bigger"] == pytest.approx(before - after)
+    assert drops["smaller"] == -drops["bigger"] != 0
+    # What is lost one way is gained the other way.
+    lost = max(drops, key=lambda better: drops[better])
+    assert shipped.pop(lost) == {"fp32", "fp16"}
+    assert list(shipped.values()) == [{"fp32", "fp16", "int8"}]
+
+
 def test_a_target_that_has_to_run_here_and_cannot_ends_before_any_work(
     new_project: Project,
 ) -> None:
@@ -156,14 +192,8 @@ def test_only_the_targets_that_are_asked_for(project: Project) -> None:
         project.run(both, targets=("openvin",))
 
 
-def test_a_recipe_may_start_with_a_trained_model_and_no_teacher(
-    project: Project, tmp_path: Path
-) -> None:
-    weights = min(
-        project.store.glob("objects/*/*/result/weights.safetensors"),
-        key=lambda file: file.stat().st_size,
-    )
-    (project.folder / "weights.safetensors").write_bytes(weights.read_bytes())
+def test_a_recipe_may_start_with_a_trained_model_and_no_teacher(project: Project) -> None:
+    put_student_beside(project)
     report = project.run(
         "teacher=null",
         "distill=null",
