@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: quickstart test check bench clean
+.PHONY: quickstart test check bench intervals clean
 
 quickstart: $(READY)            ## distil, quantize, compile, verify and release the digits preset
 	$(BIN)/edgestill run digits
@@ -19,6 +19,9 @@ check: $(READY) build/types     ## formatting, lint and types
 
 bench: $(READY)                 ## print the numbers of the README and write bench.json
 	$(BIN)/python tests/benchmarks/spine.py --json bench.json
+
+intervals: $(READY)             ## simulate how often the intervals of verdicts cover the truth
+	$(BIN)/python tests/benchmarks/verdicts_coverage.py --json intervals.json
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -87,9 +87,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        from importlib.metadata import version
+        from edgestill.installed import installed_version
 
-        value: Any = version("edgestill")
+        value: Any = installed_version("edgestill") or ""
     elif name in __all__:
         value = getattr(import_module(_HOMES.get(name, "edgestill.errors")), name)
     else:

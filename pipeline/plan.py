@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgestill.machine import Hardware
 from edgestill.recipe import Recipe, TargetConfig
 from edgestill.stages import STAGES, Stage
 from edgestill.verify.config import BASELINE
@@ -41,6 +42,7 @@ class Step:
         libraries: distributions beside the stage's own whose version the result depends on.
         modules: our own modules that the stage finds through a table, so that no import names them.
         after: steps that have to succeed first, though their result is not read.
+        gpu: whether the result belongs to the GPU, whatever the stage's others depend on.
     """
 
     name: str
@@ -52,10 +54,16 @@ class Step:
     libraries: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    gpu: bool = False
 
     @property
     def stage(self) -> Stage:
         return STAGES[self.kind]
+
+    @property
+    def hardware(self) -> Hardware:
+        """What of the machine its result depends on."""
+        return Hardware.GPU if self.gpu else self.stage.hardware
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -258,7 +258,13 @@ class _Planner:
         candidates |= {scheme: Ref(step) for scheme, step in onnx.items() if scheme != FLOAT}
         if self.recipe.teacher is not None:
             candidates = {BASELINE: Ref("export teacher"), **candidates}
-        name = self._evaluate("evaluate onnx", candidates, ("test",), "onnxruntime")
+        # Of int8 that runs elsewhere, its ONNX model is all that a choice can rest on.
+        chosen_by = any(
+            target.auto and target.verify == "elsewhere" and "int8" in target.precisions
+            for target in self.recipe.targets
+        )
+        roles = ("validation", "test") if chosen_by else ("test",)
+        name = self._evaluate("evaluate onnx", candidates, roles, "onnxruntime")
         if self.recipe.teacher is not None:
             self._hop("teacher onnx", Ref(name, f"{BASELINE}/test"), "teacher torch")
         self._hop("student onnx", Ref(name, f"{FLOAT}/test"), "student torch", *_TEACHERS)
@@ -294,6 +300,7 @@ class _Planner:
                 {"candidates": candidates, "datasets": datasets},
                 libraries=(TARGETS[target].distribution,),
                 modules=(TARGETS[target].implementation,),
+                gpu=TARGETS[target].gpu,
             )
         )
 
@@ -331,6 +338,7 @@ class _Planner:
                 {"model": Ref(source)},
                 libraries=(spec.distribution, *(FP16_LIBRARIES if precision == "fp16" else ())),
                 modules=(spec.implementation,),
+                gpu=spec.for_gpu_here(target.options),
             )
         )
 

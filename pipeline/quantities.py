@@ -23,14 +23,19 @@ def digits(value: float, significant: int = 3) -> str:
 
 def time_text(seconds: float) -> str:
     """A duration such as `51.2 µs`."""
-    scale, unit = next(((s, u) for s, u in _TIMES if abs(seconds) >= s), _TIMES[-1])
-    return f"{digits(seconds / scale)} {unit}"
+    return _in_fitting_unit(seconds, _TIMES)
 
 
 def size_text(size_bytes: float) -> str:
     """A size such as `97.2 kB`, in powers of 1000."""
-    scale, unit = next(((s, u) for s, u in _SIZES if abs(size_bytes) >= s), _SIZES[-1])
-    return f"{digits(size_bytes / scale)} {unit}"
+    return _in_fitting_unit(size_bytes, _SIZES)
+
+
+def _in_fitting_unit(value: float, units: tuple[tuple[float, str], ...]) -> str:
+    # What is shown decides: 0.0009999 s rounds to 1 ms, not to 1000 µs.
+    shown = abs(float(f"{value:.3g}"))
+    scale, unit = next(((s, u) for s, u in units if shown >= s), units[-1])
+    return f"{digits(value / scale)} {unit}"
 
 
 def score_text(value: float, unit: str, *, drop: bool = False) -> str:

@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +23,7 @@ from typing import Any
 
 from edgestill.digest import digest_bytes, digest_file
 from edgestill.errors import EdgestillError, UsageError
+from edgestill.spelling import nearest
 
 # Modules that came from users' folders: module name -> its file, and the file's digest then.
 _imported: dict[str, tuple[Path, str]] = {}
@@ -105,14 +105,6 @@ def call(text: str, base: Path, arguments: Mapping[str, Any], error: type[UsageE
                 where=f"{text} ({place(raised, base)})",
                 fix="--debug shows the traceback",
             ) from raised
-
-
-def nearest(name: str, known: list[str], otherwise: str) -> str:
-    """What to try instead of `name`: the nearest match, else all that is known."""
-    matches = get_close_matches(name, known, n=1)
-    if matches:
-        return f"Did you mean {matches[0]!r}?"
-    return f"{otherwise}: {', '.join(known[:20]) or 'nothing'}"
 
 
 def describe(error: BaseException) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
-from importlib.metadata import PackageNotFoundError, version
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,13 @@ from edgestill.companions import Task, announce
 from edgestill.console import Console
 from edgestill.digest import canonical
 from edgestill.errors import EdgestillError, ModelError
+from edgestill.installed import library_version
+from edgestill.machine import Machine
 from edgestill.plan import Plan, Ref, Step
 from edgestill.report.model import StepSummary
 from edgestill.source_code import CodeDigest, code_digest, stage_digest, undeclared
 from edgestill.step import StepContext
 from edgestill.store import Entry, Key, Store
-from edgestill.targets.fingerprint import Fingerprint
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Runner:
         self.before_computing: Callable[[], None] | None = None
         self.entries: dict[str, Entry] = {}
         self.records: list[StepSummary] = []
+        self._machine = Machine()
 
     def artifact(self, ref: Ref) -> Artifact[Any]:
         """The result of a step or of its part, computed if it has to be."""
@@ -101,7 +102,7 @@ class Runner:
             "inputs": {name: self._digests(value) for name, value in step.inputs.items()},
             "stage": stage_digest(step.stage.module, *step.modules),
             "libraries": {
-                name: _version(name) for name in (*step.stage.libraries, *step.libraries)
+                name: library_version(name) for name in (*step.stage.libraries, *step.libraries)
             },
         }
         base = self.plan.recipe.base
@@ -112,8 +113,7 @@ class Runner:
             parts["files"] = {
                 _relative(file, base): self.store.source_digest(file) for file in step.files
             }
-        if step.stage.isa:
-            parts["isa"] = self._isa
+        parts |= self._machine.key_parts(step.hardware)
         return Key(step.name, step.kind, parts)
 
     def prospects(self) -> tuple[Prospect, ...]:
@@ -197,18 +197,6 @@ class Runner:
         `sys.path` would change what its imports mean."""
         names = {name for step in self.plan.steps.values() for name in step.code}
         return {name: code_digest(name, self.plan.recipe.base) for name in sorted(names)}
-
-    @cached_property
-    def _isa(self) -> Any:
-        return canonical(Fingerprint.read().isa)
-
-
-@cache
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
 
 
 def _relative(file: Path, base: Path) -> str:

@@ -17,6 +17,7 @@ from edgestill.artifact import (
     Recording,
 )
 from edgestill.extras import require, set_switches
+from edgestill.machine import Hardware
 from edgestill.step import StepContext
 
 
@@ -29,7 +30,7 @@ class Stage:
         inputs: the frozen dataclass of its inputs, in the same module.
         result: the view of its result, or of each part of it.
         libraries: distributions whose version changes the result.
-        isa: whether the processor's instruction set changes the result's bits.
+        hardware: what of the machine changes the result's bits.
         trains: whether all processes of a run take part in it.
     """
 
@@ -37,7 +38,7 @@ class Stage:
     inputs: str | None
     result: type[Artifact] | None  # type: ignore[type-arg]
     libraries: tuple[str, ...] = ()
-    isa: bool = False
+    hardware: Hardware = Hardware.ANY
     trains: bool = False
 
     @property
@@ -64,18 +65,26 @@ STAGES: Mapping[str, Stage] = {
     "check": Stage("edgestill.check:check", "CheckInputs", None, ("torch", *_ONNX)),
     "load": Stage("edgestill.train.stage:load", "LoadInputs", Checkpoint, ("torch",)),
     "train": Stage(
-        "edgestill.train.stage:train", "TrainInputs", Checkpoint, _TORCH, isa=True, trains=True
+        "edgestill.train.stage:train",
+        "TrainInputs",
+        Checkpoint,
+        _TORCH,
+        Hardware.TORCH,
+        trains=True,
     ),
     "distill": Stage(
         "edgestill.distill.stage:distill",
         "DistillInputs",
         Checkpoint,
         _TORCH,
-        isa=True,
+        Hardware.TORCH,
         trains=True,
     ),
-    "record": Stage("edgestill.distill.record:record", "RecordInputs", Recording, _TORCH, isa=True),
-    "ask": Stage("edgestill.train.stage:ask", "AskInputs", Predictions, _TORCH, isa=True),
+    "record": Stage(
+        "edgestill.distill.record:record", "RecordInputs", Recording, _TORCH, Hardware.TORCH
+    ),
+    # Asked on the CPU wherever it was trained.
+    "ask": Stage("edgestill.train.stage:ask", "AskInputs", Predictions, _TORCH, Hardware.CPU),
     "export": Stage("edgestill.export.stage:export", "ExportInputs", OnnxModel, ("torch", *_ONNX)),
     "adopt": Stage("edgestill.export.adopt:adopt", "AdoptInputs", OnnxModel, _ONNX),
     "quantize": Stage(
@@ -83,8 +92,11 @@ STAGES: Mapping[str, Stage] = {
         "QuantizeInputs",
         OnnxModel,
         ("nncf", "onnx", "onnxruntime"),
-        isa=True,
+        Hardware.CPU,
     ),
+    # Of these two a plan says for each target whether it is the GPU.
     "compile": Stage("edgestill.compile.stage:compile", "CompileInputs", Engine),
-    "evaluate": Stage("edgestill.verify.stage:evaluate", "EvaluateInputs", Predictions, isa=True),
+    "evaluate": Stage(
+        "edgestill.verify.stage:evaluate", "EvaluateInputs", Predictions, hardware=Hardware.CPU
+    ),
 }

@@ -5,14 +5,15 @@ Loading this table loads no runtime and no numpy.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from edgestill.errors import UsageError
+from edgestill.installed import library_version
+from edgestill.spelling import did_you_mean
 from edgestill.targets.options import (
     OnnxRuntimeOptions,
     OpenVinoOptions,
@@ -36,6 +37,7 @@ class TargetSpec:
         module: the Python module of its runtime.
         distribution: the package on PyPI that has the runtime; its version is the runtime's.
         extra: what to install: `pip install edgestill[extra]`.
+        gpu: whether it runs on the GPU, not on the CPU.
     """
 
     class_path: str
@@ -45,19 +47,21 @@ class TargetSpec:
     module: str
     distribution: str
     extra: str
+    gpu: bool = False
 
     @property
     def implementation(self) -> str:
         """The module that compiles for it and runs it."""
         return self.class_path.partition(":")[0]
 
+    def for_gpu_here(self, options: Any) -> bool:
+        """Whether it compiles for the GPU of this machine, which the engine is then bound to."""
+        return self.gpu and not options.compute_capability
+
     @property
     def version(self) -> str:
-        """Of the installed distribution, read without loading the runtime; empty without one."""
-        try:
-            return metadata.version(self.distribution)
-        except metadata.PackageNotFoundError:
-            return ""
+        """Of the runtime, read without loading it; empty where it is not installed."""
+        return library_version(self.distribution) or ""
 
 
 TARGETS: Mapping[str, TargetSpec] = MappingProxyType(
@@ -88,6 +92,7 @@ TARGETS: Mapping[str, TargetSpec] = MappingProxyType(
             module="tensorrt_rtx",
             distribution="tensorrt-rtx",
             extra="tensorrt-rtx",
+            gpu=True,
         ),
         "tensorrt": TargetSpec(
             class_path="edgestill.targets.tensorrt:TensorRt",
@@ -97,6 +102,7 @@ TARGETS: Mapping[str, TargetSpec] = MappingProxyType(
             module="tensorrt",
             distribution="tensorrt",
             extra="tensorrt",
+            gpu=True,
         ),
     }
 )
@@ -109,9 +115,7 @@ def get_target(name: str) -> Target:
         UsageError: there is none of that name.
     """
     if name not in TARGETS:
-        near = difflib.get_close_matches(name, TARGETS, n=1)
-        known = f"Known targets: {', '.join(TARGETS)}"
-        fix = f"Did you mean {near[0]}? {known}" if near else known
+        fix = did_you_mean(name, tuple(TARGETS), "Known targets")
         raise UsageError(f"'{name}' is not a known target", fix=fix)
     module, _, attribute = TARGETS[name].class_path.partition(":")
     target: Target = getattr(import_module(module), attribute)(name)

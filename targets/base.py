@@ -20,13 +20,11 @@ class Availability:
     """What a target can do on this machine.
 
     Attributes:
-        available: whether its runtime can be loaded.
         reason: why something of it cannot be used; empty when all can.
         fix: what to do about that.
         version: of the runtime; None when it cannot be loaded.
     """
 
-    available: bool
     reason: str = ""
     fix: str = ""
     version: str | None = None
@@ -93,12 +91,10 @@ class Target(Protocol):
 def unavailable(target: str, error: Exception) -> Availability:
     """Of a target whose runtime cannot be imported, whatever its import raised."""
     if isinstance(error, EdgestillError):
-        return Availability(False, error.what, error.fix or "")
+        return Availability(error.what, error.fix or "")
     reason = f"the runtime cannot be imported ({type(error).__name__}: {error})"
     extra = TARGETS[target].extra
-    return Availability(
-        False, reason, f"Reinstall it: pip install --force-reinstall 'edgestill[{extra}]'"
-    )
+    return Availability(reason, f"Reinstall it: pip install --force-reinstall 'edgestill[{extra}]'")
 
 
 def require_precision(model: OnnxModel, precision: str, target: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from edgestill.errors import DeviceError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
@@ -16,24 +17,34 @@ _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 
 @dataclass(frozen=True)
 class Gpu:
-    """The first GPU of this machine."""
+    """A GPU, and what engines for it are bound to.
+
+    Attributes:
+        cuda: the version of CUDA that its driver has.
+    """
 
     name: str
     compute_capability: str
+    cuda: str
 
 
-def find_gpu() -> Gpu:
-    """The GPU that engines run on; makes no context, so a process may still fork after.
+def find_gpu(index: int = 0) -> Gpu:
+    """One of the GPUs that `CUDA_VISIBLE_DEVICES` leaves, by default the one that engines run on.
+
+    Makes no context, which would take memory on it. But a process that is forked after this
+    cannot use CUDA: it has to be started anew.
 
     Raises:
-        DeviceError: there is no GPU or no driver for it.
+        DeviceError: there is no such GPU or no driver for it.
     """
     driver = _driver()
-    count, device = ctypes.c_int(), ctypes.c_int()
+    count, device, cuda = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
     _call(driver, "cuDeviceGetCount", ctypes.byref(count))
-    if not count.value:
-        raise DeviceError("the CUDA driver sees no GPU")
-    _call(driver, "cuDeviceGet", ctypes.byref(device), 0)
+    if count.value <= index:
+        seen = f"no GPU {index}" if count.value else "no GPU"
+        raise DeviceError(f"the CUDA driver sees {seen}")
+    _call(driver, "cuDriverGetVersion", ctypes.byref(cuda))
+    _call(driver, "cuDeviceGet", ctypes.byref(device), index)
     name = ctypes.create_string_buffer(128)
     _call(driver, "cuDeviceGetName", name, len(name), device)
     numbers = []
@@ -41,7 +52,8 @@ def find_gpu() -> Gpu:
         number = ctypes.c_int()
         _call(driver, "cuDeviceGetAttribute", ctypes.byref(number), attribute, device)
         numbers.append(number.value)
-    return Gpu(name.value.decode(), f"{numbers[0]}.{numbers[1]}")
+    major, minor = cuda.value // 1000, cuda.value % 1000 // 10  # 12040 is 12.4
+    return Gpu(name.value.decode(), f"{numbers[0]}.{numbers[1]}", f"{major}.{minor}")
 
 
 class Stream:

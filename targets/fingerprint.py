@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from edgestill.digest import digest_value
 
@@ -33,6 +33,7 @@ ISA_FLAGS = frozenset(
 
 _CPU = Path("/sys/devices/system/cpu")
 _CGROUP = Path("/sys/fs/cgroup")
+_OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,9 @@ class Fingerprint:
         cpu: the model of its processor.
         isa: those of `ISA_FLAGS` that it has.
         cores: that this process may run on.
-        cpu_quota: how many cores' worth of time its control group may use.
+        cpu_quota: how many cores' worth of time its control groups let this process use.
         governor: what sets the clock frequency.
-        memory_gib: its main memory, or the control group's limit.
+        memory_gib: its main memory, or the control groups' limit.
         gpus: name, compute capability and driver of each.
         os: not part of the digest, and neither is `python`.
     """
@@ -87,6 +88,12 @@ class Fingerprint:
     def digest(self) -> str:
         return digest_value(self)
 
+    @property
+    def name(self) -> str:
+        """What people call it: `Raspberry Pi 5 Model B Rev 1.0, 4 cores`."""
+        cores = f"{self.cores} core" + ("s" if self.cores > 1 else "")
+        return ", ".join([self.board or self.cpu, cores, *self.gpus])
+
 
 @dataclass(frozen=True)
 class DeviceState:
@@ -97,7 +104,7 @@ class DeviceState:
         frequency_mhz: of the clock, averaged over the cores.
         temperature_c: of the hottest sensor.
         throttled: how often the cores were slowed for their temperature since the machine started.
-        quota_throttled_us: how long the control group was held back since it was made.
+        quota_throttled_us: how long the control groups were held back since they were made.
         available_memory_bytes: what could be used without swapping.
     """
 
@@ -115,13 +122,12 @@ class DeviceState:
         temperatures = _numbers(Path("/sys/class/thermal"), "thermal_zone*/temp")
         throttles = _numbers(_CPU, "cpu[0-9]*/thermal_throttle/core_throttle_count")
         available = _line(Path("/proc/meminfo"), "MemAvailable")
-        held_back = _line(_CGROUP / "cpu.stat", "throttled_usec")
         return cls(
             load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
             frequency_mhz=round(sum(frequencies) / len(frequencies) / 1e3) if frequencies else None,
             temperature_c=max(temperatures) / 1e3 if temperatures else None,
             throttled=sum(throttles) if throttles else None,
-            quota_throttled_us=held_back,
+            quota_throttled_us=_quota_throttled_us(),
             available_memory_bytes=available * 1024 if available is not None else None,
         )
 
@@ -153,23 +159,58 @@ def _cpu() -> tuple[str, set[str]]:
     return name, set((entries.get("flags") or entries.get("Features") or "").split())
 
 
+def _control_groups(controller: str) -> list[Path]:
+    """The folders of the control groups that this process is in: its own, and all above it.
+
+    In a container the path may be the host's, of which only the root can be seen from inside.
+    """
+    folders = []
+    for line in (_text(_OWN_CGROUP) or "0::/").splitlines():
+        _, controllers, path = line.split(":", 2)
+        own = PurePosixPath(path.lstrip("/"))
+        if ".." in own.parts:  # outside of what this namespace shows
+            own = PurePosixPath()
+        if not controllers:  # version 2, alone or beside version 1
+            roots = [_CGROUP, _CGROUP / "unified"]
+        elif controller in controllers.split(","):
+            roots = [_CGROUP / controller]
+        else:
+            continue
+        folders += [root / group for root in roots for group in (own, *own.parents)]
+    return folders
+
+
 def _cpu_quota() -> float | None:
-    words = (_text(_CGROUP / "cpu.max") or "").split()
-    if len(words) == 2 and words[0] != "max":
-        return int(words[0]) / int(words[1])
-    quota = _text(_CGROUP / "cpu/cpu.cfs_quota_us")  # control groups, version 1
-    period = _text(_CGROUP / "cpu/cpu.cfs_period_us")
-    if quota and period and int(quota) > 0:
-        return int(quota) / int(period)
-    return None
+    quotas = []
+    for folder in _control_groups("cpu"):
+        words = (_text(folder / "cpu.max") or "").split()
+        if not words:  # version 1
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            words = [_text(folder / name) or "-1" for name in names]
+        if words[0].isdecimal():  # neither `max` nor -1
+            quotas.append(int(words[0]) / int(words[1]))
+    return min(quotas, default=None)
+
+
+def _quota_throttled_us() -> int | None:
+    found = []
+    for folder in _control_groups("cpu"):
+        statistics = folder / "cpu.stat"
+        nanoseconds = _line(statistics, "throttled_time")  # version 1
+        microseconds = _line(statistics, "throttled_usec")
+        if microseconds is None and nanoseconds is not None:
+            microseconds = nanoseconds // 1000
+        found += [] if microseconds is None else [microseconds]
+    return sum(found) if found else None
 
 
 def _memory_gib() -> int | None:
     total = _line(Path("/proc/meminfo"), "MemTotal")
     sizes = [total * 1024] if total is not None else []
-    limit = _text(_CGROUP / "memory.max")
-    if limit and limit.isdecimal():
-        sizes.append(int(limit))
+    for folder in _control_groups("memory"):
+        limit = _text(folder / "memory.max") or _text(folder / "memory.limit_in_bytes")
+        if limit and limit.isdecimal():
+            sizes.append(int(limit))
     return round(min(sizes) / 2**30) if sizes else None
 
 

@@ -99,7 +99,6 @@ def measure(
     dataset: Dataset,
     config: MeasureConfig,
     *,
-    first_round: int = 0,
     workers: Workers | None = None,
 ) -> Iterator[Round]:
     """Time candidates in interleaved blocks, each in a fresh process; yields round by round.
@@ -108,7 +107,6 @@ def measure(
     A round in which the last of them failed is yielded too, before the error.
 
     Args:
-        first_round: where an earlier call ended, so that order and samples go on from there.
         workers: processes to use; without them they are started and ended here.
 
     Raises:
@@ -117,19 +115,18 @@ def measure(
     """
     for candidate in candidates:
         _require_fit(candidate, dataset, config)
-    return _rounds(candidates, dataset, config, first_round, workers)
+    return _rounds(candidates, dataset, config, workers)
 
 
 def _rounds(
     candidates: Sequence[Candidate],
     dataset: Dataset,
     config: MeasureConfig,
-    first_round: int,
     workers: Workers | None,
 ) -> Iterator[Round]:
     left = list(candidates)
     with Workers() if workers is None else nullcontext(workers) as running:
-        for index in range(first_round, first_round + config.rounds):
+        for index in range(config.rounds):
             started = _now()
             blocks: list[Block] = []
             failures: list[Failure] = []

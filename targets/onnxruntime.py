@@ -57,7 +57,7 @@ class OnnxRuntime:
             version = _require().__version__
         except Exception as error:  # noqa: BLE001 - a probe tells, it does not raise
             return unavailable(self.name, error)
-        return Availability(True, version=version, can_compile=True, can_run=True)
+        return Availability(version=version, can_compile=True, can_run=True)
 
     def compile(
         self, model: OnnxModel, precision: str, options: OnnxRuntimeOptions, out: Path

@@ -45,11 +45,11 @@ class OpenVino:
         try:
             devices = ov.Core().available_devices
         except Exception as error:  # noqa: BLE001 - a probe tells, it does not raise
-            return Availability(False, f"OpenVINO cannot start ({_reason(error)})", version=version)
+            return Availability(f"OpenVINO cannot start ({_reason(error)})", version=version)
         if "CPU" not in devices:
             reason = "OpenVINO has no plugin for this CPU"
-            return Availability(True, reason, version=version, can_compile=True)
-        return Availability(True, version=version, can_compile=True, can_run=True)
+            return Availability(reason, version=version, can_compile=True)
+        return Availability(version=version, can_compile=True, can_run=True)
 
     def compile(
         self, model: OnnxModel, precision: str, options: OpenVinoOptions, out: Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from edgestill.config import config
 
@@ -33,6 +33,7 @@ class TensorRtOptions:
             device is set aside for it.
     """
 
+    compute_capability: ClassVar[tuple[float, ...]] = ()  # it knows no GPU but the one that is here
     max_batch: int = 16
 
     def __post_init__(self) -> None:

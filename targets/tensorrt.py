@@ -48,8 +48,8 @@ class TensorRt:
         try:
             find_gpu()
         except DeviceError as error:
-            return Availability(True, error.what, error.fix or "", version, builds_anywhere)
-        return Availability(True, version=version, can_compile=True, can_run=True)
+            return Availability(error.what, error.fix or "", version, builds_anywhere)
+        return Availability(version=version, can_compile=True, can_run=True)
 
     def compile(self, model: OnnxModel, precision: str, options: Options, out: Path) -> Engine:
         trt = self._require()
@@ -100,7 +100,7 @@ class TensorRt:
 
     def _built_on(self, trt: Any, options: Options) -> dict[str, str]:
         """What the engine is bound to."""
-        if isinstance(options, TensorRtRtxOptions) and options.compute_capability:
+        if options.compute_capability:
             capabilities = ", ".join(f"{number:.1f}" for number in options.compute_capability)
         else:
             try:
@@ -143,8 +143,7 @@ class TensorRt:
         config = builder.create_builder_config()
         # fp32 means 32 bits: TensorRT would cut them to TF32's 19 where the GPU can.
         config.clear_flag(trt.BuilderFlag.TF32)
-        if isinstance(options, TensorRtRtxOptions):
-            _set_compute_capabilities(trt, config, options.compute_capability)
+        _set_compute_capabilities(trt, config, options.compute_capability)
         _set_batch_range(builder, config, network, options.max_batch)
         plan = builder.build_serialized_network(network, config)
         if plan is None:

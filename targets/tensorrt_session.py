@@ -49,12 +49,16 @@ class TensorRtSession:
 
     def __init__(self, trt: Any, engine: Engine) -> None:
         self.signature = engine.description.signature
-        self._stream = Stream()
-        self._runtime, self._engine = deserialize(trt, engine)
-        self._context = self._engine.create_execution_context()
-        if self._context is None:
-            raise DeviceError("TensorRT has no memory for the engine", where=str(engine.path))
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self._stream = Stream()
+        try:
+            self._runtime, self._engine = deserialize(trt, engine)
+            self._context = self._engine.create_execution_context()
+            if self._context is None:
+                raise DeviceError("TensorRT has no memory for the engine", where=str(engine.path))
+        except BaseException:
+            self._stream.close()
+            raise
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         require_feeds(self.signature, feeds)

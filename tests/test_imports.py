@@ -14,18 +14,19 @@ ROOT = Path(__file__).parents[1]
 # A module may import modules of its own layer or of a lower one; of the layers that hold several
 # folders, a folder may not import its neighbours.
 LAYERS = (
-    {"errors", "digest", "units", "config", "capture", "extras", "step", "user_files", "verdict"},
+    {"errors", "digest", "units", "config", "capture", "extras", "step", "user_files", "verdict"}
+    | {"spelling", "installed"},
     {"artifact", "stats", "quantities", "reference", "metric_config"},
     {"metrics"},
     {"source_code", "store", "console", "scoring", "onnx_file"},
     {"targets"},
-    {"measuring", "data"},
+    {"measuring", "data", "machine"},
     {"models"},
     {"train"},
     {"distill", "export", "quantize", "compile", "verify"},
     {"stages", "check"},
     {"recipe"},
-    {"plan", "planner", "report", "templates"},
+    {"plan", "planner", "report", "templates", "companions"},
     {"runner", "release"},
     {"api"},
     {"cli", "__init__", "__main__"},
@@ -43,6 +44,7 @@ TORCH_FREE = {
     "report",
     "release",
     "scoring",
+    "machine",
     "measuring",
     "api",
     "cli",

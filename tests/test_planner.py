@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from edgestill.machine import Hardware
 from edgestill.plan import Plan
 from edgestill.planner import make_plan
 from edgestill.recipe import load_recipe
@@ -79,3 +80,45 @@ def test_code_that_only_a_table_names_is_in_the_keys_of_what_finds_it_there(fold
     assert steps["evaluate onnx"].modules == ("edgestill.targets.onnxruntime",)
     for name in ("check", "teacher", "student"):
         assert steps[name].modules == ("edgestill.train.losses.logits",)
+
+
+def test_what_of_the_machine_a_step_depends_on(folder: Path) -> None:
+    targets = "[openvino, tensorrt, {target: tensorrt-rtx, compute_capability: [8.6]}]"
+    steps = plan(
+        folder, RECIPE + f"quantize: {{budget: {{accuracy_drop: 0.1}}}}\ntargets: {targets}\n"
+    ).steps
+    found = {hardware: set() for hardware in Hardware}
+    for name, step in steps.items():
+        found[step.hardware].add(name)
+    assert found[Hardware.TORCH] == {"teacher", "student"}
+    assert found[Hardware.CPU] == {
+        *("ask teacher", "ask student", "quantize cpu", "quantize tensorrt"),
+        *("evaluate onnx", "evaluate openvino"),
+    }
+    # Engines for GPUs that the recipe names are the same wherever they are built.
+    assert found[Hardware.GPU] == {
+        *(f"compile tensorrt {name}" for name in ("fp32", "fp16", "int8", "teacher")),
+        *("evaluate tensorrt", "evaluate tensorrt-rtx"),
+    }
+
+
+def test_engines_are_for_the_gpu_that_is_here_where_none_is_named(folder: Path) -> None:
+    steps = plan(folder, RECIPE + "targets: [{target: tensorrt-rtx, max_batch: 4}]\n").steps
+    for label in ("fp32", "fp16", "teacher"):
+        assert steps[f"compile tensorrt-rtx {label}"].hardware is Hardware.GPU
+
+
+@pytest.mark.parametrize(
+    ("target", "roles"),
+    [
+        ("{target: tensorrt-rtx, compute_capability: [8.6], verify: elsewhere}", True),
+        ("{target: tensorrt-rtx, precision: int8, verify: elsewhere}", False),
+        ("onnxruntime", False),
+    ],
+)
+def test_the_onnx_models_are_asked_on_validation_where_a_choice_rests_on_them(
+    folder: Path, target: str, roles: bool
+) -> None:
+    text = RECIPE + f"quantize: {{budget: {{accuracy_drop: 0.1}}}}\ntargets: [{target}]\n"
+    datasets = plan(folder, text).steps["evaluate onnx"].inputs["datasets"]
+    assert list(datasets) == (["validation", "test"] if roles else ["test"])

@@ -184,7 +184,7 @@ def test_a_module_that_may_define_anything_is_believed(reference: str, project: 
         ("modle.py:student", "there is no file {project}/modle.py. Did you mean 'model.py'?"),
         ("nowhere.models:student", "there is no module nowhere.models. Install it, or run from"),
         ("nets.nothing:student", "there is no module nets.nothing. Install it"),
-        ("wrong.py:f", "{project}/wrong.py:3: wrong.py is not Python: invalid syntax"),
+        ("wrong.py:f", "wrong.py:f: wrong.py is not Python: line 3, invalid syntax"),
         ("model.py", "'model.py' is not a reference to a callable. Write file.py:callable or"),
         ("model.py:width", "there is no 'width' in model.py"),
     ],

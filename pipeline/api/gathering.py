@@ -24,8 +24,10 @@ from edgestill.targets import TARGETS
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.targets.measure import Round
+from edgestill.verdict import Estimate
 from edgestill.verify.assess import Assessment, Rules, assess, measure_config, undecided
-from edgestill.verify.config import BASELINE
+from edgestill.verify.choice import choose_unmeasured
+from edgestill.verify.config import BASELINE, FLOAT
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.results import CandidateResult, TargetResult
 
@@ -101,19 +103,34 @@ class Gathering:
     def elsewhere(self, target: TargetPlan) -> TargetResult:
         """What was built for a target that another machine verifies."""
         engines = {name: self.engine(ref) for name, ref in target.engines.items()}
+        auto, rules = target.config.auto, self.rules
+        drops = self._drops_as_onnx(target, rules) if auto else {}
+        choice = choose_unmeasured(tuple(engines), drops, rules.budget, auto=auto)
         return TargetResult(
             target=target.config.target,
             runtime=self._runtime(target),
             verify="elsewhere",
             candidates=tuple(
-                CandidateResult(name, engine.digest, engine.size_bytes)
+                CandidateResult(
+                    name, engine.digest, engine.size_bytes, validation_drop=drops.get(name)
+                )
                 for name, engine in engines.items()
             ),
             baseline=None,
-            shipped=tuple(engines),
+            shipped=choice.shipped,
             would_choose=None,
-            reasons={},
+            reasons=dict(choice.reasons),
         )
+
+    def _drops_as_onnx(self, target: TargetPlan, rules: Rules) -> dict[str, Estimate]:
+        """What int8 loses on validation before it is compiled: it is all that is known here."""
+        if "int8" not in target.candidates or rules.validation is None:
+            return {}
+        scheme = TARGETS[target.config.target].scheme
+        reference, quantized = (
+            self.predictions(Ref("evaluate onnx", f"{name}/validation")) for name in (FLOAT, scheme)
+        )
+        return {"int8": rules.validation.drop(reference, quantized, rules.measure.level)}
 
     def judged(self, target: TargetPlan, rules: Rules) -> Assessment:
         """The choice and the gates of a target; measured again where former blocks leave a gate

@@ -71,5 +71,5 @@ def _target(
         shipped=result.shipped,
         auto=target.config.auto,
         drops={c.name: c.validation_drop for c in result.candidates if c.validation_drop},
-        selected_on=gathering.fingerprint.digest if measured else None,
+        selected_on=gathering.fingerprint.name if measured else None,
     )

@@ -11,7 +11,7 @@ import platform
 import re
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, requires
 from itertools import zip_longest
 
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9._-]+)\s*(\[[^\]]*\])?\s*\(?([^;)@]*)\)?\s*(?:;(.*))?$")
@@ -42,14 +42,6 @@ class Requirement:
     def allows(self, found: str) -> bool:
         """Whether a version lies in the range."""
         return all(_satisfies(found, specifier) for specifier in self.specifiers)
-
-
-def installed_version(name: str) -> str | None:
-    """The version of a distribution; None when it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def requirements_of(name: str) -> list[Requirement]:

@@ -20,9 +20,8 @@ from edgestill.report.build import make_report
 from edgestill.report.model import Report
 from edgestill.runner import Runner
 from edgestill.source_code import remembered_imports
-from edgestill.targets import get_target
+from edgestill.targets import TARGETS, get_target
 from edgestill.targets.fingerprint import Fingerprint
-from edgestill.targets.options import TensorRtRtxOptions
 from edgestill.verify.assess import hop_results, not_run
 from edgestill.verify.results import GateResult, TargetResult
 
@@ -169,7 +168,8 @@ def require_target(recipe: Recipe, index: int, *, run: bool) -> None:
     """
     target = recipe.targets[index]
     found = get_target(target.target).probe()
-    if found.can_compile and not found.can_run and target.options == TensorRtRtxOptions():
+    here = TARGETS[target.target].for_gpu_here(target.options)
+    if here and found.can_compile and not found.can_run:
         raise UsageError(
             f"there is no GPU here that {target.target} could build for",
             where=f"{recipe.path}: targets[{index}]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -193,13 +194,15 @@ class _Verification:
                 if candidate.name in target.shipped:
                     self.shipped.append(name)
                 self.hops.append((name, "student (from the build)", candidate.test))
-        return assess(
+        assessed = assess(
             Evidence(target.target, candidates, rounds),
             self.rules,
             auto=target.auto,
             shipped=target.shipped,
             runtime=runtime,
         )
+        result = replace(assessed.target, selected_on=target.selected_on)
+        return replace(assessed, target=result)
 
 
 def _rules(release: Release, allow_code: bool) -> Rules:

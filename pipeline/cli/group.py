@@ -83,7 +83,7 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
-            from edgestill.recipe.problems import did_you_mean
+            from edgestill.spelling import did_you_mean
 
             hint = did_you_mean(name, tuple(COMMANDS), "Commands")
             raise click.UsageError(f"No such command '{name}'. {hint}", ctx)
@@ -101,9 +101,9 @@ def with_debug(command: click.Command) -> None:
 
 def _show_version(context: click.Context, _: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
-        from importlib.metadata import version
+        from edgestill import __version__
 
-        click.echo(f"edgestill {version('edgestill')}")
+        click.echo(f"edgestill {__version__}")
         context.exit()
 
 

@@ -10,7 +10,7 @@ import numpy
 from edgestill.data.raw import Array, RawData
 from edgestill.errors import DataError
 from edgestill.metrics import IGNORED_LABEL
-from edgestill.reference import nearest
+from edgestill.spelling import nearest
 
 # More classes than samples and than this are taken for a mistake, unless the classes have names.
 _MANY_CLASSES = 1000

@@ -10,7 +10,8 @@ from pathlib import Path
 from edgestill.data import shards
 from edgestill.data.shards import TABLES, WHERE, suffix
 from edgestill.errors import DataError
-from edgestill.reference import nearest, parse
+from edgestill.reference import parse
+from edgestill.spelling import nearest
 from edgestill.user_files import counts, reading, walk
 
 BUILT_IN = ("sklearn.digits",)

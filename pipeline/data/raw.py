@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgestill.data.config import DataConfig
 from edgestill.errors import DataError
-from edgestill.reference import nearest
+from edgestill.spelling import nearest
 
 Array = NDArray[Any]
 

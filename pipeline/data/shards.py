@@ -9,7 +9,7 @@ from glob import escape, glob
 from pathlib import Path, PurePosixPath
 
 from edgestill.errors import DataError
-from edgestill.reference import nearest
+from edgestill.spelling import nearest
 from edgestill.user_files import LEFT_BEHIND, counts, walk
 
 TABLES = (".parquet", ".csv", ".tsv")

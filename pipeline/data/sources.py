@@ -16,7 +16,8 @@ from edgestill.data.raw import RawData, checked, choose_columns, with_ignored
 from edgestill.data.tables import read_delimited, read_parquet
 from edgestill.errors import DataError
 from edgestill.extras import require
-from edgestill.reference import call, describe, nearest
+from edgestill.reference import call, describe
+from edgestill.spelling import nearest
 
 
 def read(source: str, config: DataConfig, base: Path, work: Path) -> RawData:

@@ -16,6 +16,7 @@ from edgestill.digest import canonical
 from edgestill.distill.config import RecordStep
 from edgestill.errors import ModelError
 from edgestill.step import StepContext
+from edgestill.train.accelerator import join_processes
 from edgestill.train.losses.base import Outputs
 from edgestill.train.predict import BATCH
 from edgestill.train.recording import ColumnWriter, ids_digest
@@ -45,12 +46,13 @@ def record(config: RecordStep, inputs: RecordInputs, out: Path, context: StepCon
     with reproducible(0, config.threads):
         model = restore(config.teacher, inputs.teacher, inputs.train, config.task, context.base)
         teacher = LiveTeacher(model, config.layers)
+        device = join_processes().device
         views = Views(config.augment, load_inputs(inputs.train), ids)
         columns = _columns(config, model.prediction_shape)
         for view in range(config.cache.views):
             folder = context.work / "views" / str(view)
             if not folder.is_dir():
-                _record_view(config, teacher, views, view, columns, folder, context)
+                _record_view(config, teacher, views, view, columns, folder, context, device)
     shutil.move(context.work / "views", out / "views")
     numpy.save(out / "ids.npy", ids)
     description = RecordingDescription(
@@ -87,6 +89,7 @@ def _record_view(
     columns: tuple[Column, ...],
     folder: Path,
     context: StepContext,
+    device: torch.device,
 ) -> None:
     """One view of all samples, in a folder that appears when it is complete."""
     unfinished = folder.with_name(f"{view}.part")
@@ -102,7 +105,7 @@ def _record_view(
         ]
         for start in range(0, count, BATCH):
             rows = numpy.arange(start, min(start + BATCH, count))
-            seen = views.of(rows, view, torch.device("cpu"))
+            seen = views.of(rows, view, device)
             answer = teacher.answer(seen.inputs, rows, view)
             for column, writer in zip(columns, writers, strict=True):
                 writer.append(_values(column, answer))

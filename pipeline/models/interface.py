@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgestill.artifact import DatasetDescription, TensorSpec
 from edgestill.errors import ModelError
 from edgestill.models.config import NormalizeConfig
-from edgestill.reference import nearest
+from edgestill.spelling import nearest
 
 Float32 = NDArray[numpy.float32]
 

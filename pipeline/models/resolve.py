@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from edgestill.errors import ModelError
 from edgestill.extras import require
 from edgestill.models.config import ModelConfig
-from edgestill.reference import call, describe, load, nearest
+from edgestill.reference import call, describe, load
+from edgestill.spelling import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
-from collections.abc import Iterator, Sequence
 from pathlib import Path as FilePath
 
 from edgestill.data.config import DataConfig, origins, shares
@@ -12,9 +10,11 @@ from edgestill.data.origin import Kind, resolve
 from edgestill.errors import UsageError
 from edgestill.metric_config import FunctionMetric
 from edgestill.recipe.draft import Draft
-from edgestill.recipe.problems import Path, did_you_mean, nearest
+from edgestill.recipe.problems import Path
 from edgestill.recipe.schema import TrainedModelConfig
 from edgestill.reference import Reference, parse
+from edgestill.source_code import require_defined
+from edgestill.spelling import best_match, did_you_mean
 
 
 def check_files(draft: Draft) -> None:
@@ -93,7 +93,7 @@ def _beside(file: FilePath, suffix: str = "") -> str:
         names = sorted(item.name for item in file.parent.iterdir() if item.name.endswith(suffix))
     except (OSError, ValueError):
         return f"There is no folder {file.parent} either."
-    match = nearest(file.name, names)
+    match = best_match(file.name, names)
     if match:
         return f"Did you mean {match}?"
     return f"Paths start from {file.parent}, which has {', '.join(names[:10]) or 'no files'}."
@@ -119,42 +119,10 @@ def _check_callable(draft: Draft, path: Path, text: str) -> None:
         if found is None:
             return
         file = found
-    _check_defines(draft, path, reference, file)
-
-
-def _check_defines(draft: Draft, path: Path, reference: Reference, file: FilePath) -> None:
     try:
-        tree = ast.parse(file.read_bytes())
-    except SyntaxError as error:
-        what = f"{reference.module} is not Python: line {error.lineno}, {error.msg}"
-        draft.problems.add(path, what)
-        return
-    except (OSError, ValueError, RecursionError) as error:
-        draft.problems.add(path, f"{reference.module} cannot be read ({error})")
-        return
-    bound = dict(_bound(tree.body))
-    # A star import or a module's own __getattr__ may bring any name.
-    if reference.name in bound or "*" in bound or "__getattr__" in bound:
-        return
-    public = [name for name, imported in bound.items() if not (imported or name.startswith("_"))]
-    what = f"{reference.module} has no {reference.name}"
-    draft.problems.add(path, what, did_you_mean(reference.name, public, "It has"))
-
-
-def _bound(body: Sequence[ast.stmt]) -> Iterator[tuple[str, bool]]:
-    """The names that statements at the top of a module bind, and whether by an import."""
-    for statement in body:
-        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            yield statement.name, False
-        elif isinstance(statement, (ast.Import, ast.ImportFrom)):
-            for alias in statement.names:
-                yield alias.asname or alias.name.partition(".")[0], True
-        else:
-            for node in ast.walk(statement):
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                    yield node.id, False
-                elif isinstance(node, ast.stmt) and node is not statement:
-                    yield from _bound([node])
+        require_defined(reference, file, UsageError)
+    except UsageError as error:
+        draft.problems.add(path, error.what, error.fix)
 
 
 def _find_module(draft: Draft, path: Path, reference: Reference, base: FilePath) -> FilePath | None:

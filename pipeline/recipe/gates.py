@@ -7,10 +7,11 @@ from typing import Any
 
 from edgestill.metric_config import FunctionMetric, MetricConfig
 from edgestill.recipe.draft import Draft
-from edgestill.recipe.problems import Path, did_you_mean, show_path, show_value
+from edgestill.recipe.problems import Path, show_path, show_value
 from edgestill.recipe.reader import Reader
 from edgestill.recipe.schema import OWN_METRIC, GateConfig
 from edgestill.recipe.tasks import METRIC_FACTS
+from edgestill.spelling import did_you_mean
 from edgestill.verify.config import (
     GATE_CONFIGS,
     AgreementGate,

@@ -11,10 +11,10 @@ from edgestill.recipe.files import check_files
 from edgestill.recipe.gates import check_gates
 from edgestill.recipe.losses import check_losses
 from edgestill.recipe.models import check_models
-from edgestill.recipe.problems import nearest
 from edgestill.recipe.schema import Recipe
 from edgestill.recipe.sections import Sections
 from edgestill.recipe.targets import check_targets
+from edgestill.spelling import best_match
 
 _CHECKS = (check_models, check_losses, check_targets, check_gates, check_files)
 
@@ -67,7 +67,7 @@ def _find(path_or_preset: str) -> tuple[Path, Path]:
         names = []
     if path_or_preset in presets():
         return presets_folder() / f"{path_or_preset}.yaml", Path.cwd()
-    match = nearest(path.name, [*presets(), *sorted(names)])
+    match = best_match(path.name, [*presets(), *sorted(names)])
     question = f"Did you mean {path.parent / match if match in names else match}? " if match else ""
     raise UsageError(
         "no such file and no such preset",

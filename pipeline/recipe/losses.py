@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from edgestill.recipe.draft import Draft
-from edgestill.recipe.problems import Path, did_you_mean, show_value
+from edgestill.recipe.problems import Path, show_value
 from edgestill.recipe.reader import Reader
 from edgestill.recipe.tasks import LOSS_TASKS
+from edgestill.spelling import did_you_mean
 from edgestill.train.config import LOSS_CONFIGS, DkdLoss, LossConfig, MseLoss
 from edgestill.train.schedule import extremes
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from edgestill.errors import RecipeError, UsageError
+from edgestill.spelling import best_match
 
 # A key's place in a recipe: ("targets", 0, "precision") is shown as targets[0].precision.
 Path = tuple[str | int, ...]
@@ -46,24 +46,10 @@ def show_value(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:56]}...{text[-1]}"
 
 
-def nearest(word: object, known: Iterable[str]) -> str | None:
-    """The one of `known` that `word` was probably meant to be."""
-    by_lower = {name.lower(): name for name in known}
-    matches = difflib.get_close_matches(str(word).lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[matches[0]] if matches else None
-
-
 def misspelt(name: str, keys: Iterable[str], known: Iterable[str]) -> bool:
     """Whether one of `keys` that is not known was probably meant to be `name`."""
     names = list(known)
-    return any(key not in names and nearest(key, names) == name for key in keys)
-
-
-def did_you_mean(word: object, known: Sequence[str], label: str) -> str:
-    """`Did you mean kd? Known losses: ce, kd, mse.`, the question only where there is a match."""
-    match = nearest(word, known)
-    question = f"Did you mean {match}? " if match else ""
-    return f"{question}{label}: {', '.join(known) if known else 'none'}."
+    return any(key not in names and best_match(key, names) == name for key in keys)
 
 
 @dataclass

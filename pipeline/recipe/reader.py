@@ -13,7 +13,8 @@ import annotated_types
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from edgestill.recipe.problems import Path, Problems, did_you_mean, misspelt, nearest, show_value
+from edgestill.recipe.problems import Path, Problems, misspelt, show_value
+from edgestill.spelling import best_match, did_you_mean
 
 Config = TypeVar("Config")
 FieldReader = Callable[[Any, Path], Any]
@@ -127,7 +128,7 @@ class Reader:
             return
         expected = describe(annotation)
         choices = literals(annotation)
-        match = nearest(value, choices) if isinstance(value, str) else None
+        match = best_match(value, choices) if isinstance(value, str) else None
         self.problems.add(
             path,
             f"found {show_value(value)}{_inner(value)}",

@@ -17,11 +17,12 @@ from edgestill.recipe.document import Document
 from edgestill.recipe.draft import KEYS, Draft
 from edgestill.recipe.gates import read_gates
 from edgestill.recipe.losses import read_losses
-from edgestill.recipe.problems import Path, did_you_mean, show_value
+from edgestill.recipe.problems import Path, show_value
 from edgestill.recipe.reader import BROKEN, Reader
 from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, Task, TrainedModelConfig
 from edgestill.recipe.targets import read_targets
 from edgestill.recipe.tasks import DEFAULT_METRICS, metrics_of
+from edgestill.spelling import did_you_mean
 from edgestill.targets.fingerprint import usable_cores
 from edgestill.train.config import LossConfig
 from edgestill.verify.config import MeasureConfig
@@ -114,7 +115,7 @@ class Sections:
                 ("metric",),
                 f"{show_value(name)} is not a metric of {task}",
                 did_you_mean(name, known, "Known metrics")
-                + " Or bring your own: {function: file.py:callable, better: bigger}.",
+                + ". Or bring your own: {function: file.py:callable, better: bigger}.",
             )
         return name if name in known else DEFAULT_METRICS.get(task, "")
 

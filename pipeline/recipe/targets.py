@@ -6,9 +6,10 @@ from dataclasses import fields
 from typing import Any, Literal
 
 from edgestill.recipe.draft import Draft
-from edgestill.recipe.problems import Path, did_you_mean, show_value
+from edgestill.recipe.problems import Path, show_value
 from edgestill.recipe.reader import BROKEN, Reader
 from edgestill.recipe.schema import TargetConfig
+from edgestill.spelling import did_you_mean
 from edgestill.targets import TARGETS
 
 # The keys of an entry that are not the target's own options.

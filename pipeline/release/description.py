@@ -25,7 +25,7 @@ class ReleasedTarget:
         shipped: the precisions that ship.
         auto: whether they were chosen by measurements.
         drops: each candidate's drop on validation, which a choice on the device rests on too.
-        selected_on: the device on which they were chosen; None where the recipe said.
+        selected_on: the name of the device on which they were chosen; None where the recipe said.
     """
 
     target: str

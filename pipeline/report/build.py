@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
 
+from edgestill import __version__
 from edgestill.digest import canonical
 from edgestill.errors import ExitCode
+from edgestill.installed import library_version
 from edgestill.report.model import FORMAT, ModelSummary, Report, StepSummary
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verdict import Verdict
@@ -81,7 +81,7 @@ def make_report(
         verdict=verdict,
         exit_code=exit_code,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        edgestill=version("edgestill"),
+        edgestill=__version__,
         seed=seed,
         threads=threads,
         splits=splits,
@@ -97,8 +97,5 @@ def make_report(
 
 
 def _versions() -> dict[str, str]:
-    found = {}
-    for name in REPORTED:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
+    found = {name: library_version(name) for name in REPORTED}
+    return {name: version for name, version in found.items() if version is not None}

@@ -138,8 +138,9 @@ def _target(report: Report, target: TargetResult) -> Section:
         title = f"{target.target} ({target.runtime})"
     if target.verify == "elsewhere":
         sizes = ", ".join(f"{c.name} {size_text(c.size_bytes)}" for c in everyone)
+        fates = [f"{name} {_fate(name, target)}: {why}." for name, why in target.reasons.items()]
         advice = f"On the device: edgestill verify RELEASE --target {target.target}"
-        return Section(title, lines=(f"Compiled and not run here: {sizes}.", advice))
+        return Section(title, lines=(f"Compiled and not run here: {sizes}.", *fates, advice))
     columns = (
         Column("engine", numeric=False),
         Column("size"),
@@ -185,7 +186,8 @@ def _target_lines(
     if target.would_choose is not None:
         lines.append(
             f"On this device the choice would be {', '.join(target.would_choose) or 'none'}, "
-            f"and the release ships {', '.join(target.shipped) or 'none'}."
+            f"and the release ships {', '.join(target.shipped) or 'none'}"
+            + (f", chosen on {target.selected_on}." if target.selected_on else ".")
         )
     drops = [c.validation_drop for c in everyone if c.validation_drop]
     rests = []

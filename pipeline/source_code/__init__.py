@@ -5,7 +5,20 @@ that an import statement can reach, at whatever depth of the program it stands. 
 library its version counts, of the standard library nothing.
 """
 
-from edgestill.source_code.digests import CodeDigest, code_digest, stage_digest, undeclared
+from edgestill.source_code.digests import (
+    CodeDigest,
+    code_digest,
+    require_defined,
+    stage_digest,
+    undeclared,
+)
 from edgestill.source_code.index import remembered_imports
 
-__all__ = ["CodeDigest", "code_digest", "remembered_imports", "stage_digest", "undeclared"]
+__all__ = [
+    "CodeDigest",
+    "code_digest",
+    "remembered_imports",
+    "require_defined",
+    "stage_digest",
+    "undeclared",
+]

@@ -10,9 +10,11 @@ from functools import cache
 from pathlib import Path
 
 from edgestill.errors import ModelError, UsageError
-from edgestill.reference import Reference, nearest, parse
-from edgestill.source_code.imports import defined_names, parse_source
-from edgestill.source_code.walk import OWN, Module, Walk, is_installed, library_versions
+from edgestill.installed import distributions_of
+from edgestill.reference import Reference, parse
+from edgestill.source_code.imports import bound_names, parse_source
+from edgestill.source_code.walk import OWN, Module, Walk, is_installed
+from edgestill.spelling import nearest
 
 _MAIN = ("__main__", "__mp_main__")
 _STANDARD = Path(os.__file__).resolve().parent  # where the standard library lies
@@ -66,9 +68,9 @@ def code_digest(reference: str, base: Path, error: type[UsageError] = ModelError
     parsed = parse(reference, error)
     walk, entry = _start(parsed, base, error)
     if entry is not None and entry.file is not None and entry.file.suffix == ".py":
-        _require_defined(parsed, entry.file, error)
+        require_defined(parsed, entry.file, error)
     digests = walk.follow()
-    versions = {n: v for top in walk.libraries for n, v in library_versions(top)}
+    versions = {n: v for top in walk.libraries for n, v in distributions_of(top)}
     return CodeDigest(dict(sorted(digests.items())), dict(sorted(versions.items())), walk.places)
 
 
@@ -128,20 +130,27 @@ def _folders(reference: Reference, base: Path) -> tuple[Path, ...]:
     return tuple(dict.fromkeys((base.resolve(), Path.cwd())))
 
 
-def _require_defined(reference: Reference, file: Path, error: type[UsageError]) -> None:
+def require_defined(reference: Reference, file: Path, error: type[UsageError]) -> None:
+    """Check that the source of a reference binds its name, without running it.
+
+    Raises:
+        error: it does not, or it cannot be read.
+    """
     try:
         tree = parse_source(file.read_bytes())
     except SyntaxError as wrong:
-        what = f"{reference.module} is not Python: {wrong.msg}"
-        raise error(what, where=f"{file}:{wrong.lineno}") from wrong
-    except (ValueError, RecursionError) as wrong:
-        raise error(f"{reference.module} is not Python: {wrong}", where=str(file)) from wrong
-    names = list(dict.fromkeys(defined_names(tree.body)))
+        what = f"{reference.module} is not Python: line {wrong.lineno}, {wrong.msg}"
+        raise error(what, where=str(reference)) from wrong
+    except (OSError, ValueError, RecursionError) as wrong:
+        what = f"{reference.module} cannot be read ({wrong})"
+        raise error(what, where=str(reference)) from wrong
+    bound = dict(bound_names(tree.body))
     # A star import or a module's own __getattr__ may bring any name.
-    if not {reference.name, "*", "__getattr__"} & set(names):
-        public = [name for name in names if not name.startswith("_")]
-        raise error(
-            f"there is no {reference.name!r} in {reference.module}",
-            where=str(reference),
-            fix=nearest(reference.name, public, "It has"),
-        )
+    if reference.name in bound or "*" in bound or "__getattr__" in bound:
+        return
+    own = [name for name, imported in bound.items() if not (imported or name.startswith("_"))]
+    raise error(
+        f"there is no {reference.name!r} in {reference.module}",
+        where=str(reference),
+        fix=nearest(reference.name, own, "It has"),
+    )

@@ -1,4 +1,4 @@
-"""What a Python source imports, and which names it defines."""
+"""What a Python source imports, and which names it binds."""
 
 from __future__ import annotations
 
@@ -83,15 +83,18 @@ def _calls(tree: ast.Module) -> Iterator[Import]:
             yield len(name) - len(plain), plain, ()
 
 
-def defined_names(body: Iterable[ast.AST]) -> Iterator[str]:
-    """The names that the statements at the top level of a module bind; `*` for a star import."""
+def bound_names(body: Iterable[ast.AST]) -> Iterator[tuple[str, bool]]:
+    """The names that the statements at the top level of a module bind, and whether by an import.
+
+    `*` stands for a star import.
+    """
     for node in body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            yield node.name
+            yield node.name, False
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             for alias in node.names:
-                yield alias.asname or alias.name.partition(".")[0]
+                yield alias.asname or alias.name.partition(".")[0], True
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id
+            yield node.id, False
         elif not isinstance(node, ast.Lambda):
-            yield from defined_names(ast.iter_child_nodes(node))
+            yield from bound_names(ast.iter_child_nodes(node))

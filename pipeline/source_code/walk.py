@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from edgestill.digest import digest_bytes
+from edgestill.installed import distributions_of
 from edgestill.source_code.imports import Import, imports_of
 
 OWN = "edgestill"
@@ -120,7 +120,7 @@ class Walk:
         if module is None or name == OWN:
             return module
         places = [module.file] if module.file else list(module.folders)
-        if any(is_installed(place) for place in places) and library_versions(name):
+        if any(is_installed(place) for place in places) and distributions_of(name):
             self.libraries.add(name)
             return None
         return module
@@ -160,22 +160,3 @@ def _by_finders(name: str, folders: Iterable[Path] | None = None) -> Module | No
             return Module(name, f"{label}/{file.name}", file, inside)
         return Module(name.rpartition(".")[0], f"{label}{file.suffix}", file)
     return None
-
-
-@cache
-def library_versions(top: str) -> tuple[tuple[str, str], ...]:
-    """Name and version of each installed distribution that brings the top-level module `top`."""
-    from importlib.metadata import PackageNotFoundError, distribution, distributions
-
-    found = {}
-    for candidate in distributions():
-        # Read raw: the parsed form of all records takes ten times as long.
-        record = "\n" + (candidate.read_text("RECORD") or "")
-        if f"\n{top}/" in record or f"\n{top}." in record:
-            found[candidate.metadata["Name"]] = candidate.version
-    if not found:
-        try:
-            found[top] = distribution(top).version
-        except PackageNotFoundError:
-            return ()
-    return tuple(sorted(found.items()))

@@ -49,11 +49,6 @@ class Store:
         self._staging = Staging(self._layout)
         self._manifests: dict[str, Manifest] = {}
 
-    def contains(self, key: Key) -> bool:
-        """Whether a result is committed, without verifying it."""
-        with storage_errors(self.root):
-            return (self._layout.object(key.digest) / MANIFEST).is_file()
-
     def find(self, key: Key) -> Entry | None:
         """The verified result, or None; what is damaged is set aside with a notice.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgestill.errors import ModelError
-from edgestill.reference import nearest
+from edgestill.spelling import nearest
 from edgestill.train.losses.config import Part, Tap
 
 # The names of a self-attention's projections in the usual libraries: three layers, or one for all.

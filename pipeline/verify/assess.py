@@ -44,6 +44,11 @@ class Rules:
     references: Mapping[str, Predictions]
 
     @property
+    def budget(self) -> Budget:
+        """What a choice between candidates rests on."""
+        return Budget(self.accuracy_drop, self.test.unit, self.measure.batch, self.measure.level)
+
+    @property
     def batches(self) -> tuple[int, ...]:
         return measured_batches(self.measure, self.gates)
 
@@ -78,9 +83,7 @@ def assess(
         shipped: what a release ships already; None for a choice to be made now.
     """
     drops = {c.name: _validation_drop(evidence, c, rules) for c in evidence.precisions}
-    measure = rules.measure
-    budget = Budget(rules.accuracy_drop, rules.test.unit, measure.batch, measure.level)
-    choice = choose(evidence, drops, budget, auto=auto)
+    choice = choose(evidence, drops, rules.budget, auto=auto)
     ships = tuple(shipped) if shipped is not None else choice.shipped
     results = tuple(
         _candidate_result(evidence, c, rules, drops.get(c.name)) for c in evidence.candidates
@@ -102,7 +105,9 @@ def assess(
             where = f"{evidence.target} {candidate.name}"
             gates += not_run(where, rules.gates, failures[candidate.name])
         elif candidate.name in ships:
-            subject = Subject(evidence, candidate, rules.references, rules.test, measure.level)
+            subject = Subject(
+                evidence, candidate, rules.references, rules.test, rules.measure.level
+            )
             gates += decide_gates(subject, rules.gates)
     told = [f"{evidence.target} {name} failed: {what}" for name, what in failures.items()]
     if not ships and not failures:

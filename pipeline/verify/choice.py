@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgestill.quantities import score_text
 from edgestill.verdict import Estimate
+from edgestill.verify.config import FLOAT
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.latency import speedup_over
 
@@ -42,8 +43,9 @@ def choose(
 
     A candidate takes the float one's place when its drop on the validation split keeps the
     budget and its speed-up over the float candidate is certain, that is above 1 by the lower
-    end of its interval. So int8 that is slower, or not shown to be faster, does not ship. Of
-    several, the fastest ships. One that failed while it was timed never ships.
+    end of its interval. So int8 that is slower, or not shown to be faster, does not ship, nor
+    does one whose drop is not known. Of several, the fastest ships. One that failed while it was
+    timed never ships.
 
     Args:
         drops: each candidate's drop against the float one on validation, in the metric.
@@ -56,15 +58,39 @@ def choose(
     accurate = []
     for candidate in able:
         drop = drops.get(candidate.name)
-        if candidate is evidence.reference or _keeps(drop, budget):
+        if candidate is evidence.reference or (drop is not None and _keeps(drop, budget)):
             accurate.append(candidate)
         elif drop is not None:
             reasons[candidate.name] = _drop_text(drop, budget)
+        else:
+            compared = evidence.reference.name
+            reasons[candidate.name] = f"its accuracy was not compared with that of {compared}"
     if len(evidence.precisions) == 1 or not accurate:
         return Choice(tuple(c.name for c in accurate), reasons)
     # The float candidate, or what is left of them where that one failed.
     reference = next((c for c in accurate if c is evidence.reference), accurate[0])
     return _fastest(evidence, accurate, reference, drops, budget, reasons)
+
+
+def choose_unmeasured(
+    precisions: Sequence[str], drops: Mapping[str, Estimate], budget: Budget, *, auto: bool
+) -> Choice:
+    """What ships to a device that measures it later: all that is not known to lose too much.
+
+    Args:
+        drops: what is known before an engine runs: the drop of its ONNX model in ONNX Runtime.
+        auto: whether the recipe left the choice open; else every candidate ships.
+    """
+    if not auto:
+        return Choice(tuple(precisions), {})
+    reasons = {
+        name: f"{_drop_text(drop, budget)}, as ONNX in ONNX Runtime" for name, drop in drops.items()
+    }
+    for name in precisions:
+        if name not in drops and name != FLOAT:
+            reasons[name] = "its accuracy is not known before it runs on the device"
+    lost = {name for name, drop in drops.items() if not _keeps(drop, budget)}
+    return Choice(tuple(name for name in precisions if name not in lost), reasons)
 
 
 def _fastest(
@@ -90,9 +116,8 @@ def _fastest(
             words += ", slower" if gain.interval.high < 1.0 else ", which is not surely faster"
         elif name != best:
             words += f", and {best} is faster"
-        else:
-            drop = drops.get(name)
-            words += f", {_drop_text(drop, budget) if drop else 'accuracy not compared'}"
+        elif drop := drops.get(name):
+            words += f", {_drop_text(drop, budget)}"
         reasons[name] = words
     others = {candidate.name for candidate in evidence.precisions} - {reference.name}
     if best != reference.name:
@@ -104,10 +129,8 @@ def _fastest(
     return Choice((best,), reasons)
 
 
-def _keeps(drop: Estimate | None, budget: Budget) -> bool:
-    """Whether the drop keeps the budget, where there are both; a drop that is NaN never does."""
-    if drop is None:
-        return True
+def _keeps(drop: Estimate, budget: Budget) -> bool:
+    """Whether the drop keeps the budget, where there is one; a drop that is NaN never does."""
     if budget.accuracy_drop is None:
         return not math.isnan(drop.value)
     return drop.value <= budget.accuracy_drop

@@ -110,6 +110,7 @@ class TargetResult:
         verify: here or elsewhere.
         shipped: the precisions that ship: one, where the recipe left the choice to measurements.
         would_choose: what would be chosen on this device, where that is something else.
+        selected_on: of a release that is verified, the device on which what ships was chosen.
         reasons: for each candidate of a choice, why it ships or does not.
     """
 
@@ -121,3 +122,4 @@ class TargetResult:
     shipped: tuple[str, ...]
     would_choose: tuple[str, ...] | None
     reasons: dict[str, str]
+    selected_on: str | None = None

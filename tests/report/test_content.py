@@ -150,19 +150,29 @@ def test_a_baseline_that_failed_says_so(passing: Report) -> None:
     assert "teacher failed: signal 9." in section.lines
 
 
-def test_on_a_device_reasons_are_about_what_would_be_chosen_there(passing: Report) -> None:
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (None, ""),
+        ("Raspberry Pi 5 Model B, 4 cores", ", chosen on Raspberry Pi 5 Model B, 4 cores"),
+    ],
+)
+def test_on_a_device_reasons_are_about_what_would_be_chosen_there(
+    passing: Report, place: str | None, words: str
+) -> None:
     (target,) = passing.targets
     target = replace(
         target,
         shipped=("int8",),
         would_choose=("fp32",),
+        selected_on=place,
         reasons={"int8": "0.80x [0.79, 0.81] the speed of fp32, slower", "fp32": "it is faster"},
     )
     (section,) = content.targets(replace(passing, targets=(target,)))
     assert section.lines[:3] == (
         "int8 would not ship: 0.80x [0.79, 0.81] the speed of fp32, slower.",
         "fp32 would ship: it is faster.",
-        "On this device the choice would be fp32, and the release ships int8.",
+        f"On this device the choice would be fp32, and the release ships int8{words}.",
     )
 
 

@@ -100,6 +100,13 @@ def test_a_target_of_another_machine_says_how_to_verify_it(elsewhere: Report) ->
     assert "On the device: edgestill verify RELEASE --target tensorrt-rtx" in text
 
 
+def test_a_target_of_another_machine_says_why_something_does_not_ship(elsewhere: Report) -> None:
+    *others, target = elsewhere.targets
+    target = replace(target, reasons={"int8": "loses 3.00pp, budget 0.50pp"})
+    text = render(replace(elsewhere, targets=(*others, target)), width=120)
+    assert "int8 does not ship: loses 3.00pp, budget 0.50pp." in text
+
+
 def test_a_table_that_is_too_wide_is_cut_in_two_with_its_first_column(passing: Report) -> None:
     # The gates above it are wrapped, and no table is cut there.
     narrow, wide = (render(replace(passing, gates=()), width=width) for width in (60, 120))

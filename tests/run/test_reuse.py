@@ -7,12 +7,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy
 import pytest
 
+from edgestill.api.opening import open_store
+from edgestill.console import Console
 from edgestill.errors import ExitCode, ModelError
+from edgestill.planner import make_plan
+from edgestill.recipe import load_recipe
+from edgestill.runner import Runner
+from edgestill.store import Key
 from edgestill.store.disk import unseal
 from edgestill.store.key import differences
 
@@ -230,3 +236,48 @@ def test_the_index_of_imports_saves_time_and_decides_nothing(project: Project) -
     for content in (b"", b"{}", index.read_bytes()[:-10], index.read_bytes().replace(b"a", b"b")):
         index.write_bytes(content)
         assert set(project.states().values()) == {"hit"}
+
+
+def key(project: Project, step: str, *overrides: str) -> Key:
+    plan = make_plan(load_recipe(str(project.recipe), overrides))
+    runner = Runner(plan, open_store(project.store, Console()), Console(), Path(os.devnull))
+    runner.prospects()
+    return runner.key(plan.steps[step])
+
+
+@pytest.mark.parametrize(
+    ("target", "bound"),
+    [
+        ("{target: tensorrt, precision: fp32}", True),
+        ("{target: tensorrt-rtx, precision: fp32}", True),
+        ("{target: tensorrt-rtx, precision: fp32, compute_capability: [8.6]}", False),
+        ("{target: openvino, precision: fp32}", False),
+    ],
+)
+def test_an_engine_for_this_gpu_is_not_taken_for_one_for_another(
+    project: Project, cuda_driver: Callable[..., Any], target: str, bound: bool
+) -> None:
+    name = f"compile {target[9:].partition(',')[0]} fp32"
+    keys = set()
+    for gpu in ("NVIDIA A2", "NVIDIA A10"):
+        cuda_driver((gpu,))
+        found = key(project, name, f"targets=[{target}]", "quantize=null")
+        assert ("gpu" in found.parts) == bound
+        keys.add(found.digest)
+    assert len(keys) == (2 if bound else 1)
+
+
+def test_a_training_on_a_gpu_is_another_than_one_on_the_cpu(
+    project: Project,
+    cuda_driver: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "torch-2.13.0.dist-info").mkdir()
+    metadata = "Metadata-Version: 2.1\nName: torch\nVersion: 2.13.0\n"
+    (tmp_path / "torch-2.13.0.dist-info" / "METADATA").write_text(metadata, "utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    cuda_driver()
+    assert "gpu.name: (none) -> NVIDIA L4" in project.reasons("teacher")
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert not [reason for reason in project.reasons("teacher") if reason.startswith("gpu")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy
@@ -13,6 +12,8 @@ import edgestill
 from edgestill.errors import DataError, DeviceError, ExitCode, UsageError
 from edgestill.release import open_release, read_manifest
 from edgestill.report.model import read_report
+from edgestill.targets import get_target
+from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 def verdicts(report: Report) -> dict[str, Verdict]:
     return {f"{gate.gate} on {gate.target}": gate.verdict for gate in report.gates}
+
+
+def put_student_beside(project: Project) -> None:
+    """Write the weights of its student, the smaller model, to `weights.safetensors`."""
+    found = project.store.glob("objects/*/*/result/weights.safetensors")
+    weights = min(found, key=lambda file: file.stat().st_size)
+    (project.folder / "weights.safetensors").write_bytes(weights.read_bytes())
 
 
 def test_the_release_holds_models_evidence_and_where_they_come_from(
@@ -117,6 +125,39 @@ def test_a_target_that_is_verified_elsewhere_is_built_and_never_passes(project: 
     assert report.exit_code is ExitCode.PASSED
     release = open_release(project.release)
     assert release.engine("targets/tensorrt-rtx/fp32").description.target == "tensorrt-rtx"
+    # What was chosen by measurements says where; what the recipe said needs no place.
+    places = {target.target: target.selected_on for target in release.description.targets}
+    assert places == {"onnxruntime": Fingerprint.read().name, "tensorrt-rtx": None}
+
+
+def test_int8_for_another_machine_ships_only_within_the_budget(project: Project) -> None:
+    put_student_beside(project)
+    metric = "def height(outputs, labels):\n    return float(outputs.mean())\n"
+    (project.folder / "metric.py").write_text(metric, "utf-8")
+    rtx = "{target: tensorrt-rtx, compute_capability: [8.6], verify: elsewhere}"
+    common = (f"targets=[{rtx}]", "quantize.budget.accuracy_drop=0", "gates=null")
+    lone = ("teacher=null", "distill=null", "student.weights=weights.safetensors")
+    drops, shipped = {}, {}
+    for better in ("bigger", "smaller"):
+        metric = f"metric={{function: metric.py:height, better: {better}}}"
+        (result,) = project.run(*common, *lone, metric).targets
+        assert result.reasons["int8"].endswith("budget 0, as ONNX in ONNX Runtime")
+        # The device's own choice rests on it too.
+        (released,) = open_release(project.release).description.targets
+        assert released.shipped == result.shipped
+        assert set(released.drops) == {"int8"}
+        drops[better], shipped[better] = released.drops["int8"].value, set(result.shipped)
+    (asked,) = project.store.glob("objects/*/*/result/tensorrt")
+    before, after = (
+        numpy.load(asked.parent / name / "validation" / "outputs" / "0.npy").mean()
+        for name in ("fp32", "tensorrt")
+    )
+    assert drops["bigger"] == pytest.approx(before - after)
+    assert drops["smaller"] == -drops["bigger"] != 0
+    # What is lost one way is gained the other way.
+    lost = max(drops, key=lambda better: drops[better])
+    assert shipped.pop(lost) == {"fp32", "fp16"}
+    assert list(shipped.values()) == [{"fp32", "fp16", "int8"}]
 
 
 def test_a_target_that_has_to_run_here_and_cannot_ends_before_any_work(
@@ -128,6 +169,21 @@ def test_a_target_that_has_to_run_here_and_cannot_ends_before_any_work(
     assert not new_project.store.exists() or not list(new_project.store.glob("objects/*/*"))
 
 
+@pytest.mark.parametrize("options", ["", ", max_batch: 4"])
+def test_without_a_gpu_it_has_to_be_said_which_one_is_built_for(
+    new_project: Project, options: str
+) -> None:
+    if get_target("tensorrt-rtx").probe().can_run:
+        pytest.skip("there is a GPU")
+    rtx = f"{{target: tensorrt-rtx, precision: fp32, verify: elsewhere{options}}}"
+    with pytest.raises(UsageError) as raised:
+        new_project.run(f"targets=[{rtx}]", "gates=null")
+    assert str(raised.value) == (
+        f"{new_project.recipe}: targets[0]: there is no GPU here that tensorrt-rtx could build "
+        "for. Say which GPUs it is for, such as compute_capability: [8.6, 8.9]"
+    )
+
+
 def test_only_the_targets_that_are_asked_for(project: Project) -> None:
     both = "targets=[onnxruntime, openvino]"
     report = project.run(both, targets=("openvino",))
@@ -136,14 +192,8 @@ def test_only_the_targets_that_are_asked_for(project: Project) -> None:
         project.run(both, targets=("openvin",))
 
 
-def test_a_recipe_may_start_with_a_trained_model_and_no_teacher(
-    project: Project, tmp_path: Path
-) -> None:
-    weights = min(
-        project.store.glob("objects/*/*/result/weights.safetensors"),
-        key=lambda file: file.stat().st_size,
-    )
-    (project.folder / "weights.safetensors").write_bytes(weights.read_bytes())
+def test_a_recipe_may_start_with_a_trained_model_and_no_teacher(project: Project) -> None:
+    put_student_beside(project)
     report = project.run(
         "teacher=null",
         "distill=null",

@@ -170,9 +170,15 @@ def test_the_device_says_when_it_would_choose_otherwise(release: Path) -> None:
     assert result.shipped == (other,)
     # A candidate that lost too much where it was built is not chosen here for its speed.
     drop = {"value": 0.9, "interval": None, "count": 80}
-    describe(release, accuracy_drop=0.01, targets=[{**target, "drops": {"int8": drop}}])
+    where = {"drops": {"int8": drop}, "shipped": ["int8"], "selected_on": "Other Board, 4 cores"}
+    describe(release, accuracy_drop=0.01, targets=[{**target, **where}])
     (result,) = verify_release(release).targets
     assert "loses 90.00pp" in result.reasons["int8"]
+    assert result.would_choose == ("fp32",)
+    assert (
+        "On this device the choice would be fp32, and the release ships int8, chosen on Other "
+        "Board, 4 cores." in release.with_name("small.verify.md").read_text("utf-8")
+    )
 
 
 def test_code_of_a_release_runs_only_when_allowed(release: Path) -> None:

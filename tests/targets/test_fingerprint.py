@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +33,22 @@ def test_everything_but_the_software_makes_another_machine(here: Fingerprint) ->
     for name in (field.name for field in fields(here)):
         other = replace(here, **{name: "something else"})
         assert (other.digest == here.digest) == (name in ("os", "python"))
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [
+        ({}, "Cortex-A76, 4 cores"),
+        ({"cores": 1}, "Cortex-A76, 1 core"),
+        ({"board": "Raspberry Pi 5"}, "Raspberry Pi 5, 4 cores"),
+        ({"gpus": ("NVIDIA A2, 8.6, 550.54",)}, "Cortex-A76, 4 cores, NVIDIA A2, 8.6, 550.54"),
+    ],
+)
+def test_a_machine_has_a_name_for_people(
+    here: Fingerprint, parts: dict[str, Any], name: str
+) -> None:
+    plain = replace(here, board=None, cpu="Cortex-A76", cores=4, gpus=())
+    assert replace(plain, **parts).name == name
 
 
 @linux
@@ -76,35 +94,117 @@ def write(folder: Path, files: dict[str, str]) -> None:
         (folder / name).write_text(text)
 
 
+@pytest.fixture
+def control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Puts files in the place of those of the control groups, of which `own` is the process's."""
+
+    def place(files: dict[str, str], own: str = "0::/") -> None:
+        write(tmp_path / "cgroup", files)
+        (tmp_path / "own").write_text(f"{own}\n")
+        monkeypatch.setattr(fingerprint, "_CGROUP", tmp_path / "cgroup")
+        monkeypatch.setattr(fingerprint, "_OWN_CGROUP", tmp_path / "own")
+
+    return place
+
+
+SLICE = "0::/user.slice/job.scope"
+V1 = "9:name=systemd:/job\n4:memory:/docker/ab\n3:cpuacct,cpu:/docker/ab"
+
+
 @pytest.mark.parametrize(
-    ("files", "quota"),
+    ("own", "files", "quota"),
     [
-        ({}, None),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu.max": "150000 100000\n"}, 1.5),
-        ({"cpu.max": "50000 100000\n"}, 0.5),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.0),
+        ("0::/", {}, None),
+        ("0::/", {"cpu.max": "max 100000\n"}, None),
+        ("0::/", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/", {"cpu.max": "50000 100000\n"}, 0.5),
+        ("0::/", {"unified/cpu.max": "50000 100000\n"}, 0.5),
+        (SLICE, {"user.slice/job.scope/cpu.max": "50000 100000\n"}, 0.5),
+        # The tightest of the way up holds; a group beside it does not.
+        (
+            SLICE,
+            {
+                "cpu.max": "400000 100000\n",
+                "user.slice/cpu.max": "100000 100000\n",
+                "user.slice/job.scope/cpu.max": "200000 100000\n",
+                "user.slice/other.scope/cpu.max": "10000 100000\n",
+            },
+            1.0,
+        ),
+        ("0::/../../host.slice", {"cpu.max": "150000 100000\n"}, 1.5),
+        # Version 1; in a container the path is the host's.
+        (V1, {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        (V1, {"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2.0),
+        (
+            V1,
+            {
+                "cpu/docker/ab/cpu.cfs_quota_us": "50000\n",
+                "cpu/docker/ab/cpu.cfs_period_us": "100000\n",
+                "cpu/cpu.cfs_quota_us": "-1\n",
+                "cpu/cpu.cfs_period_us": "100000\n",
+            },
+            0.5,
+        ),
     ],
 )
-def test_a_quota_of_the_control_group_counts(
-    files: dict[str, str], quota: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_tightest_quota_of_the_control_groups_counts(
+    own: str, files: dict[str, str], quota: float | None, control_groups: Callable[..., None]
 ) -> None:
-    write(tmp_path, files)
-    monkeypatch.setattr(fingerprint, "_CGROUP", tmp_path)
+    control_groups(files, own)
     assert Fingerprint.read().cpu_quota == quota
 
 
 @linux
-@pytest.mark.parametrize("limit", ["max\n", "1073741824\n", None])
-def test_a_limit_of_the_control_group_is_its_memory(
-    limit: str | None, here: Fingerprint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("own", "files", "gib"),
+    [
+        ("0::/", {"memory.max": "max\n"}, None),
+        ("0::/", {"memory.max": "1073741824\n"}, 1),
+        (
+            SLICE,
+            {"user.slice/memory.max": "1073741824\n", "user.slice/job.scope/memory.max": "max\n"},
+            1,
+        ),
+        (V1, {"memory/docker/ab/memory.limit_in_bytes": "1073741824\n"}, 1),
+        (V1, {"memory/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+        ("0::/", {}, None),
+    ],
+)
+def test_a_limit_of_the_control_groups_is_the_memory(
+    own: str,
+    files: dict[str, str],
+    gib: int | None,
+    here: Fingerprint,
+    control_groups: Callable[..., None],
 ) -> None:
-    write(tmp_path, {"memory.max": limit} if limit else {})
-    monkeypatch.setattr(fingerprint, "_CGROUP", tmp_path)
+    control_groups(files, own)
     found = Fingerprint.read().memory_gib
     assert found is not None and here.memory_gib is not None
-    assert found == 1 if limit == "1073741824\n" else found >= here.memory_gib
+    assert found == gib if gib else found >= here.memory_gib
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "held_back"),
+    [
+        ("0::/", {"cpu.stat": "usage_usec 5\nthrottled_usec 4200\n"}, 4200),
+        # A process is held back with each of its groups.
+        (
+            SLICE,
+            {
+                "cpu.stat": "usage_usec 5\n",
+                "user.slice/cpu.stat": "throttled_usec 1000\n",
+                "user.slice/job.scope/cpu.stat": "throttled_usec 200\n",
+            },
+            1200,
+        ),
+        (V1, {"cpu/docker/ab/cpu.stat": "nr_throttled 3\nthrottled_time 4200000\n"}, 4200),
+    ],
+)
+def test_what_the_control_groups_held_back_is_read(
+    own: str, files: dict[str, str], held_back: int, control_groups: Callable[..., None]
+) -> None:
+    control_groups(files, own)
+    assert DeviceState.read().quota_throttled_us == held_back
 
 
 def test_clock_heat_and_throttling_are_read_from_all_cores(
@@ -119,13 +219,11 @@ def test_clock_heat_and_throttling_are_read_from_all_cores(
             "cpu0/thermal_throttle/core_throttle_count": "3\n",
             "cpu1/thermal_throttle/core_throttle_count": "4\n",
             "cpufreq/scaling_cur_freq": "9\n",
-            "cpu.stat": "usage_usec 5\nthrottled_usec 4200\n",
         },
     )
     monkeypatch.setattr(fingerprint, "_CPU", tmp_path)
-    monkeypatch.setattr(fingerprint, "_CGROUP", tmp_path)
     state = DeviceState.read()
-    assert (state.frequency_mhz, state.throttled, state.quota_throttled_us) == (2000, 7, 4200)
+    assert (state.frequency_mhz, state.throttled) == (2000, 7)
     assert Fingerprint.read().governor == "powersave"
 
 

@@ -77,14 +77,6 @@ def test_blocks_are_interleaved_there_and_back(
             assert block.peak_rss_bytes > 10_000_000
 
 
-def test_a_later_call_goes_on_where_an_earlier_one_ended(
-    ort: Candidate, ov: Candidate, numbers: Dataset
-) -> None:
-    rounds = list(measure([ort, ov], numbers, replace(QUICK, rounds=2), first_round=3))
-    assert order(rounds) == [["ov", "ort"], ["ort", "ov"]]
-    assert [round_.index for round_ in rounds] == [3, 4]
-
-
 @pytest.mark.parametrize(
     ("batch", "starts"), [(1, [0, 64, 28]), (7, [0, 48, 96]), (130, [0, 20, 40])]
 )

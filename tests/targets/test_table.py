@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module, metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +52,23 @@ def test_each_row_leads_to_a_class_that_knows_its_name(name: str) -> None:
 def test_what_is_not_installed_has_no_version() -> None:
     spec = TargetSpec("m:C", OnnxRuntimeOptions, (), "cpu", "m", "edgestill-no-such-thing", "m")
     assert spec.version == ""
+
+
+def test_a_runtime_that_another_distribution_brings_has_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "sparkrun_gpu-1.22.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: sparkrun-gpu\nVersion: 1.22.0\n")
+    (folder / "RECORD").write_text("sparkrun/__init__.py,,\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    spec = TargetSpec("m:C", OnnxRuntimeOptions, (), "cpu", "sparkrun", "sparkrun", "m")
+    assert spec.version == "1.22.0"
+
+
+@pytest.mark.parametrize("spec", TARGETS.values(), ids=TARGETS)
+def test_a_runtime_is_found_by_its_distribution_and_by_its_module(spec: TargetSpec) -> None:
+    assert spec.module == spec.distribution.replace("-", "_")
 
 
 def test_each_extra_is_one_of_the_package() -> None:

@@ -18,7 +18,7 @@ from edgestill.targets import TARGETS, get_target
 from edgestill.targets.cuda import Gpu
 from edgestill.targets.options import TensorRtOptions, TensorRtRtxOptions
 from edgestill.targets.tensorrt import to_fp16
-from edgestill.targets.tensorrt_session import deserialize
+from edgestill.targets.tensorrt_session import TensorRtSession, deserialize
 
 trt = pytest.importorskip("tensorrt_rtx", reason="pip install 'edgestill[tensorrt-rtx]'")
 onnx = pytest.importorskip("onnx", reason="pip install 'edgestill[build]'")
@@ -193,7 +193,9 @@ def test_an_engine_of_another_version_is_refused_before_it_is_opened(engine: Eng
 def test_an_engine_for_other_gpus_is_refused_before_it_is_opened(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgestill.targets.tensorrt.find_gpu", lambda: Gpu("NVIDIA T4", "7.5"))
+    monkeypatch.setattr(
+        "edgestill.targets.tensorrt.find_gpu", lambda: Gpu("NVIDIA T4", "7.5", "13.0")
+    )
     with pytest.raises(DeviceError) as raised:
         RTX.load(engine, threads=1)
     assert str(raised.value) == (
@@ -211,9 +213,21 @@ def test_a_plan_that_cannot_be_opened_says_what_tensorrt_says(engine: Engine) ->
     assert not str(raised.value).endswith("no reason given")
 
 
+def test_a_session_that_cannot_be_opened_gives_its_stream_back(
+    engine: Engine, cuda_driver: Callable[..., Any]
+) -> None:
+    driver = cuda_driver()
+    file = engine.path / "model.plan"
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(DeviceError, match="TensorRT cannot load the engine"):
+        TensorRtSession(trt, engine)
+    assert driver.calls.count("cuStreamCreate") == driver.calls.count("cuStreamDestroy_v2") == 1
+    assert driver.calls[-1] == "cuDevicePrimaryCtxRelease_v2"
+
+
 def test_the_other_tensorrt_needs_its_own_package(make_onnx: MakeOnnx, tmp_path: Path) -> None:
     target = get_target("tensorrt")
-    if target.probe().available:
+    if target.probe().version:
         pytest.skip("tensorrt is installed")
     with pytest.raises(MissingExtra, match="tensorrt is not installed") as raised:
         target.compile(relu(make_onnx), "fp32", TensorRtOptions(), tmp_path)

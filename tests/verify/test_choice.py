@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgestill.verdict import Estimate
-from edgestill.verify.choice import Budget, Choice, choose
+from edgestill.verify.choice import Budget, Choice, choose, choose_unmeasured
 from edgestill.verify.evidence import Evidence
 from edgestill.verify.latency import speedup_over
 
@@ -98,9 +98,34 @@ def test_of_several_the_fastest_ships(evidence: MakeEvidence) -> None:
     assert decided(found, {"fp16": 0.0, "int8": 0.02}).shipped == ("fp16",)
 
 
-def test_where_accuracy_was_not_compared_the_reason_says_so(evidence: MakeEvidence) -> None:
-    choice = decided(evidence({"fp32": 100.0, "int8": 50.0}), {})
-    assert choice.reasons["int8"].endswith("the speed of fp32, accuracy not compared")
+def test_what_was_not_compared_does_not_ship_however_fast_it_is(evidence: MakeEvidence) -> None:
+    choice = decided(evidence({"fp32": 100.0, "int8": 1.0}), {}, accuracy_drop=None)
+    assert choice.shipped == ("fp32",)
+    assert choice.reasons["int8"] == "its accuracy was not compared with that of fp32"
+
+
+PRECISIONS = ("fp32", "fp16", "int8")
+UNKNOWN = "its accuracy is not known before it runs on the device"
+
+
+@pytest.mark.parametrize(
+    ("drop", "accuracy_drop", "shipped", "words"),
+    [
+        (0.005, 0.01, PRECISIONS, "loses 0.50pp on 200 validation samples, budget 1.00pp"),
+        (0.02, 0.01, PRECISIONS[:2], "loses 2.00pp on 200 validation samples, budget 1.00pp"),
+        (0.02, None, PRECISIONS, "loses 2.00pp on 200 validation samples"),
+        (math.nan, None, PRECISIONS[:2], "loses nanpp on 200 validation samples"),
+    ],
+)
+def test_to_another_machine_ships_what_is_not_known_to_lose_too_much(
+    drop: float, accuracy_drop: float | None, shipped: tuple[str, ...], words: str
+) -> None:
+    budget = Budget(accuracy_drop, "pp", batch=1, level=0.95)
+    choice = choose_unmeasured(PRECISIONS, {"int8": lost(drop)}, budget, auto=True)
+    assert choice.shipped == shipped
+    assert choice.reasons == {"int8": f"{words}, as ONNX in ONNX Runtime", "fp16": UNKNOWN}
+    said = choose_unmeasured(PRECISIONS, {"int8": lost(drop)}, budget, auto=False)
+    assert said == Choice(PRECISIONS, {})
 
 
 def test_a_choice_that_the_recipe_made_is_not_made_again(evidence: MakeEvidence) -> None:

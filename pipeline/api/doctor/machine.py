@@ -12,8 +12,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from edgestill.api.doctor.findings import Finding, State
-from edgestill.api.requirements import Requirement, installed_version, requirements_of
+from edgestill.api.requirements import Requirement, requirements_of
 from edgestill.errors import ExitCode
+from edgestill.installed import installed_version
 
 if TYPE_CHECKING:
     from edgestill.recipe import Recipe
