@@ -34,6 +34,9 @@ TOP = (
 MODEL_KEYS = (
     "Allowed keys: model, arguments, onnx, weights, files, normalize, output, train, pretrained."
 )
+LOSSES = (
+    "ce, kd, dkd, dist, mse, hint, hidden, attention, similarity, relation, minilm, adversarial"
+)
 GATES = "accuracy, agreement, latency, throughput, speedup, size, memory"
 KNOWN_TARGETS = f"Known targets: {', '.join(TARGETS)}."
 
@@ -80,7 +83,8 @@ CASES = {
     "unknown key in a section": (
         changed("distill: {}", "distill: {epoch: 3}"),
         "5: distill.epoch: unknown key. Did you mean epochs? Allowed keys: epochs, batch_size, "
-        "optimizer, learning_rate, weight_decay, momentum, warmup, clip_norm, losses.",
+        "accumulate, optimizer, learning_rate, schedule, weight_decay, momentum, warmup, clip_norm, "
+        "ema, early_stop, precision, compile, augment, trackers, losses, cache.",
     ),
     "misspelt section counts as given": (
         changed("teacher:", "teachr:"),
@@ -241,11 +245,11 @@ CASES = {
     "unknown loss": (
         changed("distill: {}", "distill: {losses: [{kld: {}}]}"),
         "5: distill.losses[0]: 'kld' is not a known loss. Did you mean kd? "
-        "Known losses: ce, kd, mse.",
+        f"Known losses: {LOSSES}.",
     ),
     "unknown bare loss": (
-        changed("distill: {}", "distill: {losses: [hint]}"),
-        "5: distill.losses[0]: 'hint' is not a known loss. Known losses: ce, kd, mse.",
+        changed("distill: {}", "distill: {losses: [zzz]}"),
+        f"5: distill.losses[0]: 'zzz' is not a known loss. Known losses: {LOSSES}.",
     ),
     "losses as a mapping": (
         changed("distill: {}", "distill: {losses: {kd: {}}}"),
@@ -255,16 +259,68 @@ CASES = {
     "two losses in one entry": (
         changed("distill: {}", "distill: {losses: [{kd: {}, ce: {}}]}"),
         "5: distill.losses[0]: found a mapping where one loss with its settings is expected. "
-        "Write - kd: {weight: 0.9}. Known losses: ce, kd, mse.",
+        "Write - kd: {weight: 0.9}. "
+        f"Known losses: {LOSSES}.",
     ),
     "unknown setting of a loss": (
         changed("distill: {}", "distill: {losses: [{kd: {temprature: 4}}]}"),
         "5: distill.losses[0].kd.temprature: unknown key. Did you mean temperature? "
-        "Allowed keys: weight, temperature.",
+        "Allowed keys: weight, temperature, standardize.",
+    ),
+    "schedule with a misspelt key": (
+        changed(
+            "distill: {}", "distill: {losses: [{kd: {weight: {start: 0, end: 1, shap: step}}}]}"
+        ),
+        "5: distill.losses[0].kd.weight.shap: unknown key. Did you mean shape? "
+        "Allowed keys: start, end, shape, begin, until.",
+    ),
+    "schedule below zero": (
+        changed("distill: {}", "distill: {losses: [{kd: {weight: {start: 0, end: -1}}}]}"),
+        "5: distill.losses[0].kd.weight.end: found -1. Expected a number of at least 0.",
+    ),
+    "schedule that ends before it begins": (
+        changed(
+            "distill: {}",
+            "distill: {losses: [{kd: {weight: {start: 0, end: 1, begin: 0.5, until: 0.1}}}]}",
+        ),
+        "5: distill.losses[0].kd.weight: it begins at 0.5 and ends before that, at 0.1",
+    ),
+    "neither number nor schedule": (
+        changed("distill: {}", "distill: {losses: [{kd: {temperature: hot}}]}"),
+        "5: distill.losses[0].kd.temperature: found 'hot'. Expected a number above 0, a mapping "
+        "with the keys start, end, shape, begin, until or adaptive.",
+    ),
+    "temperature that reaches zero": (
+        changed("distill: {}", "distill: {losses: [{kd: {temperature: {start: 4, end: 0}}}]}"),
+        "5: distill.losses[0].kd: temperature reaches 0. Keep it above",
+    ),
+    "weights that are always zero": (
+        changed("distill: {}", "distill: {losses: [{kd: {weight: {start: 0, end: 0}}}]}"),
+        "5: distill.losses: every weight is 0, so nothing is learnt. Raise one of them.",
+    ),
+    "one layer of a pair": (
+        changed("distill: {}", "distill: {losses: [{relation: {student: body}}]}"),
+        "5: distill.losses[0].relation: one layer alone. Name a layer of student and one of "
+        "teacher, or neither",
+    ),
+    "empty map of layers": (
+        changed("distill: {}", "distill: {losses: [{hidden: {student: a, teacher: b, map: {}}}]}"),
+        "5: distill.losses[0].hidden: map is empty. Write student's layer: teacher's layer",
+    ),
+    "one label for mixed samples": (
+        changed("distill: {}", "distill: {losses: [dkd], augment: {mixup: 0.2}}"),
+        "5: distill.losses[0].dkd: dkd needs one label for each sample, and augment mixes samples. "
+        "Use kd or dist with mixup and cutmix.",
+    ),
+    "views that are all the same": (
+        changed("distill: {}", "distill: {cache: {views: 3}}"),
+        "5: distill.cache.views: 3 views of each sample, and without augment they are all the "
+        "same. Add distill.augment, or remove views.",
     ),
     "loss of another task": (
         budgeted(changed("distill: {}", "distill: {losses: [ce]}\ntask: regression")),
-        "5: distill.losses[0].ce: ce does not fit regression. Losses of regression: mse.",
+        "5: distill.losses[0].ce: ce does not fit regression. Losses of regression: mse, hint, "
+        "hidden, attention, similarity, relation, minilm, adversarial.",
     ),
     "distance to class numbers": (
         changed("distill: {}", "distill: {losses: [{mse: {to: labels}}]}"),
