@@ -83,8 +83,8 @@ CASES = {
     "unknown key in a section": (
         changed("distill: {}", "distill: {epoch: 3}"),
         "5: distill.epoch: unknown key. Did you mean epochs? Allowed keys: epochs, batch_size, "
-        "accumulate, optimizer, learning_rate, schedule, weight_decay, momentum, warmup, clip_norm, "
-        "ema, early_stop, precision, compile, augment, trackers, losses, cache.",
+        "accumulate, optimizer, learning_rate, schedule, weight_decay, momentum, warmup, "
+        "clip_norm, ema, early_stop, precision, compile, augment, trackers, losses, cache.",
     ),
     "misspelt section counts as given": (
         changed("teacher:", "teachr:"),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 
 
 def processes() -> int:
@@ -71,13 +71,3 @@ def from_first(value: Any) -> Any:
     shared = [value]
     distributed.broadcast_object_list(shared)
     return shared[0]
-
-
-def average_gradients(module: nn.Module) -> None:
-    """Average gradients over the processes, of a module that no wrapper does it for."""
-    if processes() == 1:
-        return
-    for parameter in module.parameters():
-        if parameter.grad is not None:
-            distributed.all_reduce(parameter.grad)
-            parameter.grad /= processes()

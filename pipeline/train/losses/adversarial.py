@@ -13,7 +13,6 @@ from edgestill.train.adapters import Adapter, channels_last
 from edgestill.train.config import AdversarialLoss
 from edgestill.train.losses.base import Loss, LossInputs
 from edgestill.train.losses.config import reads_of
-from edgestill.train.ranks import average_gradients
 
 
 class Adversarial(Loss):
@@ -45,7 +44,7 @@ class Adversarial(Loss):
             student, teacher = self._features(example)
             self.adapter = Adapter(student, teacher).to(student.device)
             words = self.adapter.words
-        _, real = self._rows(example)
+        real = _rows(self._judged(example)[1])
         self.discriminator = make_discriminator(real.shape[1], self.config.width).to(real.device)
         # The student's optimizer must not find these parameters, nor a gradient reach them.
         self.discriminator.requires_grad_(False)
@@ -56,15 +55,16 @@ class Adversarial(Loss):
         return f"{self.name}: {judged}" + (f"; {words}" if words else "")
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        student, _ = self._rows(inputs)
+        student, _ = self._judged(inputs)
         self.discriminator.eval()  # in train mode spectral norm changes with each look
-        verdict: Tensor = self.discriminator(student)
+        verdict: Tensor = self.discriminator(_rows(student))
         if self.config.form == "hinge":
             return -verdict.mean()
         return functional.softplus(-verdict).mean()
 
     def after_step(self, inputs: LossInputs) -> None:
-        student, teacher = (rows.detach() for rows in self._rows(inputs))
+        # Each process makes the step on what all have, and so the same one.
+        student, teacher = (_rows(inputs.gather(part.detach())) for part in self._judged(inputs))
         assert self.optimizer is not None, "adapt() comes before the first step"
         self.discriminator.requires_grad_(True).train()
         fake, real = self.discriminator(torch.cat([student, teacher])).chunk(2)
@@ -74,7 +74,6 @@ class Adversarial(Loss):
             loss = functional.softplus(-real).mean() + functional.softplus(fake).mean()
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        average_gradients(self.discriminator)
         self.optimizer.step()
         self.discriminator.requires_grad_(False)
         told = (real > 0).float().mean() + (fake < 0).float().mean()
@@ -84,17 +83,21 @@ class Adversarial(Loss):
         """`accuracy`: the share that the discriminator told apart, 0.5 for guessing."""
         return {} if self.told_apart is None else {f"{self.name} accuracy": self.told_apart}
 
-    def _rows(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
-        """What is judged, student's and teacher's, both `[n, c]`."""
+    def _judged(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
+        """Student's and teacher's, both `[b, c]` or `[b, positions, c]`."""
         if self.adapter is None:
             student, teacher = self.pair(inputs)
             return student.flatten(1), teacher.flatten(1)
-        student, teacher = self.adapter(*self._features(inputs))
-        return student.flatten(0, 1), teacher.flatten(0, 1)
+        judged: tuple[Tensor, Tensor] = self.adapter(*self._features(inputs))
+        return judged
 
     def _features(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         student, teacher = self.pair(inputs)
         return channels_last(student), channels_last(teacher)
+
+
+def _rows(judged: Tensor) -> Tensor:
+    return judged.reshape(-1, judged.shape[-1])
 
 
 def make_discriminator(width: int, hidden: int) -> nn.Sequential:
