@@ -52,9 +52,8 @@ class Adapter(nn.Module):
         self.words: str | None = None
         if student.shape != teacher.shape:
             shapes = (list(feature.shape[1:]) for feature in (student, teacher))
-            self.words = (
-                "{} and the teacher's {}".format(*shapes) + f" meet at {positions} positions"
-            )
+            one = "1 position" if positions == 1 else f"{positions} positions"
+            self.words = "{} and the teacher's {}".format(*shapes) + f" meet at {one}"
         if widths[0] != widths[1]:
             self.project = nn.Linear(*widths, bias=False)
             self.words = f"{self.words}, a linear map takes {widths[0]} channels to {widths[1]}"
