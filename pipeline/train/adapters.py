@@ -15,9 +15,16 @@ Channels = Literal["first", "last"]
 
 
 def channels_last(feature: Tensor, channels: Channels | None = None) -> Tensor:
-    """`[b, ..., c]`; by default channels are axis 1 of an image's feature, else the last axis."""
+    """`[b, ..., c]`; by default channels are axis 1 of an image's feature, else the last axis.
+
+    A signal `[b, c, t]`, of which `channels` says so, becomes an image of height 1, `[b, 1, t, c]`:
+    its positions lie in a line, where those of a sequence may be an image's.
+    """
     first = channels == "first" or (channels is None and feature.ndim >= 4)
-    return feature.movedim(1, -1) if first and feature.ndim > 2 else feature
+    if not first or feature.ndim == 2:
+        return feature
+    last = feature.movedim(1, -1)
+    return last.unsqueeze(1) if last.ndim == 3 else last
 
 
 class Adapter(nn.Module):
@@ -45,9 +52,8 @@ class Adapter(nn.Module):
         self.words: str | None = None
         if student.shape != teacher.shape:
             shapes = (list(feature.shape[1:]) for feature in (student, teacher))
-            self.words = (
-                "{} and the teacher's {}".format(*shapes) + f" meet at {positions} positions"
-            )
+            one = "1 position" if positions == 1 else f"{positions} positions"
+            self.words = "{} and the teacher's {}".format(*shapes) + f" meet at {one}"
         if widths[0] != widths[1]:
             self.project = nn.Linear(*widths, bias=False)
             self.words = f"{self.words}, a linear map takes {widths[0]} channels to {widths[1]}"
@@ -62,20 +68,18 @@ def one_grid(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Two features `[b, ..., c]` as `[b, positions, c]` with equal positions.
 
     The finer one is averaged down to the coarser. A feature without positions meets the mean of the
-    other's. A sequence beside an image's feature is read as an image, row by row, and a class
-    token that only one of them has is left out.
+    other's. A sequence beside an image's feature, or beside a sequence of another length, is read
+    as an image, row by row, and a class token before it is left out.
 
     Raises:
         ModelError: a sequence whose positions are no image's, beside an image's feature.
     """
     if min(first.ndim, second.ndim) == 2:
         first, second = _mean(first), _mean(second)
-    if first.ndim == second.ndim == 3:
-        first, second = _without_class_token(first, second)
-    elif first.ndim == 3:
-        first = _as_image(first, second)
-    elif second.ndim == 3:
-        second = _as_image(second, first)
+    if first.shape[1:-1] != second.shape[1:-1]:
+        images = _as_image(first, second), _as_image(second, first)
+        if images[0].ndim == images[1].ndim:  # else two sequences, of which one is no image
+            first, second = images
     if first.ndim != second.ndim:
         raise _apart(first, second)
     grid = tuple(map(min, first.shape[1:-1], second.shape[1:-1]))
@@ -86,23 +90,19 @@ def _mean(feature: Tensor) -> Tensor:
     return feature.unsqueeze(1) if feature.ndim == 2 else feature.flatten(1, -2).mean(1, True)
 
 
-def _without_class_token(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """Two sequences, of which one has a first token before the positions of a square image."""
-    fewer = min(first.shape[1], second.shape[1])
-    if abs(first.shape[1] - second.shape[1]) == 1 and math.isqrt(fewer) ** 2 == fewer:
-        return first[:, -fewer:], second[:, -fewer:]
-    return first, second
-
-
-def _as_image(sequence: Tensor, image: Tensor) -> Tensor:
-    tokens, grid = sequence.shape[1], tuple(image.shape[1:-1])
+def _as_image(sequence: Tensor, other: Tensor) -> Tensor:
+    """`[b, h, w, c]` of a sequence `[b, t, c]` that is an image, with or without a class token."""
+    if sequence.ndim != 3:
+        return sequence
+    tokens = sequence.shape[1]
     for extra in (0, 1):
+        grid: tuple[int, ...] = other.shape[1:-1]
         side = math.isqrt(tokens - extra)
-        if tokens - extra == math.prod(grid):
+        if len(grid) == 1 or tokens - extra != math.prod(grid):
+            grid = (side, side)
+        if tokens > extra and tokens - extra == math.prod(grid):
             return _unflattened(sequence[:, extra:], grid)
-        if len(grid) == 2 and side and side**2 == tokens - extra:
-            return _unflattened(sequence[:, extra:], (side, side))
-    raise _apart(sequence, image)
+    return sequence
 
 
 def _unflattened(sequence: Tensor, grid: tuple[int, ...]) -> Tensor:

@@ -23,7 +23,8 @@ _PROJECTIONS = (
     ("to_q", "to_k", "to_v"),
     ("q", "k", "v"),
 )
-_FUSED = ("qkv", "query_key_value", "c_attn")
+# Not `query_key_value`: where it is used, queries, keys and values alternate by heads.
+_FUSED = ("qkv", "c_attn")
 
 
 class Taps:
@@ -38,16 +39,22 @@ class Taps:
 
     def __init__(self, model: nn.Module, taps: Iterable[Tap], role: str) -> None:
         self._role = role
+        self._fast_path = True
         self._readings: dict[Tap, _Reading] = {}
         for tap in taps:
             with _about(role, tap):
                 self._readings[tap] = _READERS[tap.part](_layer(model, tap.layer))
 
     def __enter__(self) -> None:
+        # PyTorch's transformer layers have one that calls no inner layer, and that takes padding
+        # out into nested tensors, which nothing here could read.
+        self._fast_path = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(self._fast_path and not self._readings)
         for reading in self._readings.values():
             reading.begin()
 
     def __exit__(self, *_: object) -> None:
+        torch.backends.mha.set_fastpath_enabled(self._fast_path)
         for reading in self._readings.values():
             reading.reads = False
 
@@ -153,13 +160,13 @@ def _queries_keys_values(layer: nn.Module) -> _Reading:
     inner = dict(layer.named_children())
     for names in _PROJECTIONS:
         if all(name in inner for name in names):
-            reading = _Reading([[], [], []], lambda pieces: torch.stack(list(pieces), dim=1))
+            reading = _Reading([[], [], []], _stacked)
             for piece, name in enumerate(names):
                 reading.hook(inner[name], piece)
             return reading
     for name in _FUSED:
         if name in inner:
-            reading = _Reading([[]], lambda pieces: torch.stack(pieces[0].chunk(3, -1), dim=1))
+            reading = _Reading([[]], lambda pieces: _stacked(pieces[0].chunk(3, -1)))
             reading.hook(inner[name])
             return reading
     known = ", ".join([*("/".join(names) for names in _PROJECTIONS), *_FUSED])
@@ -167,6 +174,17 @@ def _queries_keys_values(layer: nn.Module) -> _Reading:
         f"no self-attention that is known: it holds {', '.join(inner) or 'no layers'}",
         fix=f"Name the module that holds the projections ({known}), or an nn.MultiheadAttention",
     )
+
+
+def _stacked(pieces: Sequence[Tensor]) -> Tensor:
+    """Queries, keys and values, each `[b, t, d]`, as `[b, 3, t, d]`."""
+    if len({piece.shape for piece in pieces}) > 1 or pieces[0].ndim != 3:
+        shapes = ", ".join(str(list(piece.shape)) for piece in pieces)
+        raise ModelError(
+            f"its queries, keys and values are {shapes}, not three [b, tokens, width] alike",
+            fix="Name a self-attention with as many heads of keys and values as of queries",
+        )
+    return torch.stack(list(pieces), dim=1)
 
 
 def _of_multihead(layer: nn.MultiheadAttention) -> _Reading:
@@ -188,7 +206,7 @@ def _of_multihead(layer: nn.MultiheadAttention) -> _Reading:
         if not layer.batch_first:
             rows = [row.transpose(0, 1) for row in rows]
         projected = map(functional.linear, rows, weights, biases)
-        reading.put(torch.stack(list(projected), dim=1))
+        reading.put(_stacked(list(projected)))
 
     reading.handles.append(layer.register_forward_pre_hook(project, with_kwargs=True))
     return reading

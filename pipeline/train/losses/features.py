@@ -49,7 +49,8 @@ class Hint(Loss):
         else:
             error = ((student - teacher).pow(2).sum(2) * counted).sum(1)
             power = (teacher.pow(2).sum(2) * counted).sum(1)
-            terms = error / power.clamp(min=1e-12)
+            # Of a teacher that is silent, as dead units are, there is no scale to measure by.
+            terms = error / torch.where(power > 0, power, student[0].numel())
         mean: Tensor = terms.mean()
         return mean
 
@@ -87,8 +88,9 @@ class Attention(Loss):
 
     Features `[b, c, h, w]`; the map is the mean of squares over channels, so other channels need no
     adapter, and the finer of two maps is averaged down. The mean over samples, 0 to 2
-    (Zagoruyko and Komodakis, "Paying More Attention to Attention", 2017, equation 2). Use it
-    beside `kd` on convolutional pairs; it is cheap, and a cache of it is small.
+    (Zagoruyko and Komodakis, "Paying More Attention to Attention", 2017, equation 2, squared as in
+    their code, which divides it by the number of positions too). Use it beside `kd` on
+    convolutional pairs; it is cheap, and a cache of it is small.
     """
 
     def __init__(self, config: AttentionLoss, task: str) -> None:

@@ -6,6 +6,8 @@ classified by itself and counts like a sample.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -14,7 +16,7 @@ from edgestill.metrics import IGNORED_LABEL
 from edgestill.train.config import CeLoss, DkdLoss, KdLoss, MseLoss
 from edgestill.train.losses.base import Labels, Loss, LossInputs
 from edgestill.train.losses.config import reads_of
-from edgestill.train.losses.positions import is_binary, label_rows, paired_rows
+from edgestill.train.losses.positions import class_rows, is_binary, paired_rows, rows_of_one
 from edgestill.train.losses.temperature import make_temperature, standardized
 
 
@@ -70,8 +72,9 @@ class Distillation(Loss):
     summed over the labels. T^2 keeps the gradient's size when the temperature changes (Hinton,
     Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.1).
     `standardize` takes z-scores over the classes first, so that a student need not copy the
-    teacher's range (Sun et al., "Logit Standardization in Knowledge Distillation", 2024); weights
-    are then higher, about 9 to 1 of `ce`. The first choice for classification.
+    teacher's range (Sun et al., "Logit Standardization in Knowledge Distillation", 2024; their code
+    divides by c - 1, which is a temperature higher by sqrt(c / (c - 1)) or less); weights are then
+    higher, about 9 to 1 of `ce`. The first choice for classification.
     """
 
     def __init__(self, config: KdLoss, task: str) -> None:
@@ -91,9 +94,8 @@ class Distillation(Loss):
             reduction="sum",
             log_target=True,
         )
-        # A multi-label sample is as many rows as it has labels, and counts once.
-        rows_of_one = inputs.student.logits[0].numel() if self.task == "multilabel" else 1
-        return divergence * temperature**2 * (rows_of_one / max(1, len(student)))
+        rows = len(student) / rows_of_one(inputs.student.logits, self.task)
+        return divergence * temperature**2 / max(1, rows)
 
 
 class DecoupledDistillation(Loss):
@@ -102,8 +104,10 @@ class DecoupledDistillation(Loss):
     `b` is the probability of the label against all others, `q` the distribution over the others
     alone; plain `kd` ties beta to how unsure the teacher is, which mutes what a good teacher
     knows about the other classes (Zhao et al., "Decoupled Knowledge Distillation", 2022, equations
-    4 to 7). `[b, c, ...]` logits with `[b, ...]` labels; positions without a label do not count.
-    Use it where the teacher is much stronger than the student, with a warm-up of its weight.
+    4 to 7). `[b, c, ...]` logits with `[b, ...]` labels; positions without a label do not count,
+    and of mixed samples each label counts by its share. Of multi-label tasks each logit is two
+    classes, summed over the labels. Use it where the teacher is much stronger than the student,
+    with a warm-up of its weight.
     """
 
     def __init__(self, config: DkdLoss, task: str) -> None:
@@ -115,28 +119,43 @@ class DecoupledDistillation(Loss):
         self.task = task
 
     def forward(self, inputs: LossInputs) -> Tensor:
-        student, teacher = paired_rows(inputs, self.task)
-        labels = label_rows(inputs)
-        known = labels != IGNORED_LABEL
-        student, teacher, labels = student[known], teacher[known], labels[known]
+        assert inputs.teacher is not None and inputs.labels is not None
+        student = class_rows(inputs.student.logits, self.task)
+        teacher = class_rows(inputs.teacher.logits, self.task)
         if self.standardize:
             student, teacher = standardized(student), standardized(teacher)
         temperature: Tensor | float = self.temperature(inputs.progress)
-        target_student, rest_student = _split(student / temperature, labels)
-        target_teacher, rest_teacher = _split(teacher / temperature, labels)
-        target = functional.kl_div(target_student, target_teacher, reduction="sum", log_target=True)
-        rest = functional.kl_div(rest_student, rest_teacher, reduction="sum", log_target=True)
-        total = self.alpha * target + self.beta * rest
-        return total * temperature**2 / max(1, len(student))
+        student, teacher = student / temperature, teacher / temperature
+        labels = inputs.labels
+        terms, known = self._terms(student, teacher, labels.own.reshape(-1))
+        if labels.partner is not None and labels.share is not None:
+            others, others_known = self._terms(student, teacher, labels.partner.reshape(-1))
+            share = labels.share.repeat_interleave(len(terms) // len(labels.share))
+            terms = share * terms + (1 - share) * others
+            known = share * known + (1 - share) * others_known
+        rows = (known.sum() / rows_of_one(inputs.student.logits, self.task)).clamp(min=1)
+        return terms.sum() * temperature**2 / rows
+
+    def _terms(self, student: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Each row's term, 0 for ignored ones, and whether its label is known."""
+        known = labels != IGNORED_LABEL
+        label = torch.where(known, labels, 0).long()
+        target_student, rest_student = _split(student, label)
+        target_teacher, rest_teacher = _split(teacher, label)
+        target = target_teacher.exp() * (target_teacher - target_student)
+        # In the label's own column `rest` is no probability.
+        of_rest = rest_teacher.exp().scatter(1, label.unsqueeze(1), 0.0)
+        rest = of_rest * (rest_teacher - rest_student)
+        terms = self.alpha * target.sum(1) + self.beta * rest.sum(1)
+        return terms * known, known.to(terms.dtype)
 
 
-def _split(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of label and not-label `[n, 2]`, and of the other classes `[n, c - 1]`."""
-    is_label = functional.one_hot(labels, logits.shape[1]).bool()
-    own = logits[is_label].unsqueeze(1)
-    others = logits[~is_label].reshape(len(logits), -1)
-    binary = torch.cat([own, others.logsumexp(dim=1, keepdim=True)], dim=1)
-    return functional.log_softmax(binary, dim=1), functional.log_softmax(others, dim=1)
+def _split(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of label and not-label `[n, 2]`, and among the other classes `[n, c]`."""
+    column = label.unsqueeze(1)
+    others = logits.scatter(1, column, -math.inf).logsumexp(dim=1, keepdim=True)
+    binary = torch.cat([logits.gather(1, column), others], dim=1)
+    return functional.log_softmax(binary, dim=1), logits - others
 
 
 class SquaredError(Loss):

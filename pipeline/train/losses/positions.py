@@ -22,11 +22,9 @@ def class_rows(logits: Tensor, task: str) -> Tensor:
     return logits.movedim(1, -1).reshape(-1, logits.shape[1])
 
 
-def label_rows(inputs: LossInputs) -> Tensor:
-    """The label of each row of `paired_rows`, `[n] int64`."""
-    assert inputs.labels is not None
-    labels = inputs.labels.own.reshape(-1).long()
-    return labels[labels != IGNORED_LABEL] if _has_positions(inputs) else labels
+def rows_of_one(logits: Tensor, task: str) -> int:
+    """How many rows are one sample or position: of a multi-label one as many as it has labels."""
+    return logits.shape[1:2].numel() if task == "multilabel" else 1
 
 
 def paired_rows(inputs: LossInputs, task: str) -> tuple[Tensor, Tensor]:
@@ -37,12 +35,16 @@ def paired_rows(inputs: LossInputs, task: str) -> tuple[Tensor, Tensor]:
     assert inputs.teacher is not None
     student = class_rows(inputs.student.logits, task)
     teacher = class_rows(inputs.teacher.logits, task)
-    if inputs.labels is None or not _has_positions(inputs):
-        return student, teacher
-    known = inputs.labels.own.reshape(-1) != IGNORED_LABEL
-    return student[known], teacher[known]
+    counted = _counted(inputs)
+    return (student, teacher) if counted is None else (student[counted], teacher[counted])
 
 
-def _has_positions(inputs: LossInputs) -> bool:
-    labels, logits = inputs.labels, inputs.student.logits
-    return labels is not None and logits.ndim > 2 and labels.own.ndim == logits.ndim - 1
+def _counted(inputs: LossInputs) -> Tensor | None:
+    """Which positions count, `[n] bool`; None where samples have no positions."""
+    logits, labels = inputs.student.logits, inputs.labels
+    positions = logits.shape[:1] + logits.shape[2:]
+    if logits.ndim > 2 and labels is not None and labels.own.shape == positions:
+        return labels.own.reshape(-1) != IGNORED_LABEL
+    if logits.ndim > 2 and inputs.attended is not None and inputs.attended.shape == positions:
+        return inputs.attended.reshape(-1).bool()
+    return None
