@@ -44,7 +44,7 @@ class Machine:
         if hardware in (Hardware.CPU, Hardware.TORCH):
             parts["isa"] = self._isa
         if hardware is Hardware.GPU:
-            parts["gpu"] = _gpu(0)
+            parts["gpu"] = self._engines_on
         elif hardware is Hardware.TORCH and self._trained_on is not None:
             parts["gpu"] = self._trained_on
         return parts
@@ -52,6 +52,10 @@ class Machine:
     @cached_property
     def _isa(self) -> Any:
         return canonical(Fingerprint.read().isa)
+
+    @cached_property
+    def _engines_on(self) -> Any:
+        return _gpu(0)
 
     @cached_property
     def _trained_on(self) -> Any:
