@@ -307,11 +307,6 @@ CASES = {
         changed("distill: {}", "distill: {losses: [{hidden: {student: a, teacher: b, map: {}}}]}"),
         "5: distill.losses[0].hidden: map is empty. Write student's layer: teacher's layer",
     ),
-    "one label for mixed samples": (
-        changed("distill: {}", "distill: {losses: [dkd], augment: {mixup: 0.2}}"),
-        "5: distill.losses[0].dkd: dkd needs one label for each sample, and augment mixes samples. "
-        "Use kd or dist with mixup and cutmix.",
-    ),
     "views that are all the same": (
         changed("distill: {}", "distill: {cache: {views: 3}}"),
         "5: distill.cache.views: 3 views of each sample, and without augment they are all the "

@@ -9,7 +9,7 @@ from edgestill.recipe.problems import Path, show_value
 from edgestill.recipe.reader import Reader
 from edgestill.recipe.tasks import LOSS_TASKS
 from edgestill.spelling import did_you_mean
-from edgestill.train.config import LOSS_CONFIGS, DkdLoss, LossConfig, MseLoss
+from edgestill.train.config import LOSS_CONFIGS, LossConfig, MseLoss
 from edgestill.train.schedule import extremes
 
 _KNOWN = tuple(LOSS_CONFIGS)
@@ -63,23 +63,16 @@ def check_losses(draft: Draft) -> None:
         and all(extremes(loss.weight)[1] == 0 for _, loss in draft.losses)
     ):
         problems.add(written, "every weight is 0, so nothing is learnt", "Raise one of them.")
-    _check_views(draft)
+    _check_cache(draft)
 
 
-def _check_views(draft: Draft) -> None:
-    """Views that a loss or a cache cannot be used with."""
+def _check_cache(draft: Draft) -> None:
+    """Views and tasks that a cache cannot be used with."""
     distill, problems = draft.recipe.distill, draft.problems
-    if distill is None:
+    cache = distill.cache if distill else None
+    if distill is None or cache is None:
         return
-    cache, augment = distill.cache, distill.augment
-    mixes = augment is not None and (augment.mixup or augment.cutmix)
-    for path, loss in draft.losses:
-        if mixes and isinstance(loss, DkdLoss):
-            what = "dkd needs one label for each sample, and augment mixes samples"
-            problems.add(path, what, "Use kd or dist with mixup and cutmix.")
-    if cache is None:
-        return
-    if cache.views > 1 and augment is None:
+    if cache.views > 1 and distill.augment is None:
         what = f"{cache.views} views of each sample, and without augment they are all the same"
         problems.add(("distill", "cache", "views"), what, "Add distill.augment, or remove views.")
     if cache.top_k is not None and draft.recipe.task != "classification":

@@ -52,8 +52,8 @@ DEFAULT_METRICS: Mapping[Task, str] = {
 LOSS_TASKS: Mapping[str, Sequence[Task]] = {
     "ce": (*_CLASSES, *_LABELS),
     "kd": (*_CLASSES, *_LABELS),
-    "dkd": _CLASSES,
-    "dist": _CLASSES,
+    "dkd": (*_CLASSES, *_LABELS),
+    "dist": (*_CLASSES, *_LABELS),
     "mse": TASKS,
     "hint": TASKS,
     "hidden": TASKS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -238,7 +239,11 @@ def test_the_same_bits_in_another_process(base: Path, context: StepContext) -> N
     checkpoint = distilled(inputs, context)
     command = [sys.executable, "-c", SCRIPT, base, base / "again"]
     printed = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "5"}
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "5"},
     ).stdout
     assert printed.splitlines()[-1] == checkpoint.digest
 

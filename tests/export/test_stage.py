@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -288,7 +289,7 @@ def test_the_same_model_gives_the_same_bytes_in_another_process_and_folder(
             subprocess.Popen(
                 command,
                 cwd=folder,
-                env={"PYTHONHASHSEED": hash_seed},
+                env={**os.environ, "PYTHONHASHSEED": hash_seed},
                 text=True,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -188,7 +189,7 @@ def test_the_same_bytes_in_another_process(
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONHASHSEED": "7"},
+        env={**os.environ, "PYTHONHASHSEED": "7"},
     ).stdout
     assert printed.splitlines()[-1] == int8.digest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -255,7 +256,11 @@ def test_the_same_seed_gives_the_same_bits_in_another_process(
     checkpoint = trained(both(base, CLASSES), context)
     command = [sys.executable, "-c", SCRIPT, base, base / "again"]
     printed = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": "9"}
+        command,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": "9"},
     ).stdout
     assert printed.splitlines()[-1] == checkpoint.digest
 

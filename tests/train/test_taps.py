@@ -124,13 +124,13 @@ def named() -> nn.Module:
 
 def test_a_wrong_name_is_refused_with_the_nearest() -> None:
     assert error_of(lambda: Taps(named(), [Tap("body.frist")], "teacher")) == (
-        "layer body.frist of the teacher: the teacher has no such layer. Did you mean 'body.first'?"
+        "layer body.frist of the teacher: there is no such layer. Did you mean 'body.first'?"
     )
 
 
 def test_a_name_that_is_like_no_other_is_refused_with_all() -> None:
     assert error_of(lambda: Taps(named(), [Tap("x")], "student")) == (
-        "layer x of the student: the student has no such layer. Layers: body, body.first, "
+        "layer x of the student: there is no such layer. Layers: body, body.first, "
         "body.second, head"
     )
 

@@ -61,11 +61,11 @@ def _prepared(
     (loss,) = make_losses([config], task)
 
     def inputs(values: Tensor) -> LossInputs:
-        own = Outputs(values, dict.fromkeys(loss.student_taps, values))
+        own = Outputs(values, dict.fromkeys(loss.reads.student, values))
         other = None
         if teacher is not None:
             answer = torch.from_numpy(np.ascontiguousarray(teacher))
-            other = Outputs(answer, dict.fromkeys(loss.teacher_taps, answer))
+            other = Outputs(answer, dict.fromkeys(loss.reads.teacher, answer))
         known = Labels(torch.from_numpy(labels)) if isinstance(labels, np.ndarray) else labels
         tokens = None if attended is None else torch.from_numpy(attended)
         return LossInputs(own, other, known, progress, tokens)

@@ -22,8 +22,8 @@ Evaluate = Callable[..., float]
 def inputs_of(student: Array, teacher: Array, loss: torch.nn.Module) -> LossInputs:
     own, other = torch.from_numpy(student), torch.from_numpy(teacher)
     return LossInputs(
-        Outputs(own, dict.fromkeys(loss.student_taps, own)),
-        Outputs(other, dict.fromkeys(loss.teacher_taps, other)),
+        Outputs(own, dict.fromkeys(loss.reads.student, own)),
+        Outputs(other, dict.fromkeys(loss.reads.teacher, other)),
     )
 
 
@@ -141,12 +141,12 @@ def test_an_adapter_learns_to_bring_a_feature_to_the_teachers(rng: np.random.Gen
 def test_hidden_is_the_mean_hint_of_its_pairs(rng: np.random.Generator, evaluate: Evaluate) -> None:
     features = rng.normal(size=(4, 2, 5, 3))
     (loss,) = make_losses([HiddenLoss("own", "other", {0: 1, 1: 3})], "classification")
-    assert [str(tap) for tap in loss.student_taps] == ["own.0", "own.1"]
-    assert [str(tap) for tap in loss.teacher_taps] == ["other.1", "other.3"]
+    assert [str(tap) for tap in loss.reads.student] == ["own.0", "own.1"]
+    assert [str(tap) for tap in loss.reads.teacher] == ["other.1", "other.3"]
     tensors = [torch.from_numpy(feature) for feature in features]
     inputs = LossInputs(
-        Outputs(tensors[0], dict(zip(loss.student_taps, tensors[:2], strict=True))),
-        Outputs(tensors[0], dict(zip(loss.teacher_taps, tensors[2:], strict=True))),
+        Outputs(tensors[0], dict(zip(loss.reads.student, tensors[:2], strict=True))),
+        Outputs(tensors[0], dict(zip(loss.reads.teacher, tensors[2:], strict=True))),
     )
     assert loss.adapt(inputs) is None
     alone = [evaluate(HintLoss("a", "b"), features[i], features[i + 2]) for i in range(2)]

@@ -195,9 +195,9 @@ def test_equal_samples_are_no_danger(config: LossConfig) -> None:
     (loss,) = make_losses([config], "classification")
     student = torch.ones(4, 8) * torch.tensor([[1.0], [1.0], [1.0], [3.0]]) / 3
     student.requires_grad_()
-    own = Outputs(student, dict.fromkeys(loss.student_taps, student))
+    own = Outputs(student, dict.fromkeys(loss.reads.student, student))
     teacher = torch.randn(4, 8)
-    value = loss(LossInputs(own, Outputs(teacher, dict.fromkeys(loss.teacher_taps, teacher))))
+    value = loss(LossInputs(own, Outputs(teacher, dict.fromkeys(loss.reads.teacher, teacher))))
     value.backward()
     assert torch.isfinite(value)
     assert student.grad is not None
@@ -242,7 +242,7 @@ def test_samples_of_all_processes_are_related(
     def part(rows: slice) -> Sequence[Outputs]:
         return [
             Outputs(x[rows], dict.fromkeys(taps, x[rows]))
-            for x, taps in ((student, loss.student_taps), (teacher, loss.teacher_taps))
+            for x, taps in ((student, loss.reads.student), (teacher, loss.reads.teacher))
         ]
 
     wholes = iter([student, teacher])
