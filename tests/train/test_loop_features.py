@@ -1,0 +1,283 @@
+"""What a schedule can ask of the training loop beside epochs and a rate."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edgestill.artifact import TensorSpec
+from edgestill.errors import MissingExtra, ModelError
+from edgestill.extras import installed
+from edgestill.metrics.classification import accuracy
+from edgestill.models.wrapper import DeviceModel
+from edgestill.train import loop
+from edgestill.train.config import (
+    AdversarialLoss,
+    AugmentConfig,
+    CeLoss,
+    HintLoss,
+    KdLoss,
+    LossConfig,
+    TrainConfig,
+)
+from edgestill.train.loop import Objective, Samples, Trained, Trainer
+from edgestill.train.losses import make_losses
+from edgestill.train.reproducible import reproducible
+from edgestill.train.schedule import Schedule
+from edgestill.train.teachers import LiveTeacher
+
+COUNT = 70
+CONFIG = TrainConfig(epochs=3, batch_size=16, learning_rate=1e-2)
+AUGMENT = AugmentConfig(crop=1, flip=True, mixup=0.3, cutmix=0.5)
+# Everything that has parameters, or random choices, of its own.
+DISTILLING: tuple[LossConfig, ...] = (
+    CeLoss(weight=Schedule(0.0, 0.5)),
+    KdLoss(temperature="adaptive"),
+    HintLoss("0", "0", weight=0.3),
+    AdversarialLoss(weight=0.1),
+    AdversarialLoss("0", "0", weight=0.1, form="bce"),
+)
+
+
+class Stopped(Exception):
+    """Stands for whatever ends a process."""
+
+
+def samples(seed: int = 0) -> Samples:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, COUNT)
+    images = rng.integers(0, 128, (COUNT, 1, 4, 4), dtype=np.uint8)
+    images[np.arange(COUNT), 0, labels] += 100
+    return Samples({"image": images}, labels, np.arange(COUNT, dtype=np.uint64))
+
+
+def net(width: int) -> DeviceModel:
+    module = nn.Sequential(
+        nn.Conv2d(1, width, 3, padding=1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.1),
+        nn.Linear(width * 16, 3),
+    )
+    return DeviceModel(module, None, (TensorSpec("image", "uint8", (None, 1, 4, 4)),))
+
+
+def right(outputs: Sequence[NDArray[Any]], labels: NDArray[Any] | None) -> float:
+    assert labels is not None
+    return float(accuracy(outputs[0], labels).mean())
+
+
+def trainer(
+    work: Path,
+    config: TrainConfig = CONFIG,
+    losses: Sequence[LossConfig] = (CeLoss(),),
+    say: Callable[[str], None] = lambda line: None,
+    student: DeviceModel | None = None,
+    teacher: DeviceModel | None = None,
+) -> Trainer:
+    made = make_losses(losses, "classification")
+    asked = None
+    if any(loss.needs_teacher for loss in made):
+        layers = dict.fromkeys(tap for loss in made for tap in loss.reads.teacher)
+        asked = LiveTeacher(teacher or net(6), layers)
+    goal = Objective(made, asked, right, True)
+    return Trainer(student or net(4), goal, config, 0, work, samples(), say)
+
+
+def train(work: Path, *args: Any, **named: Any) -> Trained:
+    with reproducible(seed=0, threads=2):
+        return trainer(work, *args, **named).run(samples(1), lambda share, words: None)
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 8, 13])
+def test_a_stopped_distillation_goes_on_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    config = replace(CONFIG, augment=AUGMENT, ema=0.9, accumulate=2, schedule="one_cycle")
+    whole = train(tmp_path / "whole", config, DISTILLING)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", 1e9)
+    steps = 0
+    step = Trainer._step
+
+    def stopping(self: Trainer, *args: Any) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == stop_at:
+            raise Stopped
+        step(self, *args)
+
+    monkeypatch.setattr(Trainer, "_step", stopping)
+    with pytest.raises(Stopped):
+        train(tmp_path / "stopped", config, DISTILLING)
+    resumed = train(tmp_path / "stopped", config, DISTILLING)
+    for name, tensor in whole.weights.items():
+        assert torch.equal(tensor, resumed.weights[name]), name
+    assert [r.losses for r in resumed.history] == [r.losses for r in whole.history]
+    assert [r.readings for r in resumed.history] == [r.readings for r in whole.history]
+    assert {"adversarial accuracy", "adversarial 0 accuracy"} == set(whole.history[0].readings)
+
+
+def test_what_helps_a_training_is_no_part_of_the_student(tmp_path: Path) -> None:
+    student = net(4)
+    trained = train(tmp_path, CONFIG, DISTILLING, student=student)
+    assert trained.weights.keys() == net(4).state_dict().keys()
+    assert len(list(student.parameters())) == len(list(net(4).parameters()))
+
+
+def test_adapters_and_discriminators_are_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    train(tmp_path, replace(CONFIG, epochs=1), DISTILLING, said.append)
+    assert said == [
+        "hint 0: [4, 4, 4] and the teacher's [4, 4, 6] meet at 16 positions, a linear map takes 4 "
+        "channels to 6",
+        "adversarial: a discriminator of 3 values",
+        "adversarial 0: a discriminator of 6 values; [4, 4, 4] and the teacher's [4, 4, 6] meet at "
+        "16 positions, a linear map takes 4 channels to 6",
+    ]
+
+
+def test_parts_of_a_batch_add_up_to_it(tmp_path: Path) -> None:
+    def plain() -> DeviceModel:
+        torch.manual_seed(3)
+        module = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+        return DeviceModel(module, None, (TensorSpec("image", "uint8", (None, 1, 4, 4)),))
+
+    config = replace(CONFIG, optimizer="sgd", learning_rate=1e-5)
+    whole = train(tmp_path / "whole", config, student=plain())
+    parts = train(tmp_path / "parts", replace(config, accumulate=3), student=plain())
+    for name, tensor in whole.weights.items():
+        torch.testing.assert_close(parts.weights[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_the_moving_average_is_what_is_validated_and_kept(tmp_path: Path) -> None:
+    config = replace(CONFIG, ema=0.99)
+    with reproducible(0, 2):
+        training = trainer(tmp_path, config)
+        trained = training.run(samples(1), lambda share, words: None)
+    last, kept = training.model.state_dict(), training.kept.state_dict()
+    weight = "module.0.weight"
+    assert not torch.equal(last[weight], kept[weight])
+    if trained.best_epoch == config.epochs:
+        assert torch.equal(trained.weights[weight], kept[weight])
+
+
+def test_a_training_that_no_longer_helps_is_stopped(tmp_path: Path) -> None:
+    config = replace(CONFIG, epochs=50, learning_rate=1e-12, early_stop=4)
+    trained = train(tmp_path, config)
+    assert len(trained.history) < 50
+    scores = [record.validation for record in trained.history]
+    assert max(scores[-4:]) <= max(scores[:-4])
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"precision": "bf16"},
+        pytest.param(
+            {"compile": True},
+            marks=pytest.mark.skipif(
+                not shutil.which("g++"), reason="torch.compile needs a C++ compiler: install g++"
+            ),
+        ),
+    ],
+)
+def test_computed_otherwise_it_learns_the_same(tmp_path: Path, change: dict[str, Any]) -> None:
+    config = replace(CONFIG, epochs=2)
+    losses = (CeLoss(), KdLoss(), HintLoss("0", "0"))
+    plain = train(tmp_path / "plain", config, losses)
+    other = train(tmp_path / "other", replace(config, **change), losses)
+    for first, second in zip(plain.history, other.history, strict=True):
+        assert second.losses == pytest.approx(first.losses, rel=0.05)
+    assert all(tensor.dtype != torch.bfloat16 for tensor in other.weights.values())
+
+
+class Constant(nn.Module):
+    """Says the same of every sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.tensor([1.0, 2.0, 4.0]))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.bias.expand(len(image), 3) * 1.0
+
+
+def test_a_term_that_teaches_nothing_is_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    same, other = (DeviceModel(Constant(), None, net(4).inputs) for _ in range(2))
+    config = replace(CONFIG, epochs=1, learning_rate=1e-30, weight_decay=0.0)
+    train(tmp_path, config, (CeLoss(), KdLoss()), said.append, same, other)
+    assert said == [
+        "the loss kd was zero at every step of epoch 1: it teaches nothing. Look at its layers and "
+        "its teacher"
+    ]
+
+
+class Restless(nn.Module):
+    """A teacher that does not stay as it is."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.linear = nn.Linear(16, 3)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if self.how == "counts":
+            self.seen += 1
+        if self.how == "trains":
+            self.train()
+        result: torch.Tensor = self.linear(image.flatten(1))
+        return result
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        (
+            "counts",
+            "teacher: the teacher's weights changed during the training. Look for weights that it "
+            "shares with the student, and for buffers that its forward writes",
+        ),
+        (
+            "trains",
+            "teacher: the teacher is in train mode. Look for .train() in its forward: a teacher "
+            "answers in eval mode",
+        ),
+    ],
+)
+def test_a_teacher_that_does_not_stay_as_it_is_ends_the_training(
+    tmp_path: Path, how: str, message: str
+) -> None:
+    teacher = DeviceModel(Restless(how), None, net(4).inputs)
+    with pytest.raises(ModelError) as error:
+        train(tmp_path, CONFIG, (KdLoss(),), teacher=teacher)
+    assert str(error.value) == message
+
+
+def test_trackers_that_are_not_installed_are_named_with_how_to_get_them(tmp_path: Path) -> None:
+    if installed("wandb"):
+        pytest.skip("wandb is installed")
+    with pytest.raises(MissingExtra, match="wandb is not installed"):
+        train(tmp_path, replace(CONFIG, trackers=("wandb",)))
+
+
+def test_the_history_has_every_term_of_every_epoch(tmp_path: Path) -> None:
+    trained = train(tmp_path, CONFIG, DISTILLING)
+    rows = [json.loads(record.to_json()) for record in trained.history]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    names = {"ce", "kd", "hint 0", "adversarial", "adversarial 0"}
+    assert all(set(row["losses"]) == names for row in rows)
