@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: quickstart test check bench intervals clean
+.PHONY: quickstart test check bench bench-distillation intervals clean
 
 quickstart: $(READY)            ## distil, quantize, compile, verify and release the digits preset
 	$(BIN)/edgestill run digits
@@ -22,6 +22,11 @@ bench: $(READY)                 ## print the numbers of the README and write ben
 
 intervals: $(READY)             ## simulate how often the intervals of verdicts cover the truth
 	$(BIN)/python tests/benchmarks/verdicts_coverage.py --json intervals.json
+
+bench-distillation: $(READY)    ## what distillation costs and is worth; needs CIFAR-10, takes an hour, goes on where it was
+	$(BIN)/python tests/benchmarks/teacher_cache.py --json teacher_cache.json
+	$(BIN)/python tests/benchmarks/distillation_speed.py --json distillation_speed.json
+	$(BIN)/python tests/benchmarks/distillation_schemes.py --store .edgestill/schemes --json distillation_schemes.json
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
