@@ -26,7 +26,7 @@ intervals: $(READY)             ## simulate how often the intervals of verdicts 
 bench-distillation: $(READY)    ## what distillation costs and is worth; needs CIFAR-10, takes an hour, goes on where it was
 	$(BIN)/python tests/benchmarks/teacher_cache.py --json teacher_cache.json
 	$(BIN)/python tests/benchmarks/distillation_speed.py --json distillation_speed.json
-	$(BIN)/python tests/benchmarks/distillation_schemes.py --store .edgestill/schemes --json distillation_schemes.json
+	$(BIN)/python tests/benchmarks/distillation_schemes.py --store build/schemes --json distillation_schemes.json
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+from pathlib import Path
 from types import ModuleType
 
 from edgestill.errors import MissingExtra
@@ -48,10 +49,8 @@ def require(module: str, *, extra: str) -> ModuleType:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name and module.split(".")[0] != error.name.split(".")[0]:
-            what = f"{module} is installed but lacks {error.name}"
-        else:
-            what = f"{module} is not installed"
-        raise MissingExtra(what, fix=f"Install it: pip install 'edgestill[{extra}]'") from error
+            raise _missing(f"{module} is installed but lacks {error.name}", extra) from error
+        raise _missing(f"{module} is not installed", extra) from error
     except (ImportError, OSError) as error:
         raise MissingExtra(
             f"{module} is installed but cannot be imported ({error})",
@@ -65,3 +64,19 @@ def require(module: str, *, extra: str) -> ModuleType:
             fix=f"Remove that folder and install it: pip install 'edgestill[{extra}]'",
         )
     return found
+
+
+def folder_of(module: str, *, extra: str) -> Path:
+    """The folder of an installed package, without importing it.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    found = importlib.util.find_spec(module)
+    if found is None or found.origin is None:
+        raise _missing(f"{module} is not installed", extra)
+    return Path(found.origin).parent
+
+
+def _missing(what: str, extra: str) -> MissingExtra:
+    return MissingExtra(what, fix=f"Install it: pip install 'edgestill[{extra}]'")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from edgestill.errors import MissingExtra
-from edgestill.extras import installed, require
+from edgestill.extras import folder_of, installed, require
 
 
 @pytest.fixture
@@ -54,3 +56,14 @@ def test_a_folder_that_an_uninstall_left_is_no_library(library: Path) -> None:
         MissingExtra, match=r"hollow is a folder without code \(.*hollow\)\. Remove"
     ):
         require("hollow", extra="openvino")
+
+
+def test_the_folder_of_a_package_is_found_without_importing_it() -> None:
+    code = (
+        "import sys; from edgestill.extras import folder_of; "
+        "print(folder_of('onnxruntime', extra='build').name, 'onnxruntime' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["onnxruntime", "False"]
+    with pytest.raises(MissingExtra, match=r"no_such_thing is not installed. Install it: pip"):
+        folder_of("no_such_thing", extra="build")

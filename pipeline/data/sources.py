@@ -15,7 +15,7 @@ from edgestill.data.origin import Kind, resolve
 from edgestill.data.raw import RawData, checked, choose_columns, with_ignored
 from edgestill.data.tables import read_delimited, read_parquet
 from edgestill.errors import DataError
-from edgestill.extras import require
+from edgestill.extras import folder_of
 from edgestill.reference import call, describe
 from edgestill.spelling import nearest
 
@@ -51,9 +51,11 @@ def _read_digits(config: DataConfig) -> RawData:
     """1,797 digits, `image` `[n, 1, 8, 8] uint8` from 0 to 16."""
     where = Kind.DIGITS.value
     choose_columns(["image", "label"], config, where)
-    digits = require("sklearn.datasets", extra="build").load_digits()
-    images = digits.images.astype(numpy.uint8)[:, None]
-    return checked({"image": images}, digits.target, map(str, digits.target_names), where)
+    # Read where scikit-learn keeps them: to import it takes longer than all else that is done here.
+    file = folder_of("sklearn", extra="build") / "datasets" / "data" / "digits.csv.gz"
+    rows = numpy.loadtxt(file, delimiter=",", dtype=numpy.int64)
+    images = rows[:, :-1].reshape(-1, 1, 8, 8).astype(numpy.uint8)
+    return checked({"image": images}, rows[:, -1], map(str, range(10)), where)
 
 
 def _read_arrays(path: Path, config: DataConfig) -> RawData:
