@@ -215,12 +215,13 @@ class Trainer:
         view = self.views.of(part.rows, number, self.device)
         losses = self.objective.losses
         weights = [loss.weight_at(progress) for loss in losses]
-        due = [index for index, weight in enumerate(weights) if weight > 0]
+        # Before any schedule has risen, all are computed for a gradient of zero.
+        due = [index for index, weight in enumerate(weights) if weight > 0] or range(len(losses))
         given = self._given(view, part, number, progress)
         terms: list[Tensor]
         seen: LossInputs
         terms, seen = self.wrapped(view.inputs, given, due)
-        values = torch.stack([term.detach().float() for term in terms]).tolist() if due else []
+        values = torch.stack([term.detach().float() for term in terms]).tolist()
         total = torch.zeros((), device=self.device)
         for index, term, value in zip(due, terms, values, strict=True):
             loss = losses[index]

@@ -34,6 +34,7 @@ from edgestill.train.loop import Objective, Samples, Trained, Trainer
 from edgestill.train.losses import make_losses
 from edgestill.train.reproducible import reproducible
 from edgestill.train.schedule import Schedule
+from edgestill.train.state import Progress
 from edgestill.train.teachers import LiveTeacher
 
 COUNT = 70
@@ -202,6 +203,18 @@ def test_computed_otherwise_it_learns_the_same(tmp_path: Path, change: dict[str,
     for first, second in zip(plain.history, other.history, strict=True):
         assert second.losses == pytest.approx(first.losses, rel=0.05)
     assert all(tensor.dtype != torch.bfloat16 for tensor in other.weights.values())
+
+
+def test_a_term_teaches_nothing_and_is_not_computed_before_its_weight_rises(tmp_path: Path) -> None:
+    late = (KdLoss(Schedule(0.0, 1.0, begin=0.5)), CeLoss(Schedule(0.0, 1.0, begin=1.0)))
+    with reproducible(0, 2):
+        training = trainer(tmp_path, replace(CONFIG, epochs=4, weight_decay=0.0), late)
+        before = {k: v.clone() for k, v in training.model.named_parameters()}
+        training._step(np.arange(16), Progress(), 5)
+        after = dict(training.model.named_parameters())
+        assert all(torch.equal(before[name], after[name]) for name in before)
+        trained = training.run(samples(1), lambda share, words: None)
+    assert sorted(trained.history[-1].losses) == ["kd"]
 
 
 class Constant(nn.Module):
