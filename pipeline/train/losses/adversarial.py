@@ -15,6 +15,10 @@ from edgestill.train.losses.base import Loss, LossInputs
 from edgestill.train.ranks import average_gradients
 from edgestill.train.taps import Tap
 
+# How far apart two outputs are judged at most that lie one deviation of the teacher's apart. The
+# margins of `hinge` are 2 apart: with less it stays unsure, with much more students collapse.
+_REACH = 2.0
+
 
 class Adversarial(Loss):
     """The student's part of a game: its outputs should pass for the teacher's.
@@ -40,7 +44,7 @@ class Adversarial(Loss):
             self.student_taps = (Tap(config.student),)
             self.teacher_taps = (Tap(config.teacher),)
         self.adapter: Adapter | None = None
-        self.discriminator: nn.Sequential
+        self.discriminator: Discriminator
         self.told_apart: Tensor | None = None
 
     def adapt(self, example: LossInputs) -> str | None:
@@ -51,7 +55,7 @@ class Adversarial(Loss):
             self.adapter = Adapter(student, teacher).to(student.device)
             words = self.adapter.words
         _, real = self._rows(example)
-        self.discriminator = make_discriminator(real.shape[1], self.config.width).to(real.device)
+        self.discriminator = Discriminator(real, self.config.width).to(real.device)
         # The student's optimizer must not find these parameters, nor a gradient reach them.
         self.discriminator.requires_grad_(False)
         self.optimizer = torch.optim.Adam(
@@ -72,6 +76,7 @@ class Adversarial(Loss):
         student, teacher = (rows.detach() for rows in self._rows(inputs))
         assert self.optimizer is not None, "adapt() comes before the first step"
         self.discriminator.requires_grad_(True).train()
+        self.discriminator.look(teacher)
         fake, real = self.discriminator(torch.cat([student, teacher])).chunk(2)
         if self.config.form == "hinge":
             loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
@@ -105,12 +110,41 @@ class Adversarial(Loss):
         )
 
 
-def make_discriminator(width: int, hidden: int) -> nn.Sequential:
-    """`[n, width]` to `[n, 1]`: above 0 for the teacher's, below for the student's."""
-    return nn.Sequential(
-        spectral_norm(nn.Linear(width, hidden)),
-        nn.LeakyReLU(0.2),
-        spectral_norm(nn.Linear(hidden, hidden)),
-        nn.LeakyReLU(0.2),
-        spectral_norm(nn.Linear(hidden, 1)),
-    )
+class Discriminator(nn.Module):
+    """`[n, c]` to `[n, 1]`: above 0 for the teacher's, below for the student's.
+
+    Spectral norm bounds how fast it changes, so outputs are taken in units of the teacher's: their
+    running mean and one deviation for all values, because a value may be constant.
+
+    Args:
+        example: of the teacher's, `[n, c]`.
+    """
+
+    seen: Tensor
+    centre: Tensor
+    power: Tensor
+
+    def __init__(self, example: Tensor, hidden: int) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("centre", example.mean(0))
+        self.register_buffer("power", example.var(0, correction=0).mean())
+        self.layers = nn.Sequential(
+            spectral_norm(nn.Linear(example.shape[1], hidden)),
+            nn.LeakyReLU(0.2),
+            spectral_norm(nn.Linear(hidden, hidden)),
+            nn.LeakyReLU(0.2),
+            spectral_norm(nn.Linear(hidden, 1)),
+        )
+
+    def look(self, teacher: Tensor) -> None:
+        """Learn the scale of the teacher's outputs, `[n, c]`: the mean of batches, later of 100."""
+        self.seen += 1
+        share = (1 / self.seen).clamp(min=0.01)
+        self.centre.lerp_(teacher.mean(0), share)
+        self.power.lerp_((teacher - self.centre).pow(2).mean(), share)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        units = (rows - self.centre) / self.power.clamp(min=1e-12).sqrt()
+        verdict: Tensor = self.layers(_REACH * units)
+        return verdict
