@@ -19,11 +19,14 @@ from edgestill.train.taps import Tap
 # margins of `hinge` are 2 apart: with less it stays unsure, with much more students collapse.
 _REACH = 2.0
 
+# Of more positions than this a random choice is judged at each look: the rest says little more.
+_MOST_ROWS = 4096
+
 
 class Adversarial(Loss):
     """The student's part of a game: its outputs should pass for the teacher's.
 
-    A discriminator sees the prediction `[b, ...]` of both, or each position of a feature
+    A discriminator sees the prediction `[b, ...]` of both, or positions of a feature
     `[b, c, ...]` of both, and learns to tell them apart: after each step of the student it makes
     one of its own, on detached outputs, with its own Adam. `hinge` is
     `E max(0, 1 - D(t)) + E max(0, 1 + D(s))` for the discriminator and `-E D(s)` for the student
@@ -99,8 +102,11 @@ class Adversarial(Loss):
         assert inputs.teacher is not None
         if self.adapter is None:
             return inputs.student.logits.flatten(1), inputs.teacher.logits.flatten(1)
-        student, teacher = self.adapter(*self._features(inputs))
-        return student.flatten(0, 1), teacher.flatten(0, 1)
+        student, teacher = (x.flatten(0, 1) for x in self.adapter(*self._features(inputs)))
+        if len(student) <= _MOST_ROWS:
+            return student, teacher
+        chosen = torch.randperm(len(student), device=student.device)[:_MOST_ROWS]
+        return student[chosen], teacher[chosen]
 
     def _features(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         assert inputs.teacher is not None

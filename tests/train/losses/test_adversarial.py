@@ -170,6 +170,20 @@ def test_each_position_of_a_feature_is_judged() -> None:
     )
 
 
+def test_of_many_positions_some_are_judged_at_random() -> None:
+    many = torch.randn(2, 3, 64, 64, requires_grad=True)
+    loss = adversarial(AdversarialLoss(student="a", teacher="a"), many.detach(), many.detach())
+    inputs = inputs_of(many, torch.randn(2, 3, 64, 64), loss)
+    judged = []
+    for _ in range(2):
+        many.grad = None
+        loss(inputs).backward()
+        assert many.grad is not None
+        judged.append(many.grad.abs().sum(1) > 0)
+    assert [int(each.sum()) for each in judged] == [4096, 4096]
+    assert 0.4 < float((judged[0] & judged[1]).sum()) / 4096 < 0.6
+
+
 def test_readings_are_the_share_that_was_told_apart() -> None:
     student, teacher = torch.full((8, 2), -1.0), torch.full((8, 2), 1.0)
     loss = adversarial(AdversarialLoss(learning_rate=0.05), student, teacher)
