@@ -17,8 +17,7 @@ def processes() -> int:
 def gatherer(sizes: Sequence[int]) -> Callable[[Tensor], Tensor]:
     """A function that makes `[b, ...]` of each process the rows of all, in order of the processes.
 
-    Its gradient is that of one process with the whole batch: every process computes the same loss
-    from the same rows, and the average over processes that follows leaves it as it is.
+    Once gradients are averaged over the processes, they are those of one process with all rows.
 
     Args:
         sizes: how many rows each process has.
@@ -28,29 +27,19 @@ def gatherer(sizes: Sequence[int]) -> Callable[[Tensor], Tensor]:
         if len(sizes) == 1:
             return rows
         # Gathered tensors have to be of one shape.
-        padded = torch.cat([rows, rows.new_zeros(max(sizes) - len(rows), *rows.shape[1:])])
-        parts: Tensor = _Gather.apply(padded)  # type: ignore[no-untyped-call]
-        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+        padding = rows.new_zeros(max(sizes) - len(rows), *rows.shape[1:])
+        padded = torch.cat([rows.detach(), padding])
+        parts = [torch.empty_like(padded) for _ in sizes]
+        distributed.all_gather(parts, padded)
+        parts = [part[:size] for part, size in zip(parts, sizes, strict=True)]
+        own = rows.view_as(rows)
+        if own.requires_grad:
+            # Each process has the gradient of its own rows alone, and the average divides it.
+            own.register_hook(lambda slope: slope * len(sizes))  # type: ignore[no-untyped-call]
+        parts[distributed.get_rank()] = own
+        return torch.cat(parts)
 
     return gather
-
-
-class _Gather(torch.autograd.Function):
-    """`[b, ...]` of each process as `[processes, b, ...]` in all; gradients add up on the way."""
-
-    @staticmethod
-    def forward(context: Any, rows: Tensor) -> Tensor:
-        del context
-        parts = [torch.empty_like(rows) for _ in range(processes())]
-        distributed.all_gather(parts, rows.contiguous())
-        return torch.stack(parts)
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Tensor:
-        del context
-        gradient = gradients[0].contiguous()
-        distributed.all_reduce(gradient)
-        return gradient[distributed.get_rank()]
 
 
 def mean_terms(terms: Mapping[str, tuple[float, int]]) -> dict[str, float]:

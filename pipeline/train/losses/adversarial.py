@@ -14,11 +14,18 @@ from edgestill.train.config import AdversarialLoss
 from edgestill.train.losses.base import Loss, LossInputs
 from edgestill.train.losses.config import reads_of
 
+# How far apart two outputs are judged at most that lie one deviation of the teacher's apart. The
+# margins of `hinge` are 2 apart: with less it stays unsure, with much more students collapse.
+_REACH = 2.0
+
+# Of more positions than this a random choice is judged at each look: the rest says little more.
+_MOST_ROWS = 4096
+
 
 class Adversarial(Loss):
     """The student's part of a game: its outputs should pass for the teacher's.
 
-    A discriminator sees the prediction `[b, ...]` of both, or each position of a feature
+    A discriminator sees the prediction `[b, ...]` of both, or positions of a feature
     `[b, c, ...]` of both, and learns to tell them apart: after each step of the student it makes
     one of its own, on detached outputs, with its own Adam. `hinge` is
     `E max(0, 1 - D(t)) + E max(0, 1 + D(s))` for the discriminator and `-E D(s)` for the student
@@ -35,7 +42,7 @@ class Adversarial(Loss):
         super().__init__(name, config.weight, reads_of(config))
         self.config = config
         self.adapter: Adapter | None = None
-        self.discriminator: nn.Sequential
+        self.discriminator: Discriminator
         self.told_apart: Tensor | None = None
 
     def adapt(self, example: LossInputs) -> str | None:
@@ -44,8 +51,8 @@ class Adversarial(Loss):
             student, teacher = self._features(example)
             self.adapter = Adapter(student, teacher).to(student.device)
             words = self.adapter.words
-        real = _rows(self._judged(example)[1])
-        self.discriminator = make_discriminator(real.shape[1], self.config.width).to(real.device)
+        real = _some_rows(self._judged(example)[1], 0)
+        self.discriminator = Discriminator(real, self.config.width).to(real.device)
         # The student's optimizer must not find these parameters, nor a gradient reach them.
         self.discriminator.requires_grad_(False)
         self.optimizer = torch.optim.Adam(
@@ -57,16 +64,19 @@ class Adversarial(Loss):
     def forward(self, inputs: LossInputs) -> Tensor:
         student, _ = self._judged(inputs)
         self.discriminator.eval()  # in train mode spectral norm changes with each look
-        verdict: Tensor = self.discriminator(_rows(student))
+        verdict: Tensor = self.discriminator(_some_rows(student, self._looks))
         if self.config.form == "hinge":
             return -verdict.mean()
         return functional.softplus(-verdict).mean()
 
     def after_step(self, inputs: LossInputs) -> None:
         # Each process makes the step on what all have, and so the same one.
-        student, teacher = (_rows(inputs.gather(part.detach())) for part in self._judged(inputs))
+        student, teacher = (
+            _some_rows(inputs.gather(part.detach()), self._looks) for part in self._judged(inputs)
+        )
         assert self.optimizer is not None, "adapt() comes before the first step"
         self.discriminator.requires_grad_(True).train()
+        self.discriminator.look(teacher)
         fake, real = self.discriminator(torch.cat([student, teacher])).chunk(2)
         if self.config.form == "hinge":
             loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
@@ -83,6 +93,11 @@ class Adversarial(Loss):
         """`accuracy`: the share that the discriminator told apart, 0.5 for guessing."""
         return {} if self.told_apart is None else {f"{self.name} accuracy": self.told_apart}
 
+    @property
+    def _looks(self) -> int:
+        """How many steps the discriminator has made, in all processes alike."""
+        return int(self.discriminator.seen)
+
     def _judged(self, inputs: LossInputs) -> tuple[Tensor, Tensor]:
         """Student's and teacher's, both `[b, c]` or `[b, positions, c]`."""
         if self.adapter is None:
@@ -96,16 +111,50 @@ class Adversarial(Loss):
         return channels_last(student), channels_last(teacher)
 
 
-def _rows(judged: Tensor) -> Tensor:
-    return judged.reshape(-1, judged.shape[-1])
+def _some_rows(judged: Tensor, choice: int) -> Tensor:
+    """`[b, c]` or `[b, positions, c]` as `[n, c]`: of many rows a choice, the same everywhere."""
+    rows = judged.reshape(-1, judged.shape[-1])
+    if len(rows) <= _MOST_ROWS:
+        return rows
+    generator = torch.Generator().manual_seed(choice)
+    return rows[torch.randperm(len(rows), generator=generator)[:_MOST_ROWS].to(rows.device)]
 
 
-def make_discriminator(width: int, hidden: int) -> nn.Sequential:
-    """`[n, width]` to `[n, 1]`: above 0 for the teacher's, below for the student's."""
-    return nn.Sequential(
-        spectral_norm(nn.Linear(width, hidden)),
-        nn.LeakyReLU(0.2),
-        spectral_norm(nn.Linear(hidden, hidden)),
-        nn.LeakyReLU(0.2),
-        spectral_norm(nn.Linear(hidden, 1)),
-    )
+class Discriminator(nn.Module):
+    """`[n, c]` to `[n, 1]`: above 0 for the teacher's, below for the student's.
+
+    Spectral norm bounds how fast it changes, so outputs are taken in units of the teacher's: their
+    running mean and one deviation for all values, because a value may be constant.
+
+    Args:
+        example: of the teacher's, `[n, c]`.
+    """
+
+    seen: Tensor
+    centre: Tensor
+    power: Tensor
+
+    def __init__(self, example: Tensor, hidden: int) -> None:
+        super().__init__()
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("centre", example.mean(0))
+        self.register_buffer("power", example.var(0, correction=0).mean())
+        self.layers = nn.Sequential(
+            spectral_norm(nn.Linear(example.shape[1], hidden)),
+            nn.LeakyReLU(0.2),
+            spectral_norm(nn.Linear(hidden, hidden)),
+            nn.LeakyReLU(0.2),
+            spectral_norm(nn.Linear(hidden, 1)),
+        )
+
+    def look(self, teacher: Tensor) -> None:
+        """Learn the scale of the teacher's outputs, `[n, c]`: the mean of batches, later of 100."""
+        self.seen += 1
+        share = (1 / self.seen).clamp(min=0.01)
+        self.centre.lerp_(teacher.mean(0), share)
+        self.power.lerp_((teacher - self.centre).pow(2).mean(), share)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        units = (rows - self.centre) / self.power.clamp(min=1e-12).sqrt()
+        verdict: Tensor = self.layers(_REACH * units)
+        return verdict

@@ -59,6 +59,18 @@ def test_cosine_hint_is_the_mean_angle_of_the_channels(
     assert evaluate(config, scale * student, teacher) == pytest.approx(expected, rel=1e-7)
 
 
+def test_cosine_hint_of_silent_positions_is_no_danger() -> None:
+    (loss,) = make_losses([HintLoss("a", "b", distance="cosine")], "classification")
+    inputs = inputs_of(np.zeros((2, 4, 3)), np.ones((2, 4, 3)), loss)
+    loss.adapt(inputs)
+    (feature,) = inputs.student.features.values()
+    feature.requires_grad_()
+    value = loss(inputs)
+    value.backward()
+    assert value.item() == 1
+    assert feature.grad is not None and 0 < feature.grad.abs().max() < 1
+
+
 def test_hint_reads_channels_where_it_is_told(rng: np.random.Generator, evaluate: Evaluate) -> None:
     student, teacher = rng.normal(size=(2, 3, 4, 5))
     last = HintLoss("a", "b", distance="cosine", channels="last")

@@ -1,0 +1,134 @@
+"""A learner reads each layer once, adapts once, and lets nothing of the teacher learn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgestill.artifact import TensorSpec
+from edgestill.errors import ModelError
+from edgestill.models.wrapper import DeviceModel
+from edgestill.train.config import AdversarialLoss, CeLoss, HintLoss, KdLoss, SimilarityLoss
+from edgestill.train.learner import Learner
+from edgestill.train.losses import make_losses
+from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
+from edgestill.train.losses.config import Reads, Tap
+from edgestill.train.teachers import LiveTeacher
+
+
+def model(width: int) -> DeviceModel:
+    torch.manual_seed(width)
+    net = nn.Sequential(
+        nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten(), nn.LazyLinear(3)
+    )
+    net(torch.zeros(2, 1, 6, 6))
+    return DeviceModel(net, None, (TensorSpec("image", "float32", (None, 1, 6, 6)),))
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(4, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+
+
+def test_terms_are_those_of_student_and_teacher(images: Tensor) -> None:
+    losses = make_losses(
+        [CeLoss(), KdLoss(), HintLoss("0", "0"), SimilarityLoss("0", "2")], "classification"
+    )
+    student, other = model(2), model(4)
+    learner = Learner(student, losses)
+    taps = dict.fromkeys(tap for loss in losses for tap in loss.reads.teacher)
+    teacher = LiveTeacher(other, taps)
+    answer = teacher.answer([images], torch.arange(4).numpy(), 0)
+    labels = Labels(torch.tensor([0, 1, 2, 0]))
+
+    def given(own: Outputs) -> LossInputs:
+        return LossInputs(own, answer, labels)
+
+    student.train()
+    statistics = student.module[1].running_mean.clone()
+    words = learner.adapt([images], given)
+    assert words == [
+        "hint 0: [4, 4, 2] and the teacher's [4, 4, 4] meet at 16 positions, a linear map takes 2 "
+        "channels to 4"
+    ]
+    assert student.training
+    assert torch.equal(statistics, student.module[1].running_mean), "a dry run leaves no trace"
+    assert len(student.module[0]._forward_hooks) == 1, "two losses, one tap"
+    terms, seen = learner([images], given, [0, 1, 2, 3])
+    assert torch.allclose(answer.features[Tap("0")], other.module[0](images))
+    by_hand = Outputs(student.module(images), {Tap("0"): student.module[0](images)})
+    for loss, term in zip(losses, terms, strict=True):
+        torch.testing.assert_close(term, loss(given(by_hand)))
+    sum(terms).backward()
+    assert all(parameter.grad is not None for parameter in student.parameters())
+    assert all(parameter.grad is None for parameter in other.parameters())
+    assert not seen.student.logits.requires_grad
+    assert not any(feature.requires_grad for feature in seen.student.features.values())
+    alone, _ = learner([images], given, [2])
+    assert len(alone) == 1
+
+
+def test_a_wrong_layer_is_known_before_the_first_step() -> None:
+    losses = make_losses([HintLoss("module.0", "0")], "classification")
+    with pytest.raises(ModelError, match=r"^layer module\.0 of the student: there is no"):
+        Learner(model(2), losses)
+
+
+def test_bf16_gives_float32_to_the_losses(images: Tensor) -> None:
+    losses = make_losses([HintLoss("0", "0")], "classification")
+    outputs = Learner(model(2), losses, bf16=True).outputs([images])
+    assert outputs.logits.dtype == torch.float32
+    assert outputs.features[Tap("0")].dtype == torch.float32
+    exact = Learner(model(2), losses).outputs([images])
+    assert not torch.equal(outputs.features[Tap("0")], exact.features[Tap("0")])
+
+
+def test_losses_of_one_name_are_told_apart() -> None:
+    configs = [KdLoss(), KdLoss(temperature=1.0), AdversarialLoss(), KdLoss()]
+    names = [loss.name for loss in make_losses(configs, "classification")]
+    assert names == ["kd", "kd #2", "adversarial", "kd #3"]
+
+
+def test_a_loss_is_asked_for_its_formula() -> None:
+    with pytest.raises(NotImplementedError):
+        Loss("mine", 1.0, Reads())(LossInputs(Outputs(torch.zeros(1))))
+
+
+# Teachers
+
+
+def test_a_teacher_answers_in_eval_mode_without_gradients(images: Tensor) -> None:
+    other = model(4).train()
+    teacher = LiveTeacher(other, [Tap("0")])
+    answer = teacher.answer([images], torch.arange(4).numpy(), 0)
+    assert not other.training
+    assert not answer.logits.requires_grad
+    torch.testing.assert_close(answer.logits, other.module(images))
+    teacher.require_unchanged()
+
+
+def test_a_teacher_in_train_mode_is_refused(images: Tensor) -> None:
+    other = model(4)
+    teacher = LiveTeacher(other, [])
+    other.module[1].train()
+    with pytest.raises(ModelError) as error:
+        teacher.require_unchanged()
+    assert str(error.value) == (
+        "teacher: the teacher is in train mode. Look for .train() in its forward: a teacher "
+        "answers in eval mode"
+    )
+
+
+@pytest.mark.parametrize("what", ["weight", "running_mean"])
+def test_a_teacher_that_changes_is_refused(what: str) -> None:
+    other = model(4)
+    teacher = LiveTeacher(other, [])
+    with torch.no_grad():
+        getattr(other.module[1], what)[0] += 1e-6
+    with pytest.raises(ModelError) as error:
+        teacher.require_unchanged()
+    assert str(error.value) == (
+        "teacher: the teacher's weights changed during the training. Look for weights that it "
+        "shares with the student, and for buffers that its forward writes"
+    )
