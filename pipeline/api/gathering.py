@@ -9,6 +9,7 @@ from functools import cached_property
 from edgestill.artifact import Checkpoint, Dataset, Engine, OnnxModel, Predictions
 from edgestill.capture import captured
 from edgestill.data.arrays import load_labels
+from edgestill.data.remarks import read_remarks
 from edgestill.measuring import Session, latest_series, measure_series
 from edgestill.metrics import MetricSpec
 from edgestill.models.resolve import load_callable
@@ -45,6 +46,10 @@ class Gathering:
 
     def split(self, role: str) -> Dataset:
         return self.runner.typed(Ref("data", role), Dataset)
+
+    def remarks(self) -> tuple[str, ...]:
+        """What has to be known of the data, such as samples of test that are in train too."""
+        return tuple(f"Data: {line}." for line in read_remarks(self.runner.resolve("data").path))
 
     def engine(self, ref: Ref) -> Engine:
         return self.runner.typed(ref, Engine)

@@ -106,7 +106,7 @@ def _judge(gathering: Gathering) -> Report:
         gates=gates,
         steps=gathering.runner.records,
         fingerprint=gathering.fingerprint,
-        notes=_notes(recipe),
+        notes=(*_notes(recipe), *gathering.remarks()),
         failures=failures,
     )
 

@@ -302,6 +302,24 @@ def test_what_only_the_runtime_shows(
     assert diagnosis.exit_code == project.exit_code_of_run("targets=[onnxruntime]") == code
 
 
+def test_what_the_split_remarked_is_a_warning_whenever_it_was_computed(project: Project) -> None:
+    leak = "data.source={train: data.npz, test: data.npz}"
+    shares = "data.split={train: 0.6, calibration: 0.2, validation: 0.2}"
+    changes = (leak, shares, "targets=null", "gates=null")
+    for how in ("done in ", "found in the store"):
+        diagnosis = project.diagnose(*changes)
+        told = [f for f in diagnosis.findings if f.subject == "data"]
+        assert told[0].found.startswith(how)
+        (remark,) = told[1:]
+        assert remark.state is State.WARNING
+        known = re.fullmatch(
+            r"(\d+) of 200 samples of test are in train too: scores on test will flatter",
+            remark.found,
+        )
+        assert known and 60 < int(known[1]) < 140
+        assert diagnosis.exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("returned", "message"),
     [

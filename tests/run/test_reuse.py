@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import numpy
 import pytest
 
 from edgestill.errors import ExitCode, ModelError
+from edgestill.report import terminal
 from edgestill.store.disk import unseal
 
 if TYPE_CHECKING:
@@ -57,6 +59,29 @@ def test_nothing_changed_computes_nothing(project: Project, steps: Computed) -> 
     report = project.run()
     assert steps(report) == set()
     assert {step.name for step in report.steps} == EVERYTHING - {"measure onnxruntime"}
+
+
+def test_what_the_data_step_remarked_is_told_again_by_a_run_that_computes_nothing(
+    project: Project, steps: Computed
+) -> None:
+    leak = (
+        "data.source={train: data.npz, test: data.npz}",
+        "data.split={train: 0.6, calibration: 0.2, validation: 0.2}",
+        "student.train={epochs: 1}",
+        "teacher=null",
+        "distill=null",
+        "quantize=null",
+        "targets=null",
+        "gates=null",
+    )
+    first, second = project.run(*leak), project.run(*leak)
+    assert "data" in steps(first) and steps(second) == set()
+    assert second.notes == first.notes
+    (note,) = [note for note in second.notes if "flatter" in note]
+    words = r"Data: \d+ of 400 samples of test are in train too: scores on test will flatter\."
+    assert re.fullmatch(words, note)
+    assert note in terminal.render(second, width=120)
+    assert note in (project.release / "report.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("role", ["test", "calibration"])

@@ -23,6 +23,7 @@ from edgestill.api.run import require_target
 from edgestill.artifact import Dataset
 from edgestill.console import Console
 from edgestill.data.config import ROLES
+from edgestill.data.remarks import read_remarks
 from edgestill.errors import EdgestillError, StoreError, UsageError
 from edgestill.plan import Ref, Step
 from edgestill.planner import make_plan
@@ -89,6 +90,9 @@ class Trial:
             if name in self.real.plan.steps:
                 step = self.real.plan.steps[name]
                 yield from self._attempt(name, _needs(step), partial(self._keep, name))
+        if "data" in self.real.entries:
+            for remark in read_remarks(self.real.entries["data"].path):
+                yield Finding("data", State.WARNING, remark)
 
     def thrown_away(self) -> Iterator[Finding]:
         """The steps in miniature, and after the answers what a run makes of them."""
