@@ -128,13 +128,19 @@ class _Verification:
         failures: list[str] = []
         for name in description.references:
             self.hops.append((f"{name} (from the build)", None, self.rules.references[name]))
+        probed = {target.target: get_target(target.target).probe() for target in targets}
+        runnable = [name for name, found in probed.items() if found.can_run]
+        instead = " ".join(f"--target {name}" for name in runnable)
         for target in targets:
-            found = get_target(target.target).probe()
+            found = probed[target.target]
             if not found.can_run:
                 why = f"{found.reason}. {found.fix}" if found.fix else found.reason
                 gates += not_run(target.target, self.rules.gates, why)
                 if named or target.verify == "here":
-                    failures.append(f"{target.target} cannot run here: {why}")
+                    failures.append(
+                        f"{target.target} cannot run here: {why.removesuffix('.')}."
+                        + (f" {instead} verifies what can run here." if instead else "")
+                    )
                 continue
             assessed = self._target(target, f"{target.target} {found.version}")
             results.append(assessed.target)
