@@ -22,6 +22,24 @@ _SWITCHES = {
     "torch": {"TORCHINDUCTOR_DISABLE_TELEMETRY": "1", "OMP_WAIT_POLICY": "passive"},
 }
 
+# Modules that a user's code may import, and that the extra `build` brings.
+_BUILD = frozenset(
+    [
+        "torch",
+        "onnx",
+        "onnxscript",
+        "nncf",
+        "torchao",
+        "safetensors",
+        "accelerate",
+        "datasets",
+        "pyarrow",
+        "kornia",
+        "sklearn",
+        "PIL",
+    ]
+)
+
 
 def installed(module: str) -> bool:
     """Whether `module` can be found, without importing it."""
@@ -37,6 +55,19 @@ def set_switches(module: str) -> None:
         os.environ.setdefault(variable, value)
 
 
+def lacking(error: BaseException, where: str) -> MissingExtra | None:
+    """What the import error of a user's code means where it lacks a library that we bring."""
+    name = error.name if isinstance(error, ModuleNotFoundError) and error.name else ""
+    missing = name.partition(".")[0]
+    if missing not in _BUILD or installed(missing):
+        return None
+    return MissingExtra(
+        f"it imports {missing}, which is not installed",
+        where=where,
+        fix="Install it: pip install 'edgestill[build]'",
+    )
+
+
 def require(module: str, *, extra: str) -> ModuleType:
     """Import and return `module`, which `pip install edgestill[extra]` brings.
 
@@ -47,7 +78,10 @@ def require(module: str, *, extra: str) -> ModuleType:
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name and module.split(".")[0] != error.name.split(".")[0]:
+        missing = (error.name or module).split(".")[0]
+        if module.startswith("edgestill.") and missing != "edgestill":
+            what = f"{missing} is not installed"
+        elif module.split(".")[0] != missing:
             what = f"{module} is installed but lacks {error.name}"
         else:
             what = f"{module} is not installed"

@@ -9,10 +9,13 @@ from pathlib import Path
 from edgestill.api.gathering import Gathering
 from edgestill.api.opening import import_index, new_log, open_store
 from edgestill.api.releasing import write_release
+from edgestill.api.requirements import installed_version, requirements_of
 from edgestill.capture import captured
 from edgestill.companions import dismiss
 from edgestill.console import Console
-from edgestill.errors import DeviceError, UsageError
+from edgestill.errors import DeviceError, MissingExtra, UsageError
+from edgestill.extras import installed
+from edgestill.plan import Plan
 from edgestill.planner import make_plan
 from edgestill.recipe import Recipe, load_recipe
 from edgestill.release import writing
@@ -55,7 +58,7 @@ def run_recipe(
     loaded = select_targets(load_recipe(recipe, overrides), targets)
     opened = open_store(store, console)
     runner = Runner(make_plan(loaded), opened, console, new_log(opened))
-    runner.before_computing = lambda: require_runnable(loaded)
+    runner.before_computing = lambda: require_ready(runner.plan)
     place = out or Path("dist") / loaded.name
     # The folder is claimed first, so that an unfit one is refused before hours of training.
     with writing(place, keep=(opened.root,)) as writer, remembered_imports(import_index(opened)):
@@ -149,15 +152,26 @@ def select_targets(recipe: Recipe, names: Sequence[str]) -> Recipe:
     return replace(recipe, targets=left)
 
 
-def require_runnable(recipe: Recipe) -> None:
-    """Refuse, before any training, a target that is not installed or cannot run here.
+def require_ready(plan: Plan) -> None:
+    """Refuse, before any work, what this machine lacks for the rest of it.
 
     Raises:
-        DeviceError: with how to get it.
+        MissingExtra: libraries that build are not installed.
+        DeviceError: a target is not installed or cannot run here; with how to get it.
         UsageError: nothing says which GPU to build for, and there is none here.
     """
-    for index, target in enumerate(recipe.targets):
-        require_target(recipe, index, run=target.verify == "here")
+    steps = plan.steps.values()
+    used = {name for step in steps for name in (*step.stage.libraries, *step.libraries)}
+    brought = {r.name for r in requirements_of("edgestill") if r.extra == "build"}
+    missing = sorted(n for n in used & brought if not (installed_version(n) or installed(n)))
+    if missing:
+        raise MissingExtra(
+            f"this needs the extra build (not installed: {', '.join(missing)})",
+            where=str(plan.recipe.path),
+            fix="Install it: pip install 'edgestill[build]'",
+        )
+    for index, target in enumerate(plan.recipe.targets):
+        require_target(plan.recipe, index, run=target.verify == "here")
 
 
 def require_target(recipe: Recipe, index: int, *, run: bool) -> None:

@@ -474,20 +474,6 @@ def started(project: Project, temporary: Path, before: str = "") -> subprocess.P
     )
 
 
-def test_where_only_the_base_is_installed_it_says_what_is_missing(
-    project: Project, tmp_path: Path
-) -> None:
-    (project.folder / "net.py").write_text(TORCH, encoding="utf-8")
-    recipe = RECIPE.replace("{onnx: model.onnx}", '{model: "net.py:Two", train: {}}')
-    (project.folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
-    before = "import sys\nsys.modules['torch'] = None"
-    output, _ = started(project, tmp_path / "temporary", before).communicate(timeout=120)
-    assert (
-        "problem  check: edgestill.check is installed but lacks torch\n"
-        "         Install it: pip install 'edgestill[build]'\n"
-    ) in output
-
-
 def test_killed_it_leaves_nothing_but_a_temporary_folder(project: Project, tmp_path: Path) -> None:
     before = {path.name for path in project.folder.iterdir()}
     temporary = tmp_path / "temporary"
