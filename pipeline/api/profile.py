@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import numpy
 
+from edgestill.arguments import PathLike, as_count, as_path
 from edgestill.artifact import (
     Dataset,
     DatasetDescription,
@@ -56,7 +57,7 @@ class Profile:
 
 
 def profile_model(
-    path: str | Path,
+    path: PathLike,
     *,
     target: str | None = None,
     batch: int = 1,
@@ -76,8 +77,9 @@ def profile_model(
         DeviceError: the target cannot run here.
     """
     console = console or Console()
-    path = Path(path)
-    threads = threads or usable_cores()
+    path = as_path(path, "path")
+    threads = usable_cores() if threads is None else as_count(threads, "threads")
+    batch, rounds = as_count(batch, "batch"), as_count(rounds, "rounds")
     with TemporaryDirectory(prefix="edgestill-") as name:
         scratch = Path(name)
         log = scratch / "log.txt"

@@ -10,6 +10,7 @@ from edgestill.api.gathering import Gathering
 from edgestill.api.opening import import_index, new_log, open_store
 from edgestill.api.releasing import write_release
 from edgestill.api.requirements import installed_version, requirements_of
+from edgestill.arguments import Names, PathLike, as_names, as_path
 from edgestill.capture import captured
 from edgestill.companions import dismiss
 from edgestill.console import Console
@@ -31,12 +32,12 @@ from edgestill.verify.results import GateResult, TargetResult
 
 
 def run_recipe(
-    recipe: str,
+    recipe: PathLike,
     *,
-    overrides: Sequence[str] = (),
-    targets: Sequence[str] = (),
-    out: Path | None = None,
-    store: Path | None = None,
+    overrides: Names = (),
+    targets: Names = (),
+    out: PathLike | None = None,
+    store: PathLike | None = None,
     fresh: bool = False,
     console: Console | None = None,
 ) -> Report:
@@ -55,11 +56,12 @@ def run_recipe(
         EnvironmentFailure: this machine or a target's software failed.
     """
     console = console or Console()
-    loaded = select_targets(load_recipe(recipe, overrides), targets)
+    overrides = as_names(overrides, "overrides")
+    loaded = select_targets(load_recipe(recipe, overrides), as_names(targets, "targets"))
     opened = open_store(store, console)
     runner = Runner(make_plan(loaded), opened, console, new_log(opened))
     runner.before_computing = lambda: require_ready(runner.plan)
-    place = out or Path("dist") / loaded.name
+    place = Path("dist") / loaded.name if out is None else as_path(out, "out")
     # The folder is claimed first, so that an unfit one is refused before hours of training.
     with writing(place, keep=(opened.root,)) as writer, remembered_imports(import_index(opened)):
         gathering = Gathering(runner, Fingerprint.read(), fresh=fresh)

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from edgestill.arguments import Names, PathLike, as_names, as_path
 from edgestill.artifact import Predictions
 from edgestill.capture import captured
 from edgestill.console import Console
@@ -42,11 +43,11 @@ Hops = list[tuple[str, str | None, Predictions]]
 
 
 def verify_release(
-    release: str | Path,
+    release: PathLike,
     *,
-    targets: Sequence[str] = (),
+    targets: Names = (),
     allow_code: bool = False,
-    out: Path | None = None,
+    out: PathLike | None = None,
     console: Console | None = None,
 ) -> Report:
     """Run what a release ships on this machine and decide its gates again.
@@ -64,9 +65,14 @@ def verify_release(
         DeviceError: no target can run here.
     """
     console = console or Console()
-    opened = open_release(Path(release))
+    opened = open_release(as_path(release, "release"))
+    targets = as_names(targets, "targets")
     chosen = _chosen(opened, targets)
-    place = out or opened.path.resolve().with_name(f"{opened.path.resolve().name}.verify")
+    place = (
+        as_path(out, "out")
+        if out is not None
+        else opened.path.resolve().with_name(f"{opened.path.resolve().name}.verify")
+    )
     _require_writable(place, opened.path)
     # A user's own metric may print, too.
     with TemporaryDirectory(prefix="edgestill-") as scratch, captured(_beside(place, ".log")):

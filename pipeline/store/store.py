@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from edgestill.arguments import PathLike, as_path
 from edgestill.digest import digest_files
 from edgestill.errors import StoreError
 from edgestill.store import cleaning, sources
@@ -39,11 +40,11 @@ class Store:
 
     Args:
         root: the folder; it has to be on one file system.
-        notify: called with each line that the user should read.
+        notify: called with each line that the user should read; by default it is printed.
     """
 
-    def __init__(self, root: Path, notify: Callable[[str], None]) -> None:
-        self.root = root.absolute()
+    def __init__(self, root: PathLike, notify: Callable[[str], None] = print) -> None:
+        self.root = as_path(root, "root").absolute()
         self._notify = notify
         self._layout = Layout(self.root)
         self._staging = Staging(self._layout)

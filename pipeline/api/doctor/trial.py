@@ -20,6 +20,7 @@ from edgestill.api.doctor.miniature import miniature, write_sample
 from edgestill.api.doctor.outcome import require_measurable, require_score
 from edgestill.api.opening import import_index, open_store
 from edgestill.api.run import require_target
+from edgestill.arguments import PathLike
 from edgestill.artifact import Dataset
 from edgestill.console import Console
 from edgestill.data.config import ROLES
@@ -35,7 +36,7 @@ from edgestill.store import Entry, Key, Store
 _KEPT = ("data", "check")  # the steps of a plan that need no training
 
 
-def try_out(recipe: Recipe, store: Path | None, console: Console | None) -> Iterator[Finding]:
+def try_out(recipe: Recipe, store: PathLike | None, console: Console | None) -> Iterator[Finding]:
     """What each step found, in the order of the plan."""
     console = console or Console()
     opened = open_store(store, console)
