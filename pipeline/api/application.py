@@ -46,10 +46,7 @@ def load(
             where=str(place),
             fix="report.md in it says which; load(..., accept_failed=True) loads it nevertheless",
         )
-    targets = [t for t in opened.description.targets if target in (None, t.target)]
-    if not targets:
-        known = ", ".join(t.target for t in opened.description.targets) or "none"
-        raise UsageError(f"the release has no target {target}", fix=f"Its targets: {known}")
+    targets = opened.targets([] if target is None else [target])
     runnable = [t for t in targets if get_target(t.target).probe().can_run]
     if not runnable:
         raise DeviceError(

@@ -19,6 +19,7 @@ from edgestill.extras import installed
 from edgestill.plan import Plan
 from edgestill.planner import make_plan
 from edgestill.recipe import Recipe, load_recipe
+from edgestill.reference import nearest
 from edgestill.release import writing
 from edgestill.report.build import make_report
 from edgestill.report.model import Report
@@ -140,7 +141,7 @@ def select_targets(recipe: Recipe, names: Sequence[str]) -> Recipe:
             raise UsageError(
                 f"the recipe has no target {name!r}",
                 where=str(recipe.path),
-                fix=f"Its targets: {', '.join(known) or 'none'}",
+                fix=nearest(name, known, "Its targets"),
             )
     if not names:
         return recipe

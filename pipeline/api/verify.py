@@ -67,7 +67,7 @@ def verify_release(
     console = console or Console()
     opened = open_release(as_path(release, "release"))
     targets = as_names(targets, "targets")
-    chosen = _chosen(opened, targets)
+    chosen = opened.targets(targets)
     place = (
         as_path(out, "out")
         if out is not None
@@ -103,18 +103,6 @@ def _require_writable(place: Path, release: Path) -> None:
             where=str(place.parent),
             fix="Name another place with --out",
         ) from error
-
-
-def _chosen(release: Release, names: Sequence[str]) -> tuple[ReleasedTarget, ...]:
-    known = {target.target: target for target in release.description.targets}
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"the release has no target {name!r}",
-                where=str(release.path),
-                fix=f"Its targets: {', '.join(known) or 'none'}",
-            )
-    return tuple(t for name, t in known.items() if name in names or not names)
 
 
 class _Verification:

@@ -132,7 +132,8 @@ def test_only_the_targets_that_are_asked_for(project: Project) -> None:
     both = "targets=[onnxruntime, openvino]"
     report = project.run(both, targets=("openvino",))
     assert [target.target for target in report.targets] == ["openvino"]
-    with pytest.raises(UsageError, match="the recipe has no target 'openvin'"):
+    words = r"recipe\.yaml: the recipe has no target 'openvin'\. Did you mean 'openvino'\?"
+    with pytest.raises(UsageError, match=words):
         project.run(both, targets=("openvin",))
 
 
@@ -235,7 +236,9 @@ def test_an_application_loads_the_shipped_engine(finished: tuple[Project, Report
     with pytest.raises(UsageError, match="the input image is a list, not a numpy array"):
         session.run(images[:5].tolist())
     session.close()
-    with pytest.raises(UsageError, match="the release has no target openvino"):
+    with pytest.raises(
+        UsageError, match=r"the release has no target 'openvino'.*Its targets: onnxruntime"
+    ):
         edgestill.load(project.release, "openvino")
 
 
