@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 
+from edgestill.api.series import measurement, series_of
 from edgestill.artifact import Checkpoint, Dataset, Engine, OnnxModel, Predictions
 from edgestill.capture import captured
 from edgestill.data.arrays import load_labels
@@ -19,13 +20,12 @@ from edgestill.recipe import Recipe
 from edgestill.report.model import ModelSummary
 from edgestill.runner import Runner
 from edgestill.scoring import Scorer, resolve_metric
-from edgestill.source_code import stage_digest
-from edgestill.store import Facts, Key
+from edgestill.store import Facts
 from edgestill.targets import TARGETS
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.targets.measure import Round
-from edgestill.verify.assess import Assessment, Rules, assess, measure_config, undecided
+from edgestill.verify.assess import Assessment, Rules, assess, undecided
 from edgestill.verify.config import BASELINE
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.results import CandidateResult, TargetResult
@@ -162,11 +162,11 @@ class Gathering:
 
     def _session(self, candidates: Sequence[Candidate], rules: Rules, batch: int) -> Session:
         measured = tuple(MeasuredCandidate(c.name, c.engine, c.test) for c in candidates)
-        return Session(measured, self.split("test"), measure_config(rules, batch))
+        return Session(measured, self.split("test"), rules.timing(batch))
 
     def _measure(self, target: TargetPlan, session: Session) -> tuple[Round, ...]:
         batch = session.config.batch
-        label = f"measure {target.config.target}" + (f" batch {batch}" if batch > 1 else "")
+        label = measurement(target, batch)
         started = time.monotonic()
         with self.runner.console.step(label), captured(self.runner.log):
             rounds = measure_series(
@@ -176,13 +176,7 @@ class Gathering:
         return rounds
 
     def _facts(self, target: TargetPlan, session: Session) -> Facts:
-        name = target.config.target
-        versions = {TARGETS[name].distribution: TARGETS[name].version}
-        code = stage_digest("edgestill.targets.worker", TARGETS[name].implementation)
-        # The samples' labels have no say in how long a call takes.
-        samples = self.runner.entries["data"].digest("test/inputs")
-        parts = session.key_parts(samples, self.fingerprint.digest, versions, code)
-        return self.runner.store.facts(Key(f"measure {name}", "measure", parts))
+        return series_of(self.runner, target, session.config, self.fingerprint)
 
     def _runtime(self, target: TargetPlan) -> str:
         name = target.config.target

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from edgestill.api.opening import import_index, open_store
+from edgestill.api.series import measurements
 from edgestill.arguments import Names, PathLike, as_names
 from edgestill.console import Console
 from edgestill.planner import make_plan
@@ -21,7 +22,7 @@ def plan_recipe(
     store: PathLike | None = None,
     console: Console | None = None,
 ) -> tuple[Prospect, ...]:
-    """Each step of the recipe: whether its result is there, and if not what changed.
+    """Each step and measurement: whether its result is there, and if not what changed.
 
     Raises:
         UsageError: the recipe is wrong, or a file of it is missing.
@@ -30,4 +31,6 @@ def plan_recipe(
     loaded = load_recipe(recipe, as_names(overrides, "overrides"))
     plan, opened = make_plan(loaded), open_store(store, console)
     with remembered_imports(import_index(opened)):
-        return Runner(plan, opened, console, Path(os.devnull)).prospects()
+        runner = Runner(plan, opened, console, Path(os.devnull))
+        steps = runner.prospects()
+        return (*steps, *measurements(runner, {prospect.name: prospect for prospect in steps}))

@@ -26,7 +26,6 @@ from edgestill.report.model import Report
 from edgestill.runner import Runner
 from edgestill.source_code import remembered_imports
 from edgestill.targets import get_target
-from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.options import TensorRtRtxOptions
 from edgestill.verify.assess import hop_results, not_run
 from edgestill.verify.results import GateResult, TargetResult
@@ -65,7 +64,7 @@ def run_recipe(
     place = Path("dist") / loaded.name if out is None else as_path(out, "out")
     # The folder is claimed first, so that an unfit one is refused before hours of training.
     with writing(place, keep=(opened.root,)) as writer, remembered_imports(import_index(opened)):
-        gathering = Gathering(runner, Fingerprint.read(), fresh=fresh)
+        gathering = Gathering(runner, runner.fingerprint, fresh=fresh)
         for name in runner.plan.steps:
             runner.resolve(name)
         with captured(runner.log):  # a user's own metric may print, too

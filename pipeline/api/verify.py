@@ -31,7 +31,6 @@ from edgestill.verify.assess import (
     Rules,
     assess,
     hop_results,
-    measure_config,
     not_run,
 )
 from edgestill.verify.config import BASELINE, GATE_CONFIGS, EvaluateStep, MeasureConfig, ScoreGate
@@ -184,7 +183,7 @@ class _Verification:
         measured = [MeasuredCandidate(c.name, c.engine, c.test) for c in candidates]
         rounds = {}
         for batch in self.rules.batches:
-            session = Session(measured, self.test, measure_config(self.rules, batch))
+            session = Session(measured, self.test, self.rules.timing(batch))
             with self.console.step(f"measure {target.target}"):
                 rounds[batch] = tuple(measured_rounds(session, self.console.progress))
         for candidate in candidates:

@@ -69,6 +69,18 @@ class Store:
                 with self._lock(key) as lock:
                     return self._verified_or_set_aside(key) if lock.attempt() else None
 
+    def look(self, key: Key) -> tuple[Entry | None, str]:
+        """The verified result, or None; and what is damaged of it, which stays where it is.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with storage_errors(self.root):
+            try:
+                return self._verified(key), ""
+            except Damaged as damage:
+                return None, str(damage)
+
     def compute(self, key: Key, produce: Produce) -> Entry:
         """The verified result; where there is none, what `produce(out, work)` writes into `out`.
 

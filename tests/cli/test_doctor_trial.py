@@ -173,7 +173,7 @@ def test_only_what_a_run_will_use_is_kept_and_spoken_of(digits: Tried) -> None:
     store = digits.store
     assert {entry.step for entry in Store(store, print).entries()} == {"data", "check"}
     assert [path for name in ("work", "facts", "damaged") for path in store.glob(f"{name}/*")] == []
-    states = {p.step.name: p.state for p in plan_recipe("digits", store=store)}
+    states = {p.name: p.state for p in plan_recipe("digits", store=store)}
     assert (states["data"], states["check"], states["teacher"]) == ("hit", "hit", "miss")
     assert re.findall(r"^  (.*?) +[\d.]+ s$", digits.said, re.MULTILINE) == ["data", "check"]
 

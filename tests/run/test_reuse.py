@@ -55,6 +55,42 @@ def test_keys_have_the_code_that_only_a_table_names(
     assert all(file in code for code in keyed)
 
 
+def test_a_plan_names_what_a_first_run_does_and_says_what_is_measured(
+    finished: tuple[Project, Report], project: Project, steps: Computed
+) -> None:
+    states = project.states()
+    assert states.keys() == steps(finished[1]) and set(states.values()) == {"hit"}
+    longer = project.states("measure.rounds=13")
+    assert {name for name, state in longer.items() if state == "miss"} == {"measure onnxruntime"}
+    reasons = project.reasons("measure onnxruntime", "measure.rounds=13")
+    assert reasons == ("no complete measurement of these engines here",)
+    both = project.states("gates.throughput={at_least: 1/s, batch: 4}")
+    measured = {name: state for name, state in both.items() if name.startswith("measure")}
+    assert measured == {"measure onnxruntime": "hit", "measure onnxruntime batch 4": "miss"}
+    changed = project.states("distill.epochs=4")
+    assert changed["student"] == "miss" and changed["measure onnxruntime"] == "unknown"
+    assert project.reasons("measure onnxruntime", "distill.epochs=4") == ("until student",)
+
+
+def test_a_plan_looks_at_damage_and_a_run_mends_it(project: Project, steps: Computed) -> None:
+    weights = max(
+        project.store.glob("objects/*/*/result/weights.safetensors"),
+        key=lambda file: file.stat().st_size,
+    )
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (fact, *_) = project.store.glob("facts/*/*.json")
+    fact.write_bytes(fact.read_bytes()[:-1])
+    states = project.states()
+    assert (states["teacher"], states["student"]) == ("damaged", "unknown")
+    words = "weights.safetensors was changed: the stored result will be rebuilt"
+    assert project.reasons("teacher") == (words,)
+    assert weights.exists() and fact.exists() and not list(project.store.glob("damaged/*"))
+    assert "teacher" in steps(project.run())
+    assert list(project.store.glob("damaged/*"))
+    assert project.states()["teacher"] == "hit"
+
+
 def test_nothing_changed_computes_nothing(project: Project, steps: Computed) -> None:
     report = project.run()
     assert steps(report) == set()
