@@ -23,6 +23,24 @@ _SWITCHES = {
     "torch": {"TORCHINDUCTOR_DISABLE_TELEMETRY": "1", "OMP_WAIT_POLICY": "passive"},
 }
 
+# Modules that a user's code may import, and that the extra `build` brings.
+_BUILD = frozenset(
+    [
+        "torch",
+        "onnx",
+        "onnxscript",
+        "nncf",
+        "torchao",
+        "safetensors",
+        "accelerate",
+        "datasets",
+        "pyarrow",
+        "kornia",
+        "sklearn",
+        "PIL",
+    ]
+)
+
 
 def installed(module: str) -> bool:
     """Whether `module` can be found, without importing it."""
@@ -38,6 +56,19 @@ def set_switches(module: str) -> None:
         os.environ.setdefault(variable, value)
 
 
+def lacking(error: BaseException, where: str) -> MissingExtra | None:
+    """What the import error of a user's code means where it lacks a library that we bring."""
+    name = error.name if isinstance(error, ModuleNotFoundError) and error.name else ""
+    missing = name.partition(".")[0]
+    if missing not in _BUILD or installed(missing):
+        return None
+    return MissingExtra(
+        f"it imports {missing}, which is not installed",
+        where=where,
+        fix="Install it: pip install 'edgestill[build]'",
+    )
+
+
 def require(module: str, *, extra: str) -> ModuleType:
     """Import and return `module`, which `pip install edgestill[extra]` brings.
 
@@ -48,7 +79,10 @@ def require(module: str, *, extra: str) -> ModuleType:
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name and module.split(".")[0] != error.name.split(".")[0]:
+        missing = (error.name or module).split(".")[0]
+        if module.startswith("edgestill.") and missing != "edgestill":
+            raise _missing(f"{missing} is not installed", extra) from error
+        if module.split(".")[0] != missing:
             raise _missing(f"{module} is installed but lacks {error.name}", extra) from error
         raise _missing(f"{module} is not installed", extra) from error
     except (ImportError, OSError) as error:

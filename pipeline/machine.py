@@ -42,7 +42,7 @@ class Machine:
         """What belongs into the key of a result that depends on `hardware` of this machine."""
         parts: dict[str, Any] = {}
         if hardware in (Hardware.CPU, Hardware.TORCH):
-            parts["isa"] = self._isa
+            parts["isa"] = canonical(self.fingerprint.isa)
         if hardware is Hardware.GPU:
             parts["gpu"] = self._engines_on
         elif hardware is Hardware.TORCH and self._trained_on is not None:
@@ -50,8 +50,8 @@ class Machine:
         return parts
 
     @cached_property
-    def _isa(self) -> Any:
-        return canonical(Fingerprint.read().isa)
+    def fingerprint(self) -> Fingerprint:
+        return Fingerprint.read()
 
     @cached_property
     def _engines_on(self) -> Any:

@@ -6,15 +6,20 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from edgestill.artifact import Dataset
 from edgestill.digest import canonical
 from edgestill.errors import DeviceError
-from edgestill.store import Facts
-from edgestill.targets.measure import Candidate, MeasureConfig, Round, measure
+from edgestill.source_code import stage_digest
+from edgestill.store import Facts, Key
+from edgestill.targets import TARGETS
+from edgestill.targets.blocks import MeasureConfig, Round
+
+if TYPE_CHECKING:
+    from edgestill.targets.measure import Candidate
 
 
 @dataclass(frozen=True)
@@ -29,36 +34,37 @@ class Session:
     dataset: Dataset
     config: MeasureConfig
 
-    def key_parts(
-        self,
-        dataset_digest: str,
-        fingerprint: str,
-        versions: Mapping[str, Any],
-        code: Mapping[str, str],
-    ) -> Any:
-        """Everything that the blocks belong to.
 
-        Args:
-            code: the digests of our own files that measure and run the candidates.
-        """
-        return {
-            "stage": dict(code),
-            "candidates": {c.name: c.engine.digest for c in self.candidates},
-            "samples": dataset_digest,
-            "config": canonical(self.config),
-            "device": fingerprint,
-            "libraries": dict(versions),
-        }
+def series_key(
+    target: str, engines: Mapping[str, str], samples: str, config: MeasureConfig, device: str
+) -> Key:
+    """Everything that the blocks of a target's engines belong to.
+
+    Args:
+        engines: the digest of each engine by its candidate's name.
+        samples: the digest of what they are fed; its labels have no say in how long a call takes.
+        device: the digest of its fingerprint.
+    """
+    spec = TARGETS[target]
+    parts = {
+        "stage": stage_digest("edgestill.targets.worker", spec.implementation),
+        "candidates": dict(engines),
+        "samples": samples,
+        "config": canonical(config),
+        "device": device,
+        "libraries": {spec.distribution: spec.version},
+    }
+    return Key(f"measure {target}", "measure", parts)
 
 
-def latest_series(facts: Facts, rounds: int) -> tuple[Round, ...]:
+def latest_series(facts: Facts, rounds: int, *, mend: bool = True) -> tuple[Round, ...]:
     """The newest series that is complete; empty when there is none.
 
     One in which a candidate failed is not: what crashed once is tried again. Neither is one that
     another version of edgestill noted in another form.
     """
     series: dict[str, list[Round]] = {}
-    for record in facts.read():
+    for record in facts.read(mend=mend):
         with suppress(ValidationError):
             round_ = Round.from_json(record["round"])
             series.setdefault(record["series"], []).append(round_)
@@ -87,6 +93,8 @@ def measure_series(
 
 def measured_rounds(session: Session, progress: Callable[[float, str], None]) -> Iterator[Round]:
     """Measure round by round; where no candidate is left, the last round says why."""
+    from edgestill.targets.measure import measure  # with numpy, which a plan does without
+
     rounds, failed = session.config.rounds, False
     try:
         for index, round_ in enumerate(

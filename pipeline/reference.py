@@ -23,6 +23,7 @@ from typing import Any
 
 from edgestill.digest import digest_bytes, digest_file
 from edgestill.errors import EdgestillError, UsageError
+from edgestill.extras import lacking
 from edgestill.spelling import nearest
 
 # Modules that came from users' folders: module name -> its file, and the file's digest then.
@@ -100,9 +101,10 @@ def call(text: str, base: Path, arguments: Mapping[str, Any], error: type[UsageE
         except EdgestillError:
             raise
         except (Exception, SystemExit) as raised:
-            raise error(
+            where = f"{text} ({place(raised, base)})"
+            raise lacking(raised, where) or error(
                 f"{parse(text).name}() raised {describe(raised)}",
-                where=f"{text} ({place(raised, base)})",
+                where=where,
                 fix="--debug shows the traceback",
             ) from raised
 
@@ -239,7 +241,11 @@ def _import_module(reference: Reference, base: Path, error: type[UsageError]) ->
         raise
     except (Exception, SystemExit) as raised:
         missing = raised.name if isinstance(raised, ModuleNotFoundError) else None
-        if missing and f"{reference.module}.".startswith(f"{missing}."):
+        if (
+            lacking(raised, "") is None
+            and missing
+            and f"{reference.module}.".startswith(f"{missing}.")
+        ):
             raise error(
                 f"there is no module {missing}",
                 where=str(reference),
@@ -250,9 +256,10 @@ def _import_module(reference: Reference, base: Path, error: type[UsageError]) ->
 
 def _import_failed(
     reference: Reference, raised: BaseException, base: Path, error: type[UsageError]
-) -> UsageError:
-    return error(
+) -> EdgestillError:
+    where = f"{reference} ({place(raised, base)})"
+    return lacking(raised, where) or error(
         f"{reference.module} cannot be imported: {describe(raised)}",
-        where=f"{reference} ({place(raised, base)})",
+        where=where,
         fix="--debug shows the traceback",
     )

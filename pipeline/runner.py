@@ -26,16 +26,18 @@ from edgestill.store import Entry, Key, Store
 
 @dataclass(frozen=True)
 class Prospect:
-    """What would happen to a step if the plan ran now.
+    """What would happen to a step, or to a measurement, if the plan ran now.
 
     Attributes:
-        state: `hit`, `miss` or `unknown`.
+        state: `hit`, `miss`, `damaged` (computed again) or `unknown`.
         reasons: for a miss, what changed; for unknown, the step that has to run first.
+        origin: the step that has to run before its result is known: itself, or one before it.
     """
 
-    step: Step
+    name: str
     state: str
     reasons: tuple[str, ...]
+    origin: str | None = None
 
 
 class Runner:
@@ -56,7 +58,7 @@ class Runner:
         self.before_computing: Callable[[], None] | None = None
         self.entries: dict[str, Entry] = {}
         self.records: list[StepSummary] = []
-        self._machine = Machine()
+        self.machine = Machine()
 
     def artifact(self, ref: Ref) -> Artifact[Any]:
         """The result of a step or of its part, computed if it has to be."""
@@ -113,28 +115,28 @@ class Runner:
             parts["files"] = {
                 _relative(file, base): self.store.source_digest(file) for file in step.files
             }
-        parts |= self._machine.key_parts(step.hardware)
+        parts |= self.machine.key_parts(step.hardware)
         return Key(step.name, step.kind, parts)
 
     def prospects(self) -> tuple[Prospect, ...]:
         """What each step would do, without computing anything."""
-        found: list[Prospect] = []
-        blocked: dict[str, str] = {}
-        for step in self.plan.steps.values():
-            origin = next((blocked[name] for name in step.reads if name in blocked), None)
+        found: dict[str, Prospect] = {}
+        for name, step in self.plan.steps.items():
+            origin = next((found[read].origin for read in step.reads if found[read].origin), None)
             if origin is not None:
-                blocked[step.name] = origin
-                found.append(Prospect(step, "unknown", (f"until {origin}",)))
+                found[name] = Prospect(name, "unknown", (f"until {origin}",), origin)
                 continue
             key = self.key(step)
-            entry = self.store.find(key)
+            entry, damage = self.store.look(key)
             if entry is not None:
-                self.entries[step.name] = entry
-                found.append(Prospect(step, "hit", ()))
+                self.entries[name] = entry
+                found[name] = Prospect(name, "hit", ())
+            elif damage:
+                reason = f"{damage}: the stored result will be rebuilt"
+                found[name] = Prospect(name, "damaged", (reason,), name)
             else:
-                blocked[step.name] = step.name
-                found.append(Prospect(step, "miss", self.store.explain(key)))
-        return tuple(found)
+                found[name] = Prospect(name, "miss", self.store.explain(key), name)
+        return tuple(found.values())
 
     def _prepare(self) -> None:
         prepare, self.before_computing = self.before_computing, None

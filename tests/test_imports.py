@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # folders, a folder may not import its neighbours.
 LAYERS = (
     {"errors", "digest", "units", "config", "capture", "extras", "step", "user_files", "verdict"}
-    | {"spelling", "installed"},
+    | {"spelling", "installed", "arguments"},
     {"artifact", "stats", "quantities", "reference", "metric_config"},
     {"metrics"},
     {"source_code", "store", "console", "scoring", "onnx_file"},

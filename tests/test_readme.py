@@ -32,7 +32,11 @@ def test_its_recipe_is_one(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "nets.py").write_text("def teacher(): ...\ndef student(): ...\n", "utf-8")
     loaded = load_recipe(str(tmp_path / "recipe.yaml"))
-    assert [target.target for target in loaded.targets] == ["openvino", "tensorrt-rtx"]
+    assert [t.target for t in loaded.targets] == ["openvino", "onnxruntime", "tensorrt-rtx"]
+    # A device with one runtime verifies that one.
+    (extra,) = re.findall(r"pip install '\.\[(\w+)\]'", section("On the device"))
+    assert f"edgestill verify flowers/ --target {extra}\n" in section("On the device")
+    assert extra in [target.target for target in loaded.targets if target.verify == "here"]
 
 
 def test_it_names_every_key_metric_loss_gate_and_target() -> None:

@@ -838,6 +838,24 @@ def test_a_model_file_that_is_not_python(folder: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["edgestill", "email"])
+def test_a_folder_without_code_hides_no_package_of_its_name(folder: Path, name: str) -> None:
+    """As one does that the repository was cloned into."""
+    (folder / name).mkdir()
+    module = {"edgestill": "edgestill.models.digits:student", "email": "email.message:Message"}
+    (folder / "recipe.yaml").write_text(changed("model.py:student", module[name]))
+    loaded = load_recipe("recipe.yaml")
+    assert loaded.student is not None and loaded.student.model == module[name]
+
+
+def test_a_package_beside_the_recipe_hides_an_installed_one(folder: Path) -> None:
+    (folder / "email").mkdir()
+    (folder / "email" / "__init__.py").touch()
+    (folder / "email" / "message.py").write_text("def student(): ...\n")
+    found = problems(folder, changed("model.py:student", "email.message:Message"))
+    assert found == ["recipe.yaml:4: student.model: email.message has no Message. It has: student."]
+
+
 def test_names_that_only_running_the_code_would_show_are_left_alone(folder: Path) -> None:
     for index, code in enumerate(
         ["from os.path import *", "try:\n  student = 1\nexcept ValueError: pass",

@@ -314,6 +314,15 @@ def test_the_trouble_of_a_step_with_its_own_files_stays_as_it_is(tmp_path: Path)
         Store(tmp_path / "store", print).compute(key(), refused)
 
 
+def test_a_store_where_no_folder_can_be_made_is_an_error_with_a_fix() -> None:
+    why = (
+        r"(its folder cannot be made\. Choose|Permission denied\. .* choose)"  # of root, of others
+    )
+    words = rf"^/proc/store: the store cannot be used: {why} another folder with --store FOLDER$"
+    with pytest.raises(StoreError, match=words):
+        Store(Path("/proc/store"), print).compute(key(), small)
+
+
 def test_a_store_below_a_file_is_an_error_with_a_fix(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for root in (tmp_path / "file", tmp_path / "file" / "store"):

@@ -6,9 +6,11 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 
+from edgestill.api.series import measurement, series_of
 from edgestill.artifact import Checkpoint, Dataset, Engine, OnnxModel, Predictions
 from edgestill.capture import captured
 from edgestill.data.arrays import load_labels
+from edgestill.data.remarks import read_remarks
 from edgestill.measuring import Session, latest_series, measure_series
 from edgestill.metrics import MetricSpec
 from edgestill.models.resolve import load_callable
@@ -18,14 +20,13 @@ from edgestill.recipe import Recipe
 from edgestill.report.model import ModelSummary
 from edgestill.runner import Runner
 from edgestill.scoring import Scorer, resolve_metric
-from edgestill.source_code import stage_digest
-from edgestill.store import Facts, Key
+from edgestill.store import Facts
 from edgestill.targets import TARGETS
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.targets.measure import Round
 from edgestill.verdict import Estimate
-from edgestill.verify.assess import Assessment, Rules, assess, measure_config, undecided
+from edgestill.verify.assess import Assessment, Rules, assess, undecided
 from edgestill.verify.choice import choose_unmeasured
 from edgestill.verify.config import BASELINE, FLOAT
 from edgestill.verify.evidence import Candidate, Evidence
@@ -47,6 +48,10 @@ class Gathering:
 
     def split(self, role: str) -> Dataset:
         return self.runner.typed(Ref("data", role), Dataset)
+
+    def remarks(self) -> tuple[str, ...]:
+        """What has to be known of the data, such as samples of test that are in train too."""
+        return tuple(f"Data: {line}." for line in read_remarks(self.runner.resolve("data").path))
 
     def engine(self, ref: Ref) -> Engine:
         return self.runner.typed(ref, Engine)
@@ -174,11 +179,11 @@ class Gathering:
 
     def _session(self, candidates: Sequence[Candidate], rules: Rules, batch: int) -> Session:
         measured = tuple(MeasuredCandidate(c.name, c.engine, c.test) for c in candidates)
-        return Session(measured, self.split("test"), measure_config(rules, batch))
+        return Session(measured, self.split("test"), rules.timing(batch))
 
     def _measure(self, target: TargetPlan, session: Session) -> tuple[Round, ...]:
         batch = session.config.batch
-        label = f"measure {target.config.target}" + (f" batch {batch}" if batch > 1 else "")
+        label = measurement(target, batch)
         started = time.monotonic()
         with self.runner.console.step(label), captured(self.runner.log):
             rounds = measure_series(
@@ -188,13 +193,7 @@ class Gathering:
         return rounds
 
     def _facts(self, target: TargetPlan, session: Session) -> Facts:
-        name = target.config.target
-        versions = {TARGETS[name].distribution: TARGETS[name].version}
-        code = stage_digest("edgestill.targets.worker", TARGETS[name].implementation)
-        # The samples' labels have no say in how long a call takes.
-        samples = self.runner.entries["data"].digest("test/inputs")
-        parts = session.key_parts(samples, self.fingerprint.digest, versions, code)
-        return self.runner.store.facts(Key(f"measure {name}", "measure", parts))
+        return series_of(self.runner, target, session.config, self.fingerprint)
 
     def _runtime(self, target: TargetPlan) -> str:
         name = target.config.target

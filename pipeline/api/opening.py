@@ -6,15 +6,18 @@ import os
 import time
 from pathlib import Path
 
+from edgestill.arguments import PathLike, as_path
 from edgestill.console import Console
 from edgestill.store import Store
 
 DEFAULT_STORE = Path(".edgestill")
 
 
-def open_store(path: Path | None, console: Console) -> Store:
+def open_store(path: PathLike | None, console: Console) -> Store:
     """The store at `path`, else at `$EDGESTILL_STORE`, else at `.edgestill`."""
-    return Store(path or Path(os.environ.get("EDGESTILL_STORE") or DEFAULT_STORE), console.say)
+    if path is None:
+        path = os.environ.get("EDGESTILL_STORE") or DEFAULT_STORE
+    return Store(as_path(path, "store"), console.say)
 
 
 def import_index(store: Store) -> Path:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from edgestill.api.opening import import_index, open_store
+from edgestill.api.series import measurements
+from edgestill.arguments import Names, PathLike, as_names
 from edgestill.console import Console
 from edgestill.planner import make_plan
 from edgestill.recipe import load_recipe
@@ -15,18 +16,21 @@ from edgestill.source_code import remembered_imports
 
 
 def plan_recipe(
-    recipe: str,
+    recipe: PathLike,
     *,
-    overrides: Sequence[str] = (),
-    store: Path | None = None,
+    overrides: Names = (),
+    store: PathLike | None = None,
     console: Console | None = None,
 ) -> tuple[Prospect, ...]:
-    """Each step of the recipe: whether its result is there, and if not what changed.
+    """Each step and measurement: whether its result is there, and if not what changed.
 
     Raises:
         UsageError: the recipe is wrong, or a file of it is missing.
     """
     console = console or Console()
-    plan, opened = make_plan(load_recipe(recipe, overrides)), open_store(store, console)
+    loaded = load_recipe(recipe, as_names(overrides, "overrides"))
+    plan, opened = make_plan(loaded), open_store(store, console)
     with remembered_imports(import_index(opened)):
-        return Runner(plan, opened, console, Path(os.devnull)).prospects()
+        runner = Runner(plan, opened, console, Path(os.devnull))
+        steps = runner.prospects()
+        return (*steps, *measurements(runner, {prospect.name: prospect for prospect in steps}))

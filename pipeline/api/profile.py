@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import numpy
 
+from edgestill.arguments import PathLike, as_count, as_path
 from edgestill.artifact import (
     Dataset,
     DatasetDescription,
@@ -56,7 +57,7 @@ class Profile:
 
 
 def profile_model(
-    path: str | Path,
+    path: PathLike,
     *,
     target: str | None = None,
     batch: int = 1,
@@ -67,7 +68,7 @@ def profile_model(
     """Measure what lies at `path`: a release, an engine's folder, or an `.onnx` file.
 
     Args:
-        target: which runtime; an ONNX file needs it, a release takes its first that can run here.
+        target: which runtime; by default the first that can run here.
         threads: of the runtime; by default the cores that this process may use.
         rounds: blocks of each candidate; fewer than 12 give no interval.
 
@@ -76,8 +77,9 @@ def profile_model(
         DeviceError: the target cannot run here.
     """
     console = console or Console()
-    path = Path(path)
-    threads = threads or usable_cores()
+    path = as_path(path, "path")
+    threads = usable_cores() if threads is None else as_count(threads, "threads")
+    batch, rounds = as_count(batch, "batch"), as_count(rounds, "rounds")
     with TemporaryDirectory(prefix="edgestill-") as name:
         scratch = Path(name)
         log = scratch / "log.txt"
@@ -139,13 +141,7 @@ def _subject(
     if (path / "onnx.json").is_file():  # the folder of an ONNX model, as a release has it
         path = path / "model.onnx"
     if path.suffix == ".onnx" and path.is_file():
-        if target is None:
-            known = ", ".join(TARGETS)
-            raise UsageError(
-                "an ONNX file can be profiled on several targets",
-                where=str(path),
-                fix=f"Name one with --target: {known}",
-            )
+        target = target or _first_that_runs(path)
         engine = _compiled(path, target, scratch)
         dataset = synthetic(engine.description.signature, scratch / "samples")
         return target, {engine.description.precision: engine}, dataset, _RANDOM
@@ -156,6 +152,19 @@ def _subject(
     )
 
 
+def _first_that_runs(path: Path) -> str:
+    """The first target that compiles and runs here."""
+    probed = {name: get_target(name).probe() for name in TARGETS}
+    able = [name for name, found in probed.items() if found.can_compile and found.can_run]
+    if not able:
+        raise DeviceError(
+            "no target can run here",
+            where=str(path),
+            fix="; ".join(f"{name}: {found.reason}" for name, found in probed.items()),
+        )
+    return able[0]
+
+
 _RANDOM = "random numbers"
 _FLOATS = ("float16", "float32", "float64")
 _DTYPES = (*_FLOATS, "bool", "uint8", "int8", "int16", "int32", "int64")
@@ -163,10 +172,7 @@ _DTYPES = (*_FLOATS, "bool", "uint8", "int8", "int16", "int32", "int64")
 
 def _release(path: Path, target: str | None) -> tuple[str, dict[str, Engine], Dataset, str]:
     release = open_release(path)
-    released = [t for t in release.description.targets if target in (None, t.target)]
-    if not released:
-        known = ", ".join(t.target for t in release.description.targets) or "none"
-        raise UsageError(f"the release has no target {target!r}", fix=f"Its targets: {known}")
+    released = release.targets([] if target is None else [target])
     chosen = next((t for t in released if get_target(t.target).probe().can_run), released[0])
     engines = {name: release.engine(place) for name, place in chosen.candidates.items()}
     if chosen.baseline is not None:

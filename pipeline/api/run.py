@@ -9,10 +9,15 @@ from pathlib import Path
 from edgestill.api.gathering import Gathering
 from edgestill.api.opening import import_index, new_log, open_store
 from edgestill.api.releasing import write_release
+from edgestill.api.requirements import requirements_of
+from edgestill.arguments import Names, PathLike, as_names, as_path
 from edgestill.capture import captured
 from edgestill.companions import dismiss
 from edgestill.console import Console
-from edgestill.errors import DeviceError, UsageError
+from edgestill.errors import DeviceError, MissingExtra, UsageError
+from edgestill.extras import installed
+from edgestill.installed import installed_version
+from edgestill.plan import Plan
 from edgestill.planner import make_plan
 from edgestill.recipe import Recipe, load_recipe
 from edgestill.release import writing
@@ -20,19 +25,19 @@ from edgestill.report.build import make_report
 from edgestill.report.model import Report
 from edgestill.runner import Runner
 from edgestill.source_code import remembered_imports
+from edgestill.spelling import nearest
 from edgestill.targets import TARGETS, get_target
-from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verify.assess import hop_results, not_run
 from edgestill.verify.results import GateResult, TargetResult
 
 
 def run_recipe(
-    recipe: str,
+    recipe: PathLike,
     *,
-    overrides: Sequence[str] = (),
-    targets: Sequence[str] = (),
-    out: Path | None = None,
-    store: Path | None = None,
+    overrides: Names = (),
+    targets: Names = (),
+    out: PathLike | None = None,
+    store: PathLike | None = None,
     fresh: bool = False,
     console: Console | None = None,
 ) -> Report:
@@ -51,14 +56,15 @@ def run_recipe(
         EnvironmentFailure: this machine or a target's software failed.
     """
     console = console or Console()
-    loaded = select_targets(load_recipe(recipe, overrides), targets)
+    overrides = as_names(overrides, "overrides")
+    loaded = select_targets(load_recipe(recipe, overrides), as_names(targets, "targets"))
     opened = open_store(store, console)
     runner = Runner(make_plan(loaded), opened, console, new_log(opened))
-    runner.before_computing = lambda: require_runnable(loaded)
-    place = out or Path("dist") / loaded.name
+    runner.before_computing = lambda: require_ready(runner.plan)
+    place = Path("dist") / loaded.name if out is None else as_path(out, "out")
     # The folder is claimed first, so that an unfit one is refused before hours of training.
     with writing(place, keep=(opened.root,)) as writer, remembered_imports(import_index(opened)):
-        gathering = Gathering(runner, Fingerprint.read(), fresh=fresh)
+        gathering = Gathering(runner, runner.machine.fingerprint, fresh=fresh)
         for name in runner.plan.steps:
             runner.resolve(name)
         with captured(runner.log):  # a user's own metric may print, too
@@ -105,7 +111,7 @@ def _judge(gathering: Gathering) -> Report:
         gates=gates,
         steps=gathering.runner.records,
         fingerprint=gathering.fingerprint,
-        notes=_notes(recipe),
+        notes=(*_notes(recipe), *gathering.remarks()),
         failures=failures,
     )
 
@@ -134,7 +140,7 @@ def select_targets(recipe: Recipe, names: Sequence[str]) -> Recipe:
             raise UsageError(
                 f"the recipe has no target {name!r}",
                 where=str(recipe.path),
-                fix=f"Its targets: {', '.join(known) or 'none'}",
+                fix=nearest(name, known, "Its targets"),
             )
     if not names:
         return recipe
@@ -148,15 +154,26 @@ def select_targets(recipe: Recipe, names: Sequence[str]) -> Recipe:
     return replace(recipe, targets=left)
 
 
-def require_runnable(recipe: Recipe) -> None:
-    """Refuse, before any training, a target that is not installed or cannot run here.
+def require_ready(plan: Plan) -> None:
+    """Refuse, before any work, what this machine lacks for the rest of it.
 
     Raises:
-        DeviceError: with how to get it.
+        MissingExtra: libraries that build are not installed.
+        DeviceError: a target is not installed or cannot run here; with how to get it.
         UsageError: nothing says which GPU to build for, and there is none here.
     """
-    for index, target in enumerate(recipe.targets):
-        require_target(recipe, index, run=target.verify == "here")
+    steps = plan.steps.values()
+    used = {name for step in steps for name in (*step.stage.libraries, *step.libraries)}
+    brought = {r.name for r in requirements_of("edgestill") if r.extra == "build"}
+    missing = sorted(n for n in used & brought if not (installed_version(n) or installed(n)))
+    if missing:
+        raise MissingExtra(
+            f"this needs the extra build (not installed: {', '.join(missing)})",
+            where=str(plan.recipe.path),
+            fix="Install it: pip install 'edgestill[build]'",
+        )
+    for index, target in enumerate(plan.recipe.targets):
+        require_target(plan.recipe, index, run=target.verify == "here")
 
 
 def require_target(recipe: Recipe, index: int, *, run: bool) -> None:

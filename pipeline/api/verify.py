@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from edgestill.arguments import Names, PathLike, as_names, as_path
 from edgestill.artifact import Predictions
 from edgestill.capture import captured
 from edgestill.console import Console
@@ -31,7 +32,6 @@ from edgestill.verify.assess import (
     Rules,
     assess,
     hop_results,
-    measure_config,
     not_run,
 )
 from edgestill.verify.config import BASELINE, GATE_CONFIGS, EvaluateStep, MeasureConfig, ScoreGate
@@ -43,11 +43,11 @@ Hops = list[tuple[str, str | None, Predictions]]
 
 
 def verify_release(
-    release: str | Path,
+    release: PathLike,
     *,
-    targets: Sequence[str] = (),
+    targets: Names = (),
     allow_code: bool = False,
-    out: Path | None = None,
+    out: PathLike | None = None,
     console: Console | None = None,
 ) -> Report:
     """Run what a release ships on this machine and decide its gates again.
@@ -65,9 +65,14 @@ def verify_release(
         DeviceError: no target can run here.
     """
     console = console or Console()
-    opened = open_release(Path(release))
-    chosen = _chosen(opened, targets)
-    place = out or opened.path.resolve().with_name(f"{opened.path.resolve().name}.verify")
+    opened = open_release(as_path(release, "release"))
+    targets = as_names(targets, "targets")
+    chosen = opened.targets(targets)
+    place = (
+        as_path(out, "out")
+        if out is not None
+        else opened.path.resolve().with_name(f"{opened.path.resolve().name}.verify")
+    )
     _require_writable(place, opened.path)
     # A user's own metric may print, too.
     with TemporaryDirectory(prefix="edgestill-") as scratch, captured(_beside(place, ".log")):
@@ -100,18 +105,6 @@ def _require_writable(place: Path, release: Path) -> None:
         ) from error
 
 
-def _chosen(release: Release, names: Sequence[str]) -> tuple[ReleasedTarget, ...]:
-    known = {target.target: target for target in release.description.targets}
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"the release has no target {name!r}",
-                where=str(release.path),
-                fix=f"Its targets: {', '.join(known) or 'none'}",
-            )
-    return tuple(t for name, t in known.items() if name in names or not names)
-
-
 class _Verification:
     def __init__(self, release: Release, allow_code: bool, scratch: Path, console: Console) -> None:
         self.release = release
@@ -129,13 +122,19 @@ class _Verification:
         failures: list[str] = []
         for name in description.references:
             self.hops.append((f"{name} (from the build)", None, self.rules.references[name]))
+        probed = {target.target: get_target(target.target).probe() for target in targets}
+        runnable = [name for name, found in probed.items() if found.can_run]
+        instead = " ".join(f"--target {name}" for name in runnable)
         for target in targets:
-            found = get_target(target.target).probe()
+            found = probed[target.target]
             if not found.can_run:
                 why = f"{found.reason}. {found.fix}" if found.fix else found.reason
                 gates += not_run(target.target, self.rules.gates, why)
                 if named or target.verify == "here":
-                    failures.append(f"{target.target} cannot run here: {why}")
+                    failures.append(
+                        f"{target.target} cannot run here: {why.removesuffix('.')}."
+                        + (f" {instead} verifies what can run here." if instead else "")
+                    )
                 continue
             assessed = self._target(target, f"{target.target} {found.version}")
             results.append(assessed.target)
@@ -185,7 +184,7 @@ class _Verification:
         measured = [MeasuredCandidate(c.name, c.engine, c.test) for c in candidates]
         rounds = {}
         for batch in self.rules.batches:
-            session = Session(measured, self.test, measure_config(self.rules, batch))
+            session = Session(measured, self.test, self.rules.timing(batch))
             with self.console.step(f"measure {target.target}"):
                 rounds[batch] = tuple(measured_rounds(session, self.console.progress))
         for candidate in candidates:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 def command(recipe: str, overrides: tuple[str, ...], store: Path, explain: bool) -> None:
     """Show what a run of RECIPE, a file or a preset, would do. Nothing is computed.
 
-    hit: the stored result is used. miss: the step runs. unknown: that depends on what a step
-    before it gives.
+    hit: the stored result is used. miss: the step runs. damaged: the stored result is broken and
+    the step runs again. unknown: that depends on what a step before it gives. A measurement that
+    is a hit is made again where it leaves a gate undecided.
     """
     from edgestill.api.plan import plan_recipe
 
@@ -34,18 +35,20 @@ def command(recipe: str, overrides: tuple[str, ...], store: Path, explain: bool)
 
 def describe(prospects: Sequence[Prospect], *, explain: bool) -> str:
     """A line for each step, and a summary."""
-    width = max((len(prospect.step.name) for prospect in prospects), default=0)
+    width = max((len(prospect.name) for prospect in prospects), default=0)
     lines = []
     for prospect in prospects:
         reasons = _reasons(prospect, explain)
-        words = f"{prospect.state:<8} {prospect.step.name:<{width}}  "
+        words = f"{prospect.state:<8} {prospect.name:<{width}}  "
         lines.append(f"{words}{reasons[0] if reasons else ''}".rstrip())
         lines += [" " * len(words) + reason for reason in reasons[1:]]
     counts = {
-        state: sum(p.state == state for p in prospects) for state in ("hit", "miss", "unknown")
+        state: sum(p.state == state for p in prospects)
+        for state in ("hit", "miss", "damaged", "unknown")
     }
+    missing = counts["miss"] + counts["damaged"]
     lines.append(
-        f"\n{len(prospects)} steps: {counts['hit']} reused, {counts['miss']} to run, "
+        f"\n{len(prospects)} steps: {counts['hit']} reused, {missing} to run, "
         f"{counts['unknown']} known once those before them have run"
     )
     if counts["miss"] and not explain:
@@ -54,7 +57,7 @@ def describe(prospects: Sequence[Prospect], *, explain: bool) -> str:
 
 
 def _reasons(prospect: Prospect, explain: bool) -> Sequence[str]:
-    if prospect.state == "unknown":
+    if prospect.state in ("unknown", "damaged"):
         return prospect.reasons
     if prospect.state == "hit" or not explain:
         return ()

@@ -11,7 +11,7 @@ from edgestill.cli.output import output_in_color, output_width, write_result
 
 @click.command(short_help="Measure the latency of a release, an engine or an ONNX file.")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--target", metavar="NAME", help="The runtime.  [default: the first that fits]")
+@click.option("--target", metavar="NAME", help="The runtime.  [default: the first that runs here]")
 @click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="Of a CPU runtime.")
 @click.option(

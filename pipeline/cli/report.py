@@ -26,7 +26,7 @@ def command(release: Path, shape: str) -> None:
     """
     from edgestill.report.model import read_report
 
-    report = read_report(release / "report.json" if release.is_dir() else release)
+    report = read_report(release)
     if shape == "terminal":
         write_report(report, release=release if release.is_dir() else None)
     elif shape == "markdown":

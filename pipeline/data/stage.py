@@ -15,6 +15,7 @@ from edgestill.data.assign import Hashes, Rows, assigned, hash_samples, limited
 from edgestill.data.config import ROLES, SplitStep, shares, sources
 from edgestill.data.labels import encode_labels
 from edgestill.data.raw import Array, RawData, chunks
+from edgestill.data.remarks import write_remarks
 from edgestill.data.sources import read
 from edgestill.digest import canonical
 from edgestill.errors import DataError
@@ -53,6 +54,8 @@ class Part:
 def split(config: SplitStep, out: Path, context: StepContext) -> dict[str, Dataset]:
     """The datasets `out/<role>` for train, calibration, validation and test.
 
+    What a reader of the scores should know is said, and lies beside them in `out`.
+
     Raises:
         DataError: the sources cannot be read or used for the task, or a split cannot be filled.
     """
@@ -62,8 +65,6 @@ def split(config: SplitStep, out: Path, context: StepContext) -> dict[str, Datas
     for index, (role, source) in enumerate(named.items()):
         context.progress(0.7 * index / len(named), f"reading {source}")
         raws[role] = read(source, config.data, context.base, context.work)
-        for note in raws[role].notes:
-            context.say(note)
     specs = _specs(list(raws.values()))
     encoded, class_names = encode_labels(list(raws.values()), config.task)
     context.progress(0.7, "splitting")
@@ -75,7 +76,9 @@ def split(config: SplitStep, out: Path, context: StepContext) -> dict[str, Datas
         for part, rows in assigned(hashes.role[kept], wanted).items():
             parts[part] = Part(raw, labels, hashes.role, kept[rows], wanted[part])
     _require_filled(parts, config.task)
-    for line in _remarks(parts, cut, config.task, class_names):
+    notes = [note for raw in raws.values() for note in raw.notes]
+    remarks = [*notes, *_remarks(parts, cut, config.task, class_names)]
+    for line in remarks:
         context.say(line)
     datasets = {}
     for index, role in enumerate(ROLES):
@@ -84,6 +87,7 @@ def split(config: SplitStep, out: Path, context: StepContext) -> dict[str, Datas
             role, len(parts[role].rows), config.task, specs, class_names
         )
         datasets[role] = _write(parts[role], description, out / role)
+    write_remarks(remarks, out)
     context.progress(1.0, "split")
     return datasets
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from importlib.machinery import ModuleSpec
 from pathlib import Path as FilePath
 
 from edgestill.data.config import DataConfig, origins, shares
@@ -126,23 +127,26 @@ def _check_callable(draft: Draft, path: Path, text: str) -> None:
 
 
 def _find_module(draft: Draft, path: Path, reference: Reference, base: FilePath) -> FilePath | None:
-    """The source of a module, found without importing anything; None where it cannot be told."""
+    """The source of a module, found without importing anything; None where it cannot be told.
+
+    As when it is imported: code beside the recipe comes first, an installed package before a folder
+    of its name without code, such as one that a repository was cloned into.
+    """
     top, *rest = reference.module.split(".")
-    folders = [base, FilePath.cwd()]
-    if not any((folder / name).exists() for folder in folders for name in (top, f"{top}.py")):
-        try:
-            spec = importlib.util.find_spec(top)
-        except (ImportError, ValueError):
-            spec = None
-        if spec is None:
-            fix = "Install it, or write file.py:callable."
-            draft.problems.add(path, f"there is no module {top}", fix)
-            return None
+    parts = [top, *rest]
+    folders = [] if top == "edgestill" else [f for f in (base, FilePath.cwd()) if _has_code(f, top)]
+    spec = None if folders else _spec(top)
+    if spec is not None:
         if not rest:
             file = spec.origin or ""
             return FilePath(file) if file.endswith(".py") else None
-        folders, top = [FilePath(item) for item in spec.submodule_search_locations or ()], ""
-    parts = [top, *rest] if top else rest
+        folders, parts = [FilePath(item) for item in spec.submodule_search_locations or ()], rest
+    elif not folders:
+        folders = [folder for folder in (base, FilePath.cwd()) if (folder / top).is_dir()]
+        if not folders:
+            fix = "Install it, or write file.py:callable."
+            draft.problems.add(path, f"there is no module {top}", fix)
+            return None
     for folder in folders:
         module = folder.joinpath(*parts)
         for candidate in (module.with_name(f"{module.name}.py"), module / "__init__.py"):
@@ -154,3 +158,14 @@ def _find_module(draft: Draft, path: Path, reference: Reference, base: FilePath)
         what = f"there is no module {reference.module}"
         draft.problems.add(path, what, did_you_mean(parts[-1], sorted(names), "There are"))
     return None
+
+
+def _has_code(folder: FilePath, module: str) -> bool:
+    return any((folder / file).is_file() for file in (f"{module}.py", f"{module}/__init__.py"))
+
+
+def _spec(top: str) -> ModuleSpec | None:
+    try:
+        return importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgestill.arguments import PathLike, as_path
 from edgestill.errors import RecipeError, UsageError
 from edgestill.recipe.document import read_document
 from edgestill.recipe.files import check_files
@@ -19,7 +21,7 @@ from edgestill.spelling import best_match
 _CHECKS = (check_models, check_losses, check_targets, check_gates, check_files)
 
 
-def load_recipe(path_or_preset: str, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(path_or_preset: PathLike, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a file, or a preset by its name.
 
     Relative paths start from the file's folder; those of a preset from the working directory.
@@ -33,8 +35,10 @@ def load_recipe(path_or_preset: str, overrides: Sequence[str] = ()) -> Recipe:
         UsageError: there is no such file or preset, it cannot be read, or an override is no
             `key.path=value`.
     """
-    path, base = _find(path_or_preset)
-    name = path.name if path.parent == presets_folder() else path_or_preset
+    as_path(path_or_preset, "recipe")
+    shown = os.fspath(path_or_preset)
+    path, base = _find(shown)
+    name = path.name if path.parent == presets_folder() else shown
     document = read_document(_read(path, name), name, overrides)
     draft = Sections(document).draft(path, base)
     for check in _CHECKS:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgestill.artifact import Dataset, Engine, Predictions
 from edgestill.digest import digest_folder
+from edgestill.errors import UsageError
 from edgestill.metrics import Task
+from edgestill.spelling import nearest
 from edgestill.verdict import Estimate, Verdict
 
 DESCRIPTION = "release.json"
@@ -69,6 +72,28 @@ class Release:
 
     path: Path
     description: ReleaseDescription
+
+    def targets(self, names: Sequence[str] = ()) -> tuple[ReleasedTarget, ...]:
+        """Its targets, or those of them that are named.
+
+        Raises:
+            UsageError: it has none, or none of such a name.
+        """
+        known = {target.target: target for target in self.description.targets}
+        if not known:
+            raise UsageError(
+                "the release has no targets",
+                where=str(self.path),
+                fix="Run its recipe again with targets, such as --set targets=[onnxruntime]",
+            )
+        for name in names:
+            if name not in known:
+                raise UsageError(
+                    f"the release has no target {name!r}",
+                    where=str(self.path),
+                    fix=nearest(name, list(known), "Its targets"),
+                )
+        return tuple(target for name, target in known.items() if name in names or not names)
 
     @property
     def evaluation(self) -> Dataset:

@@ -293,21 +293,30 @@ def _model(model: ModelSummary, unit: str) -> tuple[Cell, ...]:
 
 
 def _compression(report: Report) -> list[str]:
+    """The student against the teacher, each size with one of the same format."""
     by_role = {model.role: model for model in report.models}
     teacher, student = by_role.get("teacher"), by_role.get("student")
     if teacher is None or student is None:
         return []
     parts = []
     if teacher.parameters and student.parameters:
-        parts.append(f"{_times(teacher.parameters, student.parameters)} fewer parameters")
-    if student.onnx_bytes:
-        parts.append(f"{_times(teacher.onnx_bytes, student.onnx_bytes)} fewer bytes as ONNX")
+        words = ("fewer", "more")
+        parts.append(f"{_ratio(teacher.parameters, student.parameters, words)} parameters")
+    parts.append(f"{_ratio(teacher.onnx_bytes, student.onnx_bytes)} as ONNX")
     for target in report.targets:
+        if target.baseline is None:
+            continue
         for candidate in target.candidates:
-            if candidate.name in target.shipped and candidate.size_bytes:
-                ratio = _times(teacher.onnx_bytes, candidate.size_bytes)
+            if candidate.name in target.shipped:
+                ratio = _ratio(target.baseline.size_bytes, candidate.size_bytes)
                 parts.append(f"{ratio} as {target.target} {candidate.name}")
-    return [f"The student against the teacher: {', '.join(parts)}."] if parts else []
+    return [f"The student against the teacher: {', '.join(parts)}."]
+
+
+def _ratio(teacher: int, student: int, words: tuple[str, str] = ("smaller", "larger")) -> str:
+    """Such as `18x smaller`: how much less the student has of something than its teacher."""
+    larger, smaller = max(teacher, student), max(min(teacher, student), 1)
+    return f"{digits(larger / smaller)}x {words[student > teacher]}"
 
 
 def _step(step: StepSummary) -> tuple[Cell, ...]:
@@ -340,7 +349,3 @@ def _place(gate: GateResult) -> str:
 def _names(gates: Sequence[GateResult], most: int = 3) -> str:
     names = [_place(gate) for gate in gates[:most]]
     return ", ".join([*names, *([f"{len(gates) - most} more"] if len(gates) > most else [])])
-
-
-def _times(larger: float, smaller: float) -> str:
-    return f"{digits(larger / smaller)}x"

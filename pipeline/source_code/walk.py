@@ -108,7 +108,7 @@ class Walk:
             self.add(f"{name}.{item}" if name else item)
 
     def _top(self, name: str) -> Module | None:
-        if self._folders is None:
+        if name == OWN or self._folders is None:
             return _by_finders(name) if name == OWN else None
         beside = _locate(name, name, self._folders)
         # A folder without code of its own must not hide an installed library of its name.
@@ -117,8 +117,8 @@ class Walk:
         if name in sys.stdlib_module_names:
             return None
         module = _by_finders(name) or beside
-        if module is None or name == OWN:
-            return module
+        if module is None:
+            return None
         places = [module.file] if module.file else list(module.folders)
         if any(is_installed(place) for place in places) and distributions_of(name):
             self.libraries.add(name)

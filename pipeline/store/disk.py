@@ -128,6 +128,9 @@ def explained_error(error: Exception, root: Path) -> StoreError | None:
     elif code in (errno.ENOTDIR, errno.EEXIST) and root.is_relative_to(path):
         reason = "its folder, or one above it, is a file"
         fix = "Choose another folder with --store FOLDER"
+    elif code == errno.ENOENT and root.is_relative_to(path):
+        reason = "its folder cannot be made"  # as in /proc, which has a root's permission
+        fix = "Choose another folder with --store FOLDER"
     elif code in _NO_LOCKS:
         reason = f"this file system has no locks ({os.strerror(code)})"
         fix = "Choose a folder on a local disk with --store FOLDER"

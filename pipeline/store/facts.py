@@ -40,17 +40,19 @@ class Facts:
                 number = max((int(path.stem) for path in self._records()), default=0) + 1
                 self._staging.replace(self._folder / f"{number:08}.json", data)
 
-    def read(self) -> list[dict[str, Any]]:
-        """All records; a damaged one is set aside with a notice."""
+    def read(self, *, mend: bool = True) -> list[dict[str, Any]]:
+        """All records but damaged ones, which are set aside with a notice where `mend` is set."""
         with storage_errors(self._layout.root):
             touch(self._folder)
-            records = [self._record(path) for path in self._records()]
+            records = [self._record(path, mend) for path in self._records()]
             return [record for record in records if record is not None]
 
-    def _record(self, path: Path) -> dict[str, Any] | None:
+    def _record(self, path: Path, mend: bool) -> dict[str, Any] | None:
         try:
             return unseal(path)
         except Damaged as damage:
+            if not mend:
+                return None
             with contextlib.suppress(FileNotFoundError):  # another reader set it aside
                 what = f"fact {path.stem} of {self._key.step}"
                 self._set_aside(path, f"damaged {what} no longer counts ({damage})")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from edgestill.arguments import PathLike, as_path
 from edgestill.digest import digest_files
 from edgestill.errors import StoreError
 from edgestill.store import cleaning, sources
@@ -39,11 +40,11 @@ class Store:
 
     Args:
         root: the folder; it has to be on one file system.
-        notify: called with each line that the user should read.
+        notify: called with each line that the user should read; by default it is printed.
     """
 
-    def __init__(self, root: Path, notify: Callable[[str], None]) -> None:
-        self.root = root.absolute()
+    def __init__(self, root: PathLike, notify: Callable[[str], None] = print) -> None:
+        self.root = as_path(root, "root").absolute()
         self._notify = notify
         self._layout = Layout(self.root)
         self._staging = Staging(self._layout)
@@ -62,6 +63,18 @@ class Store:
                 # Who holds the lock computes the key, and has set the damage aside or will.
                 with self._lock(key) as lock:
                     return self._verified_or_set_aside(key) if lock.attempt() else None
+
+    def look(self, key: Key) -> tuple[Entry | None, str]:
+        """The verified result, or None; and what is damaged of it, which stays where it is.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with storage_errors(self.root):
+            try:
+                return self._verified(key), ""
+            except Damaged as damage:
+                return None, str(damage)
 
     def compute(self, key: Key, produce: Produce) -> Entry:
         """The verified result; where there is none, what `produce(out, work)` writes into `out`.

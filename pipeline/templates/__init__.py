@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgestill.arguments import PathLike, as_path
 from edgestill.errors import UsageError
 
 # The file that is written -> the template beside this module.
 TEMPLATES = {"recipe.yaml": "recipe.yaml", "model.py": "model.py.tmpl"}
 
 
-def write_templates(folder: Path) -> list[Path]:
+def write_templates(folder: PathLike) -> list[Path]:
     """Write every template into `folder`, which is made where it is missing.
 
     Returns:
@@ -20,6 +21,7 @@ def write_templates(folder: Path) -> list[Path]:
         UsageError: one of them is there already (nothing is written), or the folder cannot be
             written to.
     """
+    folder = as_path(folder, "folder")
     files = [folder / name for name in TEMPLATES]
     present = [file for file in files if file.exists() or file.is_symlink()]
     if present:

@@ -8,10 +8,16 @@ from typing import Any
 
 from edgestill.artifact import Predictions
 from edgestill.scoring import Scorer
-from edgestill.targets.measure import MeasureConfig as TimingConfig
+from edgestill.targets.blocks import MeasureConfig as TimingConfig
 from edgestill.verdict import Estimate, Verdict
 from edgestill.verify.choice import Budget, choose
-from edgestill.verify.config import BASELINE, LatencyGate, MeasureConfig
+from edgestill.verify.config import (
+    BASELINE,
+    LatencyGate,
+    MeasureConfig,
+    measured_batches,
+    timing,
+)
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.gates import Subject, decide_gates
 from edgestill.verify.latency import speedup_over, summarize
@@ -52,11 +58,9 @@ class Rules:
     def batches(self) -> tuple[int, ...]:
         return measured_batches(self.measure, self.gates)
 
-
-def measured_batches(measure: MeasureConfig, gates: tuple[tuple[str, Any], ...]) -> tuple[int, ...]:
-    """Every batch size that has to be measured, the one for the choice first."""
-    sizes = [gate.batch for _, gate in gates if hasattr(gate, "batch")]
-    return tuple(dict.fromkeys([measure.batch, *sizes]))
+    def timing(self, batch: int) -> TimingConfig:
+        """How the timing loop measures for these rules."""
+        return timing(self.measure, self.threads, batch)
 
 
 @dataclass(frozen=True)
@@ -158,17 +162,6 @@ def _leading_to(shipped: Iterable[str], hops: Hops) -> set[str]:
             found.add(at)
             at = parents[at]
     return found
-
-
-def measure_config(rules: Rules, batch: int) -> TimingConfig:
-    """How the timing loop measures for these rules."""
-    return TimingConfig(
-        rounds=rules.measure.rounds,
-        batch=batch,
-        threads=rules.threads,
-        block_seconds=rules.measure.block,
-        time_limit_s=rules.measure.time_limit,
-    )
 
 
 def not_run(target: str, gates: tuple[tuple[str, Any], ...], why: str) -> tuple[GateResult, ...]:

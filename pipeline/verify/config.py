@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from edgestill.config import config
+from edgestill.targets.blocks import MeasureConfig as TimingConfig
 from edgestill.units import Bytes, Factor, PerSecond, Score, Seconds
 
 BASELINE = "teacher"  # the candidate whose speed a speed-up is measured against
@@ -106,6 +107,23 @@ GATE_CONFIGS = {
     "size": SizeGate,
     "memory": MemoryGate,
 }
+
+
+def measured_batches(measure: MeasureConfig, gates: tuple[tuple[str, Any], ...]) -> tuple[int, ...]:
+    """Every batch size that has to be measured, the one for the choice first."""
+    sizes = [gate.batch for _, gate in gates if hasattr(gate, "batch")]
+    return tuple(dict.fromkeys([measure.batch, *sizes]))
+
+
+def timing(measure: MeasureConfig, threads: int, batch: int) -> TimingConfig:
+    """How the timing loop measures at one of them."""
+    return TimingConfig(
+        rounds=measure.rounds,
+        batch=batch,
+        threads=threads,
+        block_seconds=measure.block,
+        time_limit_s=measure.time_limit,
+    )
 
 
 @config

@@ -173,7 +173,7 @@ def test_only_what_a_run_will_use_is_kept_and_spoken_of(digits: Tried) -> None:
     store = digits.store
     assert {entry.step for entry in Store(store, print).entries()} == {"data", "check"}
     assert [path for name in ("work", "facts", "damaged") for path in store.glob(f"{name}/*")] == []
-    states = {p.step.name: p.state for p in plan_recipe("digits", store=store)}
+    states = {p.name: p.state for p in plan_recipe("digits", store=store)}
     assert (states["data"], states["check"], states["teacher"]) == ("hit", "hit", "miss")
     assert re.findall(r"^  (.*?) +[\d.]+ s$", digits.said, re.MULTILINE) == ["data", "check"]
 
@@ -300,6 +300,24 @@ def test_what_only_the_runtime_shows(
     assert with_state(diagnosis, State.PROBLEM)[subject] == message
     assert "compile onnxruntime fp32" in with_state(diagnosis, State.OK)
     assert diagnosis.exit_code == project.exit_code_of_run("targets=[onnxruntime]") == code
+
+
+def test_what_the_split_remarked_is_a_warning_whenever_it_was_computed(project: Project) -> None:
+    leak = "data.source={train: data.npz, test: data.npz}"
+    shares = "data.split={train: 0.6, calibration: 0.2, validation: 0.2}"
+    changes = (leak, shares, "targets=null", "gates=null")
+    for how in ("done in ", "found in the store"):
+        diagnosis = project.diagnose(*changes)
+        told = [f for f in diagnosis.findings if f.subject == "data"]
+        assert told[0].found.startswith(how)
+        (remark,) = told[1:]
+        assert remark.state is State.WARNING
+        known = re.fullmatch(
+            r"(\d+) of 200 samples of test are in train too: scores on test will flatter",
+            remark.found,
+        )
+        assert known and 60 < int(known[1]) < 140
+        assert diagnosis.exit_code == 0
 
 
 @pytest.mark.parametrize(
@@ -454,20 +472,6 @@ def started(project: Project, temporary: Path, before: str = "") -> subprocess.P
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def test_where_only_the_base_is_installed_it_says_what_is_missing(
-    project: Project, tmp_path: Path
-) -> None:
-    (project.folder / "net.py").write_text(TORCH, encoding="utf-8")
-    recipe = RECIPE.replace("{onnx: model.onnx}", '{model: "net.py:Two", train: {}}')
-    (project.folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
-    before = "import sys\nsys.modules['torch'] = None"
-    output, _ = started(project, tmp_path / "temporary", before).communicate(timeout=120)
-    assert (
-        "problem  check: edgestill.check is installed but lacks torch\n"
-        "         Install it: pip install 'edgestill[build]'\n"
-    ) in output
 
 
 def test_killed_it_leaves_nothing_but_a_temporary_folder(project: Project, tmp_path: Path) -> None:

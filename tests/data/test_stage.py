@@ -6,6 +6,7 @@ import pytest
 from edgestill.artifact import Dataset, TensorSpec
 from edgestill.data.arrays import load_ids, load_inputs, load_labels
 from edgestill.data.config import ROLES, DataConfig, SplitConfig, SplitStep
+from edgestill.data.remarks import read_remarks
 from edgestill.data.stage import split
 from edgestill.digest import digest_folder
 from edgestill.errors import DataError
@@ -61,6 +62,7 @@ def test_four_sealed_datasets(digits):
         assert ids.dtype == numpy.uint64
         assert (ids[1:] >= ids[:-1]).all()
     assert digits.said == []
+    assert read_remarks(digits.out) == ()
     assert digits.progress == sorted(digits.progress)
     assert digits.progress[-1] == 1
 
@@ -148,6 +150,7 @@ def test_test_samples_that_are_in_train_are_told(tmp_path):
         f"{known} of 200 samples of test are in train too: scores on test will flatter" in run.said
     )
     assert len(run.said) == 2
+    assert read_remarks(run.out) == tuple(run.said)
 
 
 def test_a_samples_role_does_not_depend_on_the_file_that_it_lies_in(tmp_path):

@@ -239,3 +239,31 @@ def test_ends_below_a_millionth_keep_their_exponents() -> None:
 def test_a_metric_of_ones_own_is_a_plain_number(passing: Report) -> None:
     assert content.unit_of(passing) == "pp"
     assert content.unit_of(replace(passing, metric="accuracy()")) == "plain"
+
+
+def test_the_student_is_compared_with_its_teacher_in_the_same_format(passing: Report) -> None:
+    teacher, student = passing.models
+    (line, *_) = content.models(passing).lines
+    target = passing.targets[0]
+    assert target.baseline is not None and target.shipped == ("int8",)
+    assert (target.baseline.size_bytes, target.candidates[1].size_bytes) == (1_730_000, 41_200)
+    assert "42x smaller as openvino int8" in line
+    assert teacher.onnx_bytes > student.onnx_bytes and "x smaller as ONNX" in line
+    # Another format than the teacher's file says nothing about the student.
+    alone = replace(passing, targets=(replace(target, baseline=None),))
+    assert "openvino" not in content.models(alone).lines[0]
+
+
+def test_a_student_that_is_larger_than_its_teacher_is_called_so(passing: Report) -> None:
+    teacher, student = passing.models
+    large = replace(
+        student, parameters=3 * (teacher.parameters or 0), onnx_bytes=2 * teacher.onnx_bytes
+    )
+    target = passing.targets[0]
+    engines = tuple(replace(c, size_bytes=2_595_000) for c in target.candidates)
+    targets = (replace(target, candidates=engines),)
+    (line, *_) = content.models(replace(passing, models=(teacher, large), targets=targets)).lines
+    assert line == (
+        "The student against the teacher: 3x more parameters, 2x larger as ONNX, "
+        "1.5x larger as openvino int8."
+    )

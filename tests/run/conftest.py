@@ -81,11 +81,11 @@ class Project:
     def states(self, *overrides: str) -> dict[str, str]:
         """What `plan` says of each step: hit, miss or unknown."""
         prospects = plan_recipe(str(self.recipe), overrides=overrides, store=self.store)
-        return {prospect.step.name: prospect.state for prospect in prospects}
+        return {prospect.name: prospect.state for prospect in prospects}
 
     def reasons(self, step: str, *overrides: str) -> tuple[str, ...]:
         prospects = plan_recipe(str(self.recipe), overrides=overrides, store=self.store)
-        return next(prospect.reasons for prospect in prospects if prospect.step.name == step)
+        return next(prospect.reasons for prospect in prospects if prospect.name == step)
 
     def key(self, step: str, *overrides: str) -> Key:
         """The key of a step that has no inputs."""

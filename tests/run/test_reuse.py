@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from edgestill.console import Console
 from edgestill.errors import ExitCode, ModelError
 from edgestill.planner import make_plan
 from edgestill.recipe import load_recipe
+from edgestill.report import terminal
 from edgestill.runner import Runner
 from edgestill.store import Key
 from edgestill.store.disk import unseal
@@ -60,10 +62,69 @@ def test_keys_have_the_code_that_only_a_table_names(
     assert all(file in code for code in keyed)
 
 
+def test_a_plan_names_what_a_first_run_does_and_says_what_is_measured(
+    finished: tuple[Project, Report], project: Project, steps: Computed
+) -> None:
+    states = project.states()
+    assert states.keys() == steps(finished[1]) and set(states.values()) == {"hit"}
+    longer = project.states("measure.rounds=13")
+    assert {name for name, state in longer.items() if state == "miss"} == {"measure onnxruntime"}
+    reasons = project.reasons("measure onnxruntime", "measure.rounds=13")
+    assert reasons == ("no complete measurement of these engines here",)
+    both = project.states("gates.throughput={at_least: 1/s, batch: 4}")
+    measured = {name: state for name, state in both.items() if name.startswith("measure")}
+    assert measured == {"measure onnxruntime": "hit", "measure onnxruntime batch 4": "miss"}
+    changed = project.states("distill.epochs=4")
+    assert changed["student"] == "miss" and changed["measure onnxruntime"] == "unknown"
+    assert project.reasons("measure onnxruntime", "distill.epochs=4") == ("until student",)
+
+
+def test_a_plan_looks_at_damage_and_a_run_mends_it(project: Project, steps: Computed) -> None:
+    weights = max(
+        project.store.glob("objects/*/*/result/weights.safetensors"),
+        key=lambda file: file.stat().st_size,
+    )
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (fact, *_) = project.store.glob("facts/*/*.json")
+    fact.write_bytes(fact.read_bytes()[:-1])
+    states = project.states()
+    assert (states["teacher"], states["student"]) == ("damaged", "unknown")
+    words = "weights.safetensors was changed: the stored result will be rebuilt"
+    assert project.reasons("teacher") == (words,)
+    assert weights.exists() and fact.exists() and not list(project.store.glob("damaged/*"))
+    assert "teacher" in steps(project.run())
+    assert list(project.store.glob("damaged/*"))
+    assert project.states()["teacher"] == "hit"
+
+
 def test_nothing_changed_computes_nothing(project: Project, steps: Computed) -> None:
     report = project.run()
     assert steps(report) == set()
     assert {step.name for step in report.steps} == EVERYTHING - {"measure onnxruntime"}
+
+
+def test_what_the_data_step_remarked_is_told_again_by_a_run_that_computes_nothing(
+    project: Project, steps: Computed
+) -> None:
+    leak = (
+        "data.source={train: data.npz, test: data.npz}",
+        "data.split={train: 0.6, calibration: 0.2, validation: 0.2}",
+        "student.train={epochs: 1}",
+        "teacher=null",
+        "distill=null",
+        "quantize=null",
+        "targets=null",
+        "gates=null",
+    )
+    first, second = project.run(*leak), project.run(*leak)
+    assert "data" in steps(first) and steps(second) == set()
+    assert second.notes == first.notes
+    (note,) = [note for note in second.notes if "flatter" in note]
+    words = r"Data: \d+ of 400 samples of test are in train too: scores on test will flatter\."
+    assert re.fullmatch(words, note)
+    assert note in terminal.render(second, width=120)
+    assert note in (project.release / "report.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("role", ["test", "calibration"])

@@ -188,7 +188,8 @@ def test_only_the_targets_that_are_asked_for(project: Project) -> None:
     both = "targets=[onnxruntime, openvino]"
     report = project.run(both, targets=("openvino",))
     assert [target.target for target in report.targets] == ["openvino"]
-    with pytest.raises(UsageError, match="the recipe has no target 'openvin'"):
+    words = r"recipe\.yaml: the recipe has no target 'openvin'\. Did you mean 'openvino'\?"
+    with pytest.raises(UsageError, match=words):
         project.run(both, targets=("openvin",))
 
 
@@ -275,8 +276,19 @@ def test_an_application_loads_the_shipped_engine(finished: tuple[Project, Report
     answers = numpy.load(project.release / "references" / "student" / "outputs" / "0.npy")
     tolerance = 1e-4 if shipped == "fp32" else 1.0
     numpy.testing.assert_allclose(logits, answers[:5], atol=tolerance)
+    (alone,) = session.run(images[:5]).values()
+    numpy.testing.assert_array_equal(alone, logits)
+    with pytest.raises(UsageError) as raised:
+        session.run({name: images[:5].tolist()})
+    assert str(raised.value) == (
+        f"the input {name} is a list, not a numpy array. Give numpy.asarray(..., dtype='uint8')"
+    )
+    with pytest.raises(UsageError, match="the input image is a list, not a numpy array"):
+        session.run(images[:5].tolist())
     session.close()
-    with pytest.raises(UsageError, match="the release has no target openvino"):
+    with pytest.raises(
+        UsageError, match=r"the release has no target 'openvino'.*Its targets: onnxruntime"
+    ):
         edgestill.load(project.release, "openvino")
 
 

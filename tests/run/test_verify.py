@@ -142,7 +142,8 @@ def test_a_target_that_cannot_run_here_is_exit_3_and_never_a_pass(release: Path)
     change(release, add_target)
     report = verify_release(release)
     assert report.exit_code is ExitCode.ENVIRONMENT
-    assert any("tensorrt-rtx cannot run here" in note for note in report.notes)
+    (note,) = [note for note in report.notes if note.startswith("tensorrt-rtx cannot run here: ")]
+    assert note.endswith(" --target onnxruntime verifies what can run here.")
     (skipped,) = [gate for gate in report.gates if gate.target == "tensorrt-rtx"]
     assert skipped.verdict is Verdict.NOT_RUN
     # What was built for another machine is not missed on this one.
@@ -156,8 +157,26 @@ def test_a_named_target_has_to_run(release: Path) -> None:
     assert verify_release(release).exit_code is ExitCode.PASSED
     with pytest.raises(DeviceError, match="none of the release's targets can run here"):
         verify_release(release, targets=["tensorrt-rtx"])
-    with pytest.raises(UsageError, match="the release has no target 'onxruntime'"):
+    with pytest.raises(UsageError) as raised:
         verify_release(release, targets=["onxruntime"])
+    assert str(raised.value) == (
+        f"{release}: the release has no target 'onxruntime'. Did you mean 'onnxruntime'?"
+    )
+
+
+@pytest.mark.parametrize("verb", [verify_release, profile_model, pytest.param(None, id="load")])
+def test_a_release_without_targets_has_nothing_to_run(
+    release: Path, verb: Callable[[Path], object] | None
+) -> None:
+    import edgestill
+
+    describe(release, targets=[])
+    with pytest.raises(UsageError) as raised:
+        (verb or edgestill.load)(release)
+    assert str(raised.value) == (
+        f"{release}: the release has no targets. "
+        "Run its recipe again with targets, such as --set targets=[onnxruntime]"
+    )
 
 
 def test_the_device_says_when_it_would_choose_otherwise(release: Path) -> None:
@@ -214,12 +233,13 @@ def test_a_profile_measures_all_engines_of_a_release_together(release: Path) -> 
     assert profile.notes[0] == "Fed: the evaluation set of the release."
 
 
-@pytest.mark.parametrize("place", ["targets/onnxruntime/int8", "model/model.onnx"])
+@pytest.mark.parametrize("place", ["targets/onnxruntime/int8", "model/model.onnx", "model"])
 def test_a_profile_of_an_engine_or_an_onnx_file_feeds_random_numbers(
     release: Path, place: str
 ) -> None:
-    target = "onnxruntime" if place.endswith(".onnx") else None
-    profile = profile_model(release / place, target=target, rounds=2, batch=4)
+    profile = profile_model(release / place, rounds=2, batch=4)
+    # A file is for any target: it is the first that runs here.
+    assert profile.target == "onnxruntime"
     (latency,) = profile.latencies.values()
     assert (latency.batch, latency.blocks) == (4, 2)
     assert latency.throughput.interval is None  # two blocks carry none
@@ -229,10 +249,8 @@ def test_a_profile_of_an_engine_or_an_onnx_file_feeds_random_numbers(
 @pytest.mark.parametrize(
     ("place", "target", "words"),
     [
-        ("model/model.onnx", None, "an ONNX file can be profiled on several targets"),
         ("model/model.onnx", "onxruntime", "'onxruntime' is not a known.*Did you mean onnxruntime"),
         ("nowhere", None, "there is no such file or folder"),
-        ("model", None, "an ONNX file can be profiled on several targets"),
         ("evaluation", None, "nothing that can be profiled"),
         ("", "openvino", "the release has no target 'openvino'.*Its targets: onnxruntime"),
         ("targets/onnxruntime/fp32", "openvino", "the engine is for onnxruntime, not for openv"),

@@ -11,8 +11,15 @@ import pytest
 
 from edgestill.artifact import Dataset
 from edgestill.errors import StoreError
-from edgestill.measuring import Session, latest_series, measure_series, measured_rounds
+from edgestill.measuring import (
+    Session,
+    latest_series,
+    measure_series,
+    measured_rounds,
+    series_key,
+)
 from edgestill.store import Facts, Key, Store
+from edgestill.targets import TARGETS
 from edgestill.targets.blocks import Failure
 from edgestill.targets.measure import Candidate, MeasureConfig, Round
 
@@ -132,27 +139,28 @@ def test_a_call_that_is_wrong_is_an_error_and_no_fact(session: Session, facts: F
 
 
 def test_blocks_belong_to_models_samples_settings_device_and_libraries(session: Session) -> None:
-    def digest(session: Session = session, **changes: Any) -> str:
-        parts: dict[str, Any] = {
-            "dataset_digest": "d",
-            "fingerprint": "f",
-            "versions": {"onnxruntime": "1"},
-        }
-        parts["code"] = {"targets/timing.py": "1"}
-        return Key("m", "measure", session.key_parts(**{**parts, **changes})).digest
-
     (candidate,) = session.candidates
-    other = replace(candidate, engine=replace(candidate.engine, digest="0" * 64))
+    same: dict[str, Any] = {
+        "target": "onnxruntime",
+        "engines": {candidate.name: candidate.engine.digest},
+        "samples": "d",
+        "config": CONFIG,
+        "device": "f",
+    }
+
+    def digest(**changes: Any) -> str:
+        return series_key(**{**same, **changes}).digest
+
     digests = [
         digest(),
-        digest(dataset_digest="other"),
-        digest(fingerprint="other"),
-        digest(versions={"onnxruntime": "2"}),
-        digest(replace(session, config=replace(CONFIG, batch=2))),
-        digest(replace(session, candidates=[other])),
-        digest(replace(session, candidates=[replace(candidate, name="other")])),
+        digest(target="openvino"),
+        digest(samples="other"),
+        digest(device="other"),
+        digest(config=replace(CONFIG, batch=2)),
+        digest(engines={candidate.name: "0" * 64}),
+        digest(engines={"other": candidate.engine.digest}),
     ]
     assert len(set(digests)) == len(digests)
-    # The same engine with the same answers elsewhere on disk is the same.
-    moved = replace(candidate, engine=replace(candidate.engine, path=Path("elsewhere")))
-    assert digest(replace(session, candidates=[moved])) == digest()
+    parts = series_key(**same).parts
+    assert parts["libraries"] == {"onnxruntime": TARGETS["onnxruntime"].version}
+    assert {"targets/timing.py", "targets/onnxruntime.py"} <= parts["stage"].keys()

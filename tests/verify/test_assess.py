@@ -15,7 +15,7 @@ from edgestill.metrics import METRICS
 from edgestill.report.build import overall
 from edgestill.scoring import Scorer
 from edgestill.stats import Estimate, Verdict
-from edgestill.verify.assess import Assessment, Rules, assess, measure_config, not_run, undecided
+from edgestill.verify.assess import Assessment, Rules, assess, not_run, undecided
 from edgestill.verify.config import LatencyGate, MeasureConfig, SizeGate, SpeedupGate
 from edgestill.verify.evidence import Evidence
 from edgestill.verify.results import CandidateResult, GateResult
@@ -212,7 +212,7 @@ def test_each_batch_is_measured_once_the_one_of_choices_first(rules: MakeRules) 
     ]
     made = rules(*gates, measure=MeasureConfig(batch=2, rounds=15, block=0.1, time_limit=9.0))
     assert made.batches == (2, 8)
-    config = measure_config(replace(made, threads=3), 8)
+    config = replace(made, threads=3).timing(8)
     assert (config.rounds, config.batch, config.threads) == (15, 8, 3)
     assert (config.block_seconds, config.time_limit_s) == (0.1, 9.0)
 

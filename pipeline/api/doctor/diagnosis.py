@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgestill.api.doctor import machine
 from edgestill.api.doctor.findings import Diagnosis, Finding, State, problems
+from edgestill.arguments import Names, PathLike, as_names
 from edgestill.errors import EdgestillError
 
 if TYPE_CHECKING:
@@ -15,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def diagnose(
-    recipe: str | None = None,
+    recipe: PathLike | None = None,
     *,
-    overrides: Sequence[str] = (),
-    store: Path | None = None,
+    overrides: Names = (),
+    store: PathLike | None = None,
     console: Console | None = None,
 ) -> Diagnosis:
     """Look at versions, conflicts and targets; with a recipe, also try it without training.
@@ -33,6 +32,7 @@ def diagnose(
         overrides: `key.path=value`, as in `distill.epochs=5`.
         store: where results are kept; by default `$EDGESTILL_STORE` or `.edgestill`.
     """
+    overrides = as_names(overrides, "overrides")
     findings = [*machine.versions(), *machine.conflicts()]
     if recipe is None:
         return Diagnosis((*findings, *machine.targets(None)))

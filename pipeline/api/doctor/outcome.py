@@ -21,8 +21,7 @@ from edgestill.runner import Runner
 from edgestill.scoring import resolve_metric, score_outputs
 from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.targets.measure import MeasureConfig
-from edgestill.verify.assess import measured_batches
-from edgestill.verify.config import BASELINE, FLOAT
+from edgestill.verify.config import BASELINE, FLOAT, measured_batches
 from edgestill.verify.evidence import Candidate, Evidence
 
 _CALLS = 3

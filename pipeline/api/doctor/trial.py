@@ -20,9 +20,11 @@ from edgestill.api.doctor.miniature import miniature, write_sample
 from edgestill.api.doctor.outcome import require_measurable, require_score
 from edgestill.api.opening import import_index, open_store
 from edgestill.api.run import require_target
+from edgestill.arguments import PathLike
 from edgestill.artifact import Dataset
 from edgestill.console import Console
 from edgestill.data.config import ROLES
+from edgestill.data.remarks import read_remarks
 from edgestill.errors import EdgestillError, StoreError, UsageError
 from edgestill.plan import Ref, Step
 from edgestill.planner import make_plan
@@ -34,7 +36,7 @@ from edgestill.store import Entry, Key, Store
 _KEPT = ("data", "check")  # the steps of a plan that need no training
 
 
-def try_out(recipe: Recipe, store: Path | None, console: Console | None) -> Iterator[Finding]:
+def try_out(recipe: Recipe, store: PathLike | None, console: Console | None) -> Iterator[Finding]:
     """What each step found, in the order of the plan."""
     console = console or Console()
     opened = open_store(store, console)
@@ -89,6 +91,9 @@ class Trial:
             if name in self.real.plan.steps:
                 step = self.real.plan.steps[name]
                 yield from self._attempt(name, _needs(step), partial(self._keep, name))
+        if "data" in self.real.entries:
+            for remark in read_remarks(self.real.entries["data"].path):
+                yield Finding("data", State.WARNING, remark)
 
     def thrown_away(self) -> Iterator[Finding]:
         """The steps in miniature, and after the answers what a run makes of them."""

@@ -1,0 +1,54 @@
+"""Which blocks belong to a target of a run, found without numpy, so that a plan can tell too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from edgestill.measuring import latest_series, series_key
+from edgestill.plan import TargetPlan
+from edgestill.runner import Prospect, Runner
+from edgestill.store import Facts
+from edgestill.targets.blocks import MeasureConfig
+from edgestill.targets.fingerprint import Fingerprint
+from edgestill.verify.config import measured_batches, timing
+
+
+def measurement(target: TargetPlan, batch: int) -> str:
+    """What the measurement of a target at a batch size is called."""
+    return f"measure {target.config.target}" + (f" batch {batch}" if batch > 1 else "")
+
+
+def series_of(
+    runner: Runner, target: TargetPlan, config: MeasureConfig, device: Fingerprint
+) -> Facts:
+    """The blocks of a target's engines, which have to be resolved, on a device."""
+    engines = {
+        name: runner.entries[ref.step].digest(ref.part) for name, ref in target.engines.items()
+    }
+    samples = runner.entries["data"].digest("test/inputs")
+    key = series_key(target.config.target, engines, samples, config, device.digest)
+    return runner.store.facts(key)
+
+
+def measurements(runner: Runner, steps: Mapping[str, Prospect]) -> Iterator[Prospect]:
+    """For each measurement of a run whether there is one that fits, from what each step would do.
+
+    A hit leaves open whether it decides every gate: where it does not, a run measures again.
+    """
+    recipe = runner.plan.recipe
+    for target in runner.plan.targets:
+        if target.evaluate is None:
+            continue
+        needed = ("data", *(ref.step for ref in target.engines.values()))
+        origin = next((steps[name].origin for name in needed if steps[name].origin), None)
+        for batch in measured_batches(recipe.measure, recipe.gates):
+            name = measurement(target, batch)
+            if origin is not None:
+                yield Prospect(name, "unknown", (f"until {origin}",), origin)
+                continue
+            config = timing(recipe.measure, recipe.threads, batch)
+            facts = series_of(runner, target, config, runner.machine.fingerprint)
+            if latest_series(facts, config.rounds, mend=False):
+                yield Prospect(name, "hit", ())
+            else:
+                yield Prospect(name, "miss", ("no complete measurement of these engines here",))
