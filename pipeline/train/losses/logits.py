@@ -73,7 +73,7 @@ class Distillation(Loss):
     Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015, section 2.1).
     `standardize` takes z-scores over the classes first, so that a student need not copy the
     teacher's range (Sun et al., "Logit Standardization in Knowledge Distillation", 2024; their code
-    divides by c - 1, which is a temperature higher by sqrt(c / (c - 1)) or less); weights are then
+    takes the deviation over c - 1, a temperature higher by sqrt(c / (c - 1))); weights are then
     higher, about 9 to 1 of `ce`. The first choice for classification.
     """
 

@@ -204,6 +204,15 @@ def test_equal_samples_are_no_danger(config: LossConfig) -> None:
     assert student.grad.abs().max() < 10
 
 
+def test_samples_that_rounding_alone_tells_apart_are_one(rng: np.random.Generator) -> None:
+    """Angles at such a sample would be noise, here other noise after a rotation."""
+    (loss,) = make_losses([RelationLoss()], "classification")
+    teacher = np.tile(rng.normal(size=(8, 64)), (2, 1)) * (1 + 1e-7 * rng.normal(size=(16, 64)))
+    student = teacher @ rotation(rng, 64)
+    outputs = (Outputs(torch.from_numpy(x.astype(np.float32))) for x in (student, teacher))
+    assert loss(LossInputs(*outputs)).item() < 1e-6
+
+
 # Both
 
 
