@@ -28,7 +28,7 @@ from edgestill.train.losses.base import Labels, Loss, LossInputs
 from edgestill.train.predict import to_tensors
 from edgestill.train.reproducible import reproducible
 from edgestill.train.stage import wrap
-from edgestill.train.views import Views
+from edgestill.train.views import Views, require_whole_labels
 
 SAMPLES = 8
 
@@ -56,6 +56,7 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
             "the data has no labels, which every metric needs", fix="Name them with data.labels"
         )
     for augment in config.augment:
+        require_whole_labels(augment, labels)
         Views(augment, arrays, load_ids(inputs.train)[:SAMPLES])
     configs = {"teacher": config.teacher, "student": config.student}
     models: dict[str, DeviceModel] = {}

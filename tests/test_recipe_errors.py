@@ -853,7 +853,9 @@ def test_a_package_beside_the_recipe_hides_an_installed_one(folder: Path) -> Non
     (folder / "email" / "__init__.py").touch()
     (folder / "email" / "message.py").write_text("def student(): ...\n")
     found = problems(folder, changed("model.py:student", "email.message:Message"))
-    assert found == ["recipe.yaml:4: student.model: email.message has no Message. It has: student."]
+    assert found == [
+        "recipe.yaml:4: student.model: there is no 'Message' in email.message. It has: student."
+    ]
 
 
 def test_names_that_only_running_the_code_would_show_are_left_alone(folder: Path) -> None:

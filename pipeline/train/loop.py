@@ -29,7 +29,7 @@ from edgestill.train.predict import Arrays, predict
 from edgestill.train.ranks import from_first, gatherer, mean_terms
 from edgestill.train.reproducible import derived_seed, seed_everything
 from edgestill.train.teachers import Teacher
-from edgestill.train.views import Ids, Rows, View, Views
+from edgestill.train.views import Ids, Rows, View, Views, require_whole_labels
 
 # A checkpoint is written when it would cost less than this share of the time since the last one.
 CHECKPOINT_SHARE = 0.02
@@ -110,6 +110,7 @@ class Trainer:
         self.work = work
         self.train = train
         self.say = say
+        require_whole_labels(config.augment, train.labels)
         self.views = Views(config.augment, train.inputs, train.ids)
         self.model = model.to(self.device)
         # Copied before taps are set, which would read the copy too.

@@ -8,6 +8,7 @@ sample's id, the view's number and a seed, and even the image that is mixed in i
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy
 import torch
@@ -146,6 +147,21 @@ class Views:
         salt = digest_value([self.config.seed, view, word])
         mixed = _scrambled(self.ids[rows] ^ numpy.uint64(int(salt[:16], 16)))
         return (mixed >> numpy.uint64(11)).astype(numpy.float64) * 2.0**-53
+
+
+def require_whole_labels(config: AugmentConfig | None, labels: NDArray[Any] | None) -> None:
+    """Refuse labels of pixels, which would stay where they are while the image moves.
+
+    Raises:
+        ModelError: labels have positions.
+    """
+    if config is not None and labels is not None and labels.ndim > 2:
+        raise ModelError(
+            f"augment moves pixels, and the labels {list(labels.shape[1:])} of a sample belong to "
+            "positions",
+            where="augment",
+            fix="Leave augment out, or augment in the data that you bring",
+        )
 
 
 def _scrambled(numbers: Ids) -> Ids:

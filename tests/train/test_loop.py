@@ -14,13 +14,11 @@ from edgestill.errors import ModelError
 from edgestill.metrics import METRICS, score
 from edgestill.models.wrapper import DeviceModel
 from edgestill.train import loop
-from edgestill.train.batches import epoch_batches
 from edgestill.train.config import TrainConfig
 from edgestill.train.loop import Objective, Samples, Trained, Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss, LossInputs
 from edgestill.train.losses.config import Reads
-from edgestill.train.optimizers import learning_rate
 from edgestill.train.reproducible import reproducible
 
 CONFIG = TrainConfig(epochs=3, batch_size=16, learning_rate=1e-2)
@@ -130,18 +128,3 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
         f"or look for extreme values in the data; the last good weights are in {tmp_path}"
     )
     assert (tmp_path / "training.safetensors").is_file()
-
-
-def test_the_rate_rises_then_falls_to_zero() -> None:
-    rates = [learning_rate(TrainConfig(warmup=0.1), step, 100) for step in range(100)]
-    assert rates[9] == max(rates) == TrainConfig().learning_rate
-    assert rates[:10] == sorted(rates[:10])
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[-1] < 1e-3 * rates[9]
-
-
-def test_every_sample_is_seen_once_an_epoch_in_even_batches() -> None:
-    batches = epoch_batches(65, 16, seed=0, epoch=0)
-    assert sorted(np.concatenate(batches)) == list(range(65))
-    assert {len(batch) for batch in batches} == {13}
-    assert not np.array_equal(batches[0], epoch_batches(65, 16, seed=0, epoch=1)[0])

@@ -14,7 +14,7 @@ from scipy import stats
 
 from edgestill.errors import ModelError
 from edgestill.train.config import AugmentConfig
-from edgestill.train.views import View, Views
+from edgestill.train.views import View, Views, require_whole_labels
 
 CPU = torch.device("cpu")
 COUNT, SIZE = 40, 6
@@ -279,4 +279,16 @@ def test_not_exactly_one_image_is_refused(arrays: dict[str, tuple[int, ...]], me
         f"augment: augment needs one image among the inputs, and {message}. An image is [channels, "
         "height, width] or [height, width, channels] with 1, 3 or 4 channels. Leave augment out "
         "for other data"
+    )
+
+
+def test_labels_of_pixels_do_not_go_with_moved_images() -> None:
+    masks = np.zeros((4, 8, 8), dtype=np.int64)
+    require_whole_labels(None, masks)
+    require_whole_labels(AugmentConfig(flip=True), masks[:, 0])
+    with pytest.raises(ModelError) as error:
+        require_whole_labels(AugmentConfig(flip=True), masks)
+    assert str(error.value) == (
+        "augment: augment moves pixels, and the labels [8, 8] of a sample belong to positions. "
+        "Leave augment out, or augment in the data that you bring"
     )
