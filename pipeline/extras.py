@@ -35,7 +35,7 @@ _BUILD = frozenset(
         "accelerate",
         "datasets",
         "pyarrow",
-        "kornia",
+        "scipy",
         "sklearn",
         "PIL",
     ]
