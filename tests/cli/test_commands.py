@@ -101,11 +101,19 @@ def test_a_run_ends_with_its_verdict(
 
 @pytest.mark.parametrize(("verdict", "code"), VERDICTS)
 def test_a_verification_ends_with_its_verdict(
-    verdict: Verdict, code: ExitCode, monkeypatch: pytest.MonkeyPatch
+    verdict: Verdict,
+    code: ExitCode,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    from edgestill.api.verify import report_place
+
     report = empty_report(verdict, code)
     calls = verb(monkeypatch, "edgestill.api.verify", "verify_release", report)
+    monkeypatch.setattr(sys.modules["edgestill.api.verify"], "report_place", report_place, False)
     assert run(["verify", "dist/digits", "--allow-code"]) == code
+    out = capfd.readouterr().out
+    assert "\nReport: dist/digits.verify.md and digits.verify.json\n" in out
     ((positional, options),) = calls
     assert positional == (Path("dist/digits"),)
     assert options["allow_code"] is True and options["targets"] == ()

@@ -85,7 +85,6 @@ def test_it_decides_again_and_writes_beside_the_release(
         "small",
         "small.verify.json",
         "small.verify.md",
-        "small.verify.log",
     }
     assert read_report(release.with_name("small.verify.json")) == report
     assert report.exit_code is ExitCode.PASSED
