@@ -194,7 +194,7 @@ def test_store_lists_and_cleans(capfd: pytest.CaptureFixture[str]) -> None:
 def test_store_gc_keeps_what_is_recent(capfd: pytest.CaptureFixture[str]) -> None:
     commit(Store(Path("mine"), print), "teacher")
     assert run(["store", "gc", "--store", "mine"]) == 0
-    assert "1 results, 2.05 kB, stay in" in capfd.readouterr().out
+    assert "1 result, 2.05 kB, stays in" in capfd.readouterr().out
 
 
 def test_an_empty_store_is_listed_and_not_made(capfd: pytest.CaptureFixture[str]) -> None:
