@@ -178,18 +178,8 @@ def test_an_empty_split(tmp_path):
 @pytest.mark.parametrize(
     ("task", "limit", "what", "fix"),
     [
-        (
-            "custom",
-            2,
-            "gets none of the 2 samples that data.limit leaves",
-            "Raise data.limit or data.sp",
-        ),
-        (
-            2,
-            4,
-            "1 class (2 of the 4 samples that data.limit leaves;",
-            "raise data.limit or the sha",
-        ),
+        ("custom", 2, "gets none of the 2 samples that data.limit leaves", "Raise data.limit or"),
+        ("classification", 4, "(2 of the 4 samples that data.limit leaves;", "raise data.limit or"),
     ],
 )
 def test_a_limit_that_leaves_too_few_is_named(tmp_path, task, limit, what, fix):
