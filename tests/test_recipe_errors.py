@@ -215,6 +215,10 @@ CASES = {
         RECIPE + "measure: {block: 0 ms}\n",
         "9: measure.block: '0 ms' is no time. Write a value above 0.",
     ),
+    "time limit that no load keeps": (
+        RECIPE + "measure: {time_limit: 1 ms}\n",
+        "9: measure.time_limit: '1 ms' is too short for an engine to load. Write 1 s or more.",
+    ),
     # Metrics
     "unknown metric": (
         RECIPE + "metric: acuracy\n",
