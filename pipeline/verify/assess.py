@@ -83,7 +83,13 @@ def assess(
     """
     drops = {c.name: _validation_drop(evidence, c, rules) for c in evidence.precisions}
     measure = rules.measure
-    budget = Budget(rules.accuracy_drop, rules.test.unit, measure.batch, measure.level)
+    budget = Budget(
+        rules.accuracy_drop,
+        rules.test.unit,
+        measure.batch,
+        measure.level,
+        rules.test.metric.bigger_is_better,
+    )
     choice = choose(evidence, drops, budget, auto=auto)
     ships = tuple(shipped) if shipped is not None else choice.shipped
     results = tuple(

@@ -93,7 +93,9 @@ def _score(subject: Subject, name: str, gate: ScoreGate) -> Finding:
         found = estimate_text(estimate, lambda value: score_text(value, unit))
         return Finding(verdict, f"{name} {bound}", found, _more_samples(verdict))
     assert gate.at_most is not None
-    budget = f"{name} drop vs {gate.drop_vs} <= {score_text(gate.at_most, unit, drop=True)}"
+    budget = (
+        f"{name} {scorer.worse} vs {gate.drop_vs} <= {score_text(gate.at_most, unit, drop=True)}"
+    )
     reference = subject.references.get(gate.drop_vs)
     if reference is None:
         return Finding(Verdict.INCONCLUSIVE, budget, "no reference", f"there is no {gate.drop_vs}")
@@ -102,7 +104,7 @@ def _score(subject: Subject, name: str, gate: ScoreGate) -> Finding:
     found = estimate_text(estimate, lambda value: score_text(value, unit, drop=True))
     advice = _more_samples(verdict)
     if advice and math.isclose(estimate.value, gate.at_most, abs_tol=1e-12):
-        advice = "the drop is the budget"
+        advice = f"the {scorer.worse} is the budget"
     elif advice:
         enough = scorer.samples_to_decide(
             reference, subject.candidate.test, gate.at_most, subject.level

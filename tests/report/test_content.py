@@ -231,6 +231,21 @@ def test_a_metric_of_ones_own_is_a_plain_number(passing: Report) -> None:
     assert content.unit_of(replace(passing, metric="accuracy()")) == "plain"
 
 
+def test_an_error_rises_where_a_score_drops(passing: Report) -> None:
+    errors = replace(passing, task="regression", metric="mae", bigger_is_better=False)
+    assert "rise" in [column.title for column in content.hops(errors).columns]
+    (target, *_) = content.targets(errors)
+    assert "rise vs fp32" in [column.title for column in target.columns]
+    assert any("; the rise on 180 validation samples;" in line for line in target.lines)
+
+
+def test_an_agreement_that_is_no_share_is_defined_where_it_is_shown(passing: Report) -> None:
+    words = "Agreement is the concordance correlation of the two models' values (Lin 1989): "
+    for task, defined in (("classification", 0), ("regression", 1), ("custom", 1)):
+        lines = content.hops(replace(passing, task=task)).lines
+        assert sum(line.startswith(words) for line in lines) == defined
+
+
 def test_the_student_is_compared_with_its_teacher_in_the_same_format(passing: Report) -> None:
     teacher, student = passing.models
     (line, *_) = content.models(passing).lines
