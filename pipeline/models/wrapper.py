@@ -211,6 +211,9 @@ def require_rows(name: str, output: Tensor, count: int) -> None:
         )
 
 
+_COLUMNS = "; each column of a .parquet is an input, those of a .csv are one, features"
+
+
 def _binds_by_name(module: nn.Module, names: Sequence[str]) -> bool:
     """Whether inputs are passed by name; else they are passed in order."""
     parameters = list(signature(module.forward).parameters.values())
@@ -241,7 +244,8 @@ def _binds_by_name(module: nn.Module, names: Sequence[str]) -> bool:
     raise ModelError(
         f"the data has the inputs {', '.join(names)}; forward takes "
         f"({', '.join(str(p) for p in parameters)})",
-        fix="Name the inputs as forward does, or choose some with data.inputs",
+        fix="Name the inputs as forward does, or choose some with data.inputs"
+        + (_COLUMNS if len(names) > 1 else ""),
     )
 
 
