@@ -22,6 +22,7 @@ from edgestill.stats import (
     mean_score,
     paired_drop,
     paired_drop_of,
+    samples_to_bound,
     samples_to_decide,
     score_of,
 )
@@ -112,6 +113,13 @@ class Scorer:
             level,
             bigger_is_better=self.metric.bigger_is_better,
         )
+
+    def samples_to_bound(self, predictions: Predictions, bound: float, level: float) -> int | None:
+        """Roughly how many samples would decide whether the score keeps a bound, or None."""
+        if not self.metric.per_sample:
+            return None
+        scores = sample_scores(self.metric, self._values(predictions), self._labels)
+        return samples_to_bound(scores, bound, level)
 
     def agreement(self, first: Predictions, second: Predictions, level: float) -> Estimate:
         """How far two models answer alike, whatever the labels say."""

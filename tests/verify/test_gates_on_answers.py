@@ -39,7 +39,7 @@ Decide = Callable[..., GateResult]
                 "INCONCLUSIVE",
                 "gate >= 98.00%",
                 "99.00% [97.46%, 99.73%], n = 400 samples",
-                "more test samples would decide it",
+                "about 1332 test samples would decide it",
             ),
         ),
         (
