@@ -110,8 +110,9 @@ def samples_to_bound(scores: NDArray[Any], bound: float, level: float = 0.95) ->
         return None
     z, stricter = _strictness(level)
     if not _is_binary(values):
-        variance = float(values.var())
-        return max(2, math.ceil(variance * (z / gap) ** 2)) if variance > 0.0 else None
+        if np.ptp(values) == 0.0:
+            return None
+        return max(2, math.ceil(float(values.var()) * (z / gap) ** 2))
 
     def decided(total: float) -> bool:
         count = math.ceil(total)
