@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgestill.api.doctor import Diagnosis, diagnose
     from edgestill.api.plan import plan_recipe
     from edgestill.api.profile import profile_model
+    from edgestill.api.report import read_report
     from edgestill.api.run import run_recipe
     from edgestill.api.verify import verify_release
     from edgestill.errors import (
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         StoreError,
         UsageError,
     )
-    from edgestill.report.model import Report, read_report
+    from edgestill.report.model import Report
     from edgestill.store import Store
     from edgestill.targets import get_target
     from edgestill.templates import write_templates
@@ -78,7 +79,7 @@ _HOMES = {
     "load": "edgestill.api.application",
     "plan_recipe": "edgestill.api.plan",
     "profile_model": "edgestill.api.profile",
-    "read_report": "edgestill.report.model",
+    "read_report": "edgestill.api.report",
     "run_recipe": "edgestill.api.run",
     "verify_release": "edgestill.api.verify",
     "write_templates": "edgestill.templates",

@@ -45,6 +45,11 @@ def score_text(value: float, unit: str, *, drop: bool = False) -> str:
     return f"{100 * value:.2f}pp" if drop else f"{100 * value:.2f}%"
 
 
+def worse(bigger_is_better: bool) -> str:
+    """What a metric that gets worse does: a score drops, an error rises."""
+    return "drop" if bigger_is_better else "rise"
+
+
 def count_text(count: int, one: str, many: str) -> str:
     """`1 process`, `12 processes`."""
     return f"{count} {one if count == 1 else many}"

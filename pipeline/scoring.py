@@ -15,11 +15,14 @@ from edgestill.metric_config import FunctionMetric, MetricConfig
 from edgestill.metrics import AGREEMENTS, METRICS, MetricSpec, Task, UserMetric, sample_scores
 from edgestill.metrics import largest_difference as difference_of
 from edgestill.metrics import score as score_by
+from edgestill.quantities import worse
 from edgestill.stats import (
     Estimate,
+    Interval,
     mean_score,
     paired_drop,
     paired_drop_of,
+    samples_to_bound,
     samples_to_decide,
     score_of,
 )
@@ -60,6 +63,11 @@ class Scorer:
     withheld: str | None = None
 
     @property
+    def worse(self) -> str:
+        """What a metric that gets worse does: a score drops, an error rises."""
+        return worse(self.metric.bigger_is_better)
+
+    @property
     def unit(self) -> str:
         """`pp` where scores are proportions, else `plain`."""
         return self.metric.unit
@@ -79,6 +87,8 @@ class Scorer:
         """How much worse `candidate` is than `reference`, paired on the same samples."""
         first, second, labels = self._values(reference), self._values(candidate), self._labels
         bigger = self.metric.bigger_is_better
+        if self._identical(first, second):
+            return Estimate(0.0, Interval(0.0, 0.0, level), len(labels))
         if self.metric.per_sample:
             return paired_drop(
                 sample_scores(self.metric, first, labels),
@@ -104,10 +114,19 @@ class Scorer:
             bigger_is_better=self.metric.bigger_is_better,
         )
 
+    def samples_to_bound(self, predictions: Predictions, bound: float, level: float) -> int | None:
+        """Roughly how many samples would decide whether the score keeps a bound, or None."""
+        if not self.metric.per_sample:
+            return None
+        scores = sample_scores(self.metric, self._values(predictions), self._labels)
+        return samples_to_bound(scores, bound, level)
+
     def agreement(self, first: Predictions, second: Predictions, level: float) -> Estimate:
         """How far two models answer alike, whatever the labels say."""
         spec = AGREEMENTS[self.task]
         one, other = _prediction(first), _prediction(second)
+        if self._identical(one, other):
+            return Estimate(1.0, Interval(1.0, 1.0, level), len(one))
         if spec.per_sample:
             return mean_score(numpy.asarray(spec.function(one, other), numpy.float64), level)
         return score_of(spec.function, one, other, level)
@@ -119,6 +138,14 @@ class Scorer:
     def largest_difference(self, first: Predictions, second: Predictions) -> float:
         """The largest absolute difference between any two values of the two predictions."""
         return difference_of(_prediction(first), _prediction(second))
+
+    def _identical(self, first: Any, second: Any) -> bool:
+        """Whether two models gave the very same numbers, after which no sample is expected to
+        differ. Equal classes say less: those of a sample that was not seen may still differ."""
+        if AGREEMENTS[self.task].per_sample:
+            return False
+        one, other = ([*v.values()] if isinstance(v, dict) else [v] for v in (first, second))
+        return len(one) == len(other) and all(map(_equal, one, other))
 
     @property
     def _labels(self) -> Array:
@@ -136,6 +163,10 @@ class Scorer:
                     where=str(predictions.path),
                 )
         return _read_by(self.metric, arrays, predictions.description.prediction)
+
+
+def _equal(first: Array, second: Array) -> bool:
+    return bool(first.size and numpy.isfinite(first).all() and numpy.array_equal(first, second))
 
 
 def _read_by(metric: MetricSpec, outputs: Mapping[str, Array], prediction: str) -> Any:

@@ -166,6 +166,13 @@ def test_labels_that_are_left_out_stop_nothing(base: Path) -> None:
         (CLASSES, 1, "y[:, 0]", r"student: it predicts 1 class, the labels have 3"),
         (
             CLASSES,
+            3,
+            "y[:, None]",
+            r"student: it predicts 1 class \(the first axis of \[1, 3\]\), the labels have 3. "
+            r"Return \[batch, 3\], or the classes as the first axis after the batch$",
+        ),
+        (
+            CLASSES,
             4,
             "y[:, :, None]",
             r"student: the loss ce cannot be computed from predictions \[8, 4, 1\] and labels "

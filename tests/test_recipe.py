@@ -13,8 +13,9 @@ import pytest
 
 from edgestill.errors import RecipeError, UsageError
 from edgestill.metrics import METRICS
-from edgestill.recipe import FunctionMetric, Recipe, load_recipe, presets
+from edgestill.recipe import FunctionMetric, Recipe, load_recipe, presets, recipe_text
 from edgestill.recipe.draft import KEYS
+from edgestill.recipe.load import presets_folder
 from edgestill.recipe.tasks import DEFAULT_METRICS, LOSS_TASKS, METRIC_FACTS, TASKS
 from edgestill.targets import TARGETS
 from edgestill.train.config import LOSS_CONFIGS, CeLoss, KdLoss, MseLoss, TrainConfig
@@ -285,3 +286,27 @@ print(time.process_time() - start, *({"numpy", "torch", "onnx"} & set(sys.module
     seconds, *loaded = done.stdout.split()
     assert loaded == []
     assert float(seconds) < 0.15
+
+
+OVERRIDES = (
+    "seed=7",
+    "quantize=null",
+    "targets=[{target: onnxruntime, precision: fp32}]",
+    "gates.latency={percentile: 50, at_most: 5 ms}",
+    "name='1e3'",
+    "teacher.arguments={a: 'on', b: 1e3, c: '0o17', d: [true, 'null', 0.1]}",
+)
+
+
+@pytest.mark.parametrize("overrides", [(), OVERRIDES], ids=["as it is", "changed"])
+def test_the_text_of_a_recipe_with_other_values_is_a_recipe_with_them(
+    tmp_path: Path, overrides: tuple[str, ...]
+) -> None:
+    preset = presets_folder() / "digits.yaml"
+    text = recipe_text(preset, overrides)
+    assert overrides or text == preset.read_text("utf-8")
+    assert all(f"# --set {override}\n" in text for override in overrides)
+    (tmp_path / "recipe.yaml").write_text(text, "utf-8")
+    expected = load_recipe("digits", overrides)
+    found = load_recipe(tmp_path / "recipe.yaml")
+    assert dataclasses.replace(found, path=expected.path, base=expected.base) == expected

@@ -220,6 +220,10 @@ CASES = {
         RECIPE + "measure: {block: 0 ms}\n",
         "9: measure.block: '0 ms' is no time. Write a value above 0.",
     ),
+    "time limit that no load keeps": (
+        RECIPE + "measure: {time_limit: 1 ms}\n",
+        "9: measure.time_limit: '1 ms' is too short for an engine to load. Write 1 s or more.",
+    ),
     # Metrics
     "unknown metric": (
         RECIPE + "metric: acuracy\n",
@@ -563,8 +567,8 @@ CASES = {
     ),
     "a role without a share": (
         changed("load}", "load, split: {train: 0.85}}"),
-        "2: data.split: nothing is left for test: "
-        "test -0.05, validation 0.1, calibration 0.1, train 0.85. "
+        "2: data.split: nothing is left for test beside "
+        "validation 0.1, calibration 0.1, train 0.85. "
         "Every role needs samples: give it a share above 0, or a source of its own.",
     ),
     "no source for training": (
@@ -740,6 +744,15 @@ def test_an_option_of_another_target(folder: Path) -> None:
         f"{' and '.join(having)} {verb}. "
         f"Allowed keys: {', '.join(['target', 'precision', 'verify', *own])}."
     ]
+
+
+def test_a_model_without_weights_whose_file_is_missing_has_two_problems(folder: Path) -> None:
+    text = changed("model.py:teacher", "modell.py:teacher").replace(", train: {}}", "}")
+    missing, weights = sorted(problems(folder, text))
+    assert weights.startswith("recipe.yaml:3: teacher: nothing gives it trained weights. Add train")
+    assert missing == (
+        "recipe.yaml:3: teacher.model: there is no file modell.py. Did you mean model.py?"
+    )
 
 
 def test_all_problems_are_told_at_once_in_the_order_of_their_lines(folder: Path) -> None:

@@ -70,10 +70,28 @@ def test_nothing_is_overwritten(tmp_path: Path, present: str) -> None:
         write_templates(tmp_path)
     assert str(raised.value) == (
         f"{tmp_path}: {present} would be overwritten. "
-        "Name another folder, such as edgestill init my-model"
+        f"Name another folder, such as edgestill init {tmp_path}-2"
     )
     assert [file.name for file in tmp_path.iterdir()] == [present]
     assert (tmp_path / present).read_text() == "mine"
+
+
+def test_the_folder_that_is_suggested_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def suggested(folder: str) -> str:
+        with pytest.raises(UsageError) as raised:
+            write_templates(folder)
+        return (raised.value.fix or "").removeprefix("Name another folder, such as edgestill init ")
+
+    write_templates(".")
+    assert suggested(".") == "my-model"
+    write_templates("my-model")
+    assert suggested("my-model") == suggested(".") == "my-model-2"
+    write_templates("my-model-2")
+    assert suggested("my-model") == "my-model-3"
 
 
 def test_a_file_in_the_folders_place(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from edgestill.errors import DataError, ModelError
 from edgestill.metric_config import FunctionMetric
 from edgestill.metrics import METRICS, MetricSpec, Task
 from edgestill.scoring import Scorer, resolve_metric, score_outputs
+from edgestill.stats import Estimate, Interval
 
 Array = NDArray[Any]
 LABELS = numpy.array([0, 1, 2, 3] * 25)
@@ -183,6 +184,30 @@ def test_predictions_of_one_shape_can_be_compared(
             scorer().agreement(first, other, 0.95)
     # Only what metrics read counts.
     assert scorer().comparable(first, predictions(logits=RIGHT, boxes=RIGHT[:, :2]))
+
+
+@pytest.mark.parametrize("metric", ["mae", "rmse"])
+@pytest.mark.parametrize("task", ["regression", "custom"])
+def test_values_that_are_the_same_to_the_bit_leave_nothing_open(
+    predictions: Callable[..., Predictions], task: Task, metric: str
+) -> None:
+    rng = numpy.random.default_rng(0)
+    values = rng.normal(size=(100, 1)) + LABELS[:, None]
+    first, same = predictions(logits=values), predictions(logits=values)
+    judge = Scorer(task, METRICS[metric], LABELS[:, None].astype(numpy.float32))
+    assert judge.drop(first, same, 0.95) == Estimate(0.0, Interval(0.0, 0.0, 0.95), 100)
+    assert judge.agreement(first, same, 0.95) == Estimate(1.0, Interval(1.0, 1.0, 0.95), 100)
+    almost = predictions(logits=values + 1e-6 * rng.normal(size=(100, 1)))
+    interval = judge.drop(first, almost, 0.95).interval
+    assert interval is not None and interval.high - interval.low > 0.0
+
+
+def test_the_same_classes_leave_open_those_of_samples_that_were_not_seen(
+    predictions: Callable[..., Predictions],
+) -> None:
+    first, same = predictions(logits=RIGHT), predictions(logits=RIGHT)
+    interval = scorer().drop(first, same, 0.95).interval
+    assert interval is not None and interval.low < 0.0 < interval.high
 
 
 @pytest.mark.parametrize("task", ["regression", "custom"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -20,6 +21,7 @@ from edgestill.stats import (
     mean_score,
     paired_drop,
     paired_drop_of,
+    samples_to_bound,
     samples_to_decide,
     score_of,
 )
@@ -282,6 +284,26 @@ def test_samples_to_decide_decides_four_times_in_five(lost: float) -> None:
         low, high = paired_difference_interval(losses, 0, needed, 0.95)
         decided += high <= 0.03 if lost < 0.03 else low > 0.03
     assert 0.7 < decided / 400 < 0.95
+
+
+@pytest.mark.parametrize(("right", "bound"), [(0.95, 0.93), (0.95, 0.96), (1.0, 0.995)])
+def test_samples_to_a_bound_decide_four_times_in_five(right: float, bound: float) -> None:
+    seen = np.repeat([1.0, 0.0], [round(right * 200), 200 - round(right * 200)])
+    needed = samples_to_bound(seen, bound)
+    assert needed is not None and needed > 200
+    rng = np.random.default_rng(12)
+    decided = 0
+    for hits in rng.binomial(needed, right, 400):
+        low, high = proportion_interval(int(hits), needed, 0.95)
+        decided += low >= bound if right > bound else high < bound
+    assert decided / 400 > 0.7 and (right == 1.0 or decided / 400 < 0.95)
+
+
+def test_samples_to_a_bound_of_scores_that_are_no_shares() -> None:
+    errors = np.linspace(0.0, 1.0, 101)  # 0.5 in the mean, with a standard deviation of 0.2915
+    assert samples_to_bound(errors, 0.52) == math.ceil((0.29155 * 2.80159 / 0.02) ** 2)
+    assert samples_to_bound(errors, float(errors.mean())) is None
+    assert samples_to_bound(np.full(10, 0.3), 0.4) is None
 
 
 def test_coverage_where_a_plain_bootstrap_fails() -> None:

@@ -237,3 +237,16 @@ def test_entries_say_what_is_there_and_when_it_was_used(store: Store) -> None:
     assert (student.step, student.stage, student.key) == ("student", "distill", entry.key.digest)
     assert student.size_bytes == 8 + log
     assert before < student.created <= student.last_used <= time.time() + 1
+
+
+def test_a_file_that_changed_is_told_once_whoever_names_it(store: Store) -> None:
+    def of(digest: str) -> Key:
+        parts = {
+            "code": {f"net.py:{role}": {"files": {"net.py": digest}} for role in ("a", "b")},
+            "files": {"net.py": digest, "data.csv": "0" * 64},
+        }
+        return Key("student", "distill", parts)
+
+    store.compute(of("1" * 64), write())
+    told = "code[net.py:a].files[net.py]: 11111111… -> 22222222…"
+    assert store.explain(of("2" * 64)) == (told,)

@@ -9,6 +9,7 @@ from edgestill.api.gathering import Gathering
 from edgestill.digest import canonical
 from edgestill.metric_config import FunctionMetric
 from edgestill.plan import TargetPlan
+from edgestill.recipe import recipe_text
 from edgestill.release import CODE, ReleaseDescription, ReleasedTarget, ReleaseWriter
 from edgestill.report.markdown import render as render_markdown
 from edgestill.report.model import Report
@@ -49,8 +50,7 @@ def write_release(
             verdict=report.verdict,
         )
     )
-    changed = "".join(f"# --set {override}\n" for override in overrides)
-    writer.add_text("recipe.yaml", changed + recipe.path.read_text("utf-8"))
+    writer.add_text("recipe.yaml", recipe_text(recipe.path, overrides))
     writer.add_text("report.json", report.to_json())
     writer.add_text("report.md", render_markdown(report))
 

@@ -68,19 +68,26 @@ def verify_release(
     opened = open_release(as_path(release, "release"))
     targets = as_names(targets, "targets")
     chosen = opened.targets(targets)
-    place = (
-        as_path(out, "out")
-        if out is not None
-        else opened.path.resolve().with_name(f"{opened.path.resolve().name}.verify")
-    )
+    place = report_place(release, out)
     _require_writable(place, opened.path)
-    # A user's own metric may print, too.
-    with TemporaryDirectory(prefix="edgestill-") as scratch, captured(_beside(place, ".log")):
-        verification = _Verification(opened, allow_code, Path(scratch), console)
-        report = verification.run(chosen, named=bool(targets))
+    log = _beside(place, ".log")
+    try:
+        # A user's own metric may print, too.
+        with TemporaryDirectory(prefix="edgestill-") as scratch, captured(log):
+            verification = _Verification(opened, allow_code, Path(scratch), console)
+            report = verification.run(chosen, named=bool(targets))
+    finally:
+        if not log.stat().st_size:
+            log.unlink()
     _beside(place, ".json").write_text(report.to_json(), encoding="utf-8")
     _beside(place, ".md").write_text(render_markdown(report), encoding="utf-8")
     return report
+
+
+def report_place(release: PathLike, out: PathLike | None = None) -> Path:
+    """Where the report of a verification goes, without its suffix."""
+    folder = as_path(release, "release").resolve()
+    return folder.with_name(f"{folder.name}.verify") if out is None else as_path(out, "out")
 
 
 def _beside(place: Path, suffix: str) -> Path:

@@ -53,6 +53,8 @@ def describe(diagnosis: Diagnosis) -> str:
 
     Steps that were not tried for one reason share a line.
     """
+    from edgestill.quantities import count_text
+
     lines = []
     for group in _alike(diagnosis.findings):
         subjects = ", ".join(finding.subject for finding in group)
@@ -63,7 +65,8 @@ def describe(diagnosis: Diagnosis) -> str:
         word: sum(finding.state.value == word for finding in diagnosis.findings)
         for word in ("problem", "warning")
     }
-    lines.append(f"\n{counts['problem']} problems, {counts['warning']} warnings")
+    summary = [count_text(counts[word], word, f"{word}s") for word in ("problem", "warning")]
+    lines.append(f"\n{', '.join(summary)}")
     return "\n".join(lines)
 
 

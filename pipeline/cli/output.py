@@ -46,9 +46,13 @@ def output_in_color() -> bool:
     )
 
 
-def write_report(report: Report, *, release: Path | None = None) -> None:
-    """Write a report to standard output."""
+def write_report(
+    report: Report, *, release: Path | None = None, written: Path | None = None
+) -> None:
+    """Write a report to standard output, as `edgestill.report.terminal.render` has it."""
     from edgestill.report.terminal import render
 
-    text = render(report, width=output_width(), color=output_in_color(), release=release)
+    text = render(
+        report, width=output_width(), color=output_in_color(), release=release, written=written
+    )
     write_result(text)

@@ -24,7 +24,7 @@ def command(release: Path, shape: str) -> None:
 
     Shows only: the exit code is 0 whatever the verdict was.
     """
-    from edgestill.report.model import read_report
+    from edgestill.api.report import read_report
 
     report = read_report(release)
     if shape == "terminal":

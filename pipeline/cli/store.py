@@ -41,13 +41,15 @@ def list_results(store: Path) -> None:
 )
 def clean_up(store: Path, keep_days: float) -> None:
     """Remove what was not used lately, and what killed runs left behind."""
-    from edgestill.quantities import size_text
+    from edgestill.quantities import count_text, size_text
 
     opened = _open(store)
     freed = opened.gc(keep_days)
     kept = opened.entries()
     size = size_text(sum(entry.size_bytes for entry in kept))
-    write_result(f"freed {size_text(freed)}; {len(kept)} results, {size}, stay in {opened.root}")
+    count = count_text(len(kept), "result", "results")
+    stay = "stays" if len(kept) == 1 else "stay"
+    write_result(f"freed {size_text(freed)}; {count}, {size}, {stay} in {opened.root}")
 
 
 def _open(store: Path) -> Store:
@@ -59,7 +61,7 @@ def _open(store: Path) -> Store:
 
 def describe(entries: list[EntryInfo], root: Path, now: float) -> str:
     """A line for each result, and their sum."""
-    from edgestill.quantities import size_text
+    from edgestill.quantities import count_text, size_text
     from edgestill.report.figures import seconds_text
 
     width = max((len(entry.step) for entry in entries), default=0)
@@ -69,7 +71,7 @@ def describe(entries: list[EntryInfo], root: Path, now: float) -> str:
         for entry in entries
     ]
     total = size_text(sum(entry.size_bytes for entry in entries))
-    lines.append(f"{len(entries)} results, {total}, in {root}")
+    lines.append(f"{count_text(len(entries), 'result', 'results')}, {total}, in {root}")
     return "\n".join(lines)
 
 

@@ -28,8 +28,9 @@ def command(
     release: Path, targets: tuple[str, ...], allow_code: bool, out: Path | None
 ) -> ExitCode:
     """Check RELEASE on this device, and decide its gates again from what is found here."""
-    from edgestill.api.verify import verify_release
+    from edgestill.api.verify import report_place, verify_release
 
     report = verify_release(release, targets=targets, allow_code=allow_code, out=out)
-    write_report(report)
+    place, here = report_place(release, out), Path.cwd()
+    write_report(report, written=place.relative_to(here) if place.is_relative_to(here) else place)
     return report.exit_code

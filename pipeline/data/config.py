@@ -121,13 +121,13 @@ def shares(config: DataConfig) -> dict[str, float]:
     cut["train"] = 1 - sum(cut.values()) if split.train is None else split.train
     # Rounded, because 1 - 0.4 - 0.1 - 0.1 is a little off 0.4.
     cut = {role: round(share, 12) for role, share in cut.items()}
-    listed = ", ".join(f"{role} {share:g}" for role, share in cut.items())
+    listed = ", ".join(f"{role} {share:g}" for role, share in cut.items() if share > 0)
     if round(sum(cut.values()), 9) > 1:
         raise DataError(f"the shares add up to more than 1: {listed}", where="data.split")
     empty = [role for role, share in cut.items() if share <= 0]
     if empty:
         raise DataError(
-            f"nothing is left for {' and '.join(empty)}: {listed}",
+            f"nothing is left for {' and '.join(empty)} beside {listed}",
             where="data.split",
             fix="Every role needs samples: give it a share above 0, or a source of its own",
         )

@@ -20,6 +20,7 @@ from edgestill.data.sources import read
 from edgestill.digest import canonical
 from edgestill.errors import DataError
 from edgestill.metrics import IGNORED_LABEL
+from edgestill.quantities import count_text
 from edgestill.step import StepContext
 
 # A class with fewer samples than this may well be missing from a small split.
@@ -75,7 +76,7 @@ def split(config: SplitStep, out: Path, context: StepContext) -> dict[str, Datas
         wanted = cut if role == "train" else {role: 1.0}
         for part, rows in assigned(hashes.role[kept], wanted).items():
             parts[part] = Part(raw, labels, hashes.role, kept[rows], wanted[part])
-    _require_filled(parts, config.task)
+    _require_filled(parts, config)
     notes = [note for raw in raws.values() for note in raw.notes]
     remarks = [*notes, *_remarks(parts, cut, config.task, class_names)]
     for line in remarks:
@@ -112,26 +113,31 @@ def _specs(raws: Sequence[RawData]) -> tuple[TensorSpec, ...]:
     return described[0]
 
 
-def _require_filled(parts: Mapping[str, Part], task: str) -> None:
+def _require_filled(parts: Mapping[str, Part], config: SplitStep) -> None:
     for role in ROLES:
         part = parts[role]
-        total = len(part.source)
+        total, limit = len(part.source), config.data.limit
+        limited = limit is not None and limit < total
+        left = f"the {limit} samples that data.limit leaves" if limited else f"{total} samples"
+        limit_or = "data.limit or " if limited else ""
         if not len(part.rows):
             raise DataError(
-                f"{role} gets none of {total} samples (share {part.share:g})",
+                f"{role} gets none of {left} (share {part.share:g})",
                 where=part.source.where,
-                fix=f"Raise data.split.{role}, add samples, or give {role} a source of its own",
+                fix=f"Raise {limit_or}data.split.{role}, add samples, or give {role} a source of "
+                "its own",
             )
-        if task != "classification" or role == "calibration" or len(part.classes) > 1:
+        if config.task != "classification" or role == "calibration" or len(part.classes) > 1:
             continue
         labels = part.labels
         assert labels is not None
         overall = len(numpy.unique(labels[labels != IGNORED_LABEL]))
+        classes = count_text(overall, "class", "classes")
         raise DataError(
             f"{role} has samples of {len(part.classes)} class "
-            f"({len(part.rows)} of {total} samples; the source has {overall} classes)",
+            f"({len(part.rows)} of {left}; the source has {classes})",
             where=part.source.where,
-            fix=f"Add samples of other classes, or raise the share of {role}",
+            fix=f"Add samples of other classes, or raise {limit_or}the share of {role}",
         )
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from edgestill.artifact import DatasetDescription, TensorSpec
 from edgestill.errors import ModelError
 from edgestill.models.config import NormalizeConfig
+from edgestill.quantities import count_text
 from edgestill.spelling import nearest
 
 Float32 = NDArray[numpy.float32]
@@ -107,7 +108,10 @@ def require_classes(prediction: Sequence[int], dataset: DatasetDescription) -> N
     outputs = prediction[0] if prediction else 1
     binary = dataset.task == "classification" and outputs == 1
     if dataset.task in ("classification", "multilabel") and classes > (2 if binary else outputs):
-        raise ModelError(
-            f"it predicts {outputs} class{'es' * (outputs > 1)}, the labels have {classes}",
-            fix="Give the model as many outputs as the data has classes, or correct the labels",
-        )
+        found = f"it predicts {count_text(outputs, 'class', 'classes')}"
+        fix = "Give the model as many outputs as the data has classes, or correct the labels"
+        if len(prediction) > 1:
+            found += f" (the first axis of {list(prediction)})"
+            if classes in prediction:
+                fix = f"Return [batch, {classes}], or the classes as the first axis after the batch"
+        raise ModelError(f"{found}, the labels have {classes}", fix=fix)

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
 
 from edgestill.errors import ModelError
 from edgestill.extras import require
@@ -92,6 +93,12 @@ def load_weights(module: nn.Module, config: ModelConfig, base: Path) -> None:
     module.load_state_dict(state, strict=False)
 
 
+def _starts_as_pickle(path: Path) -> bool:
+    """Whether it may be what torch.save wrote before it wrote archives."""
+    with path.open("rb") as file:
+        return file.read(1) == b"\x80"
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     torch = require("torch", extra="build")
     if path.suffix == ".safetensors":
@@ -102,6 +109,12 @@ def _read(path: Path) -> dict[str, Tensor]:
             raise ModelError(
                 f"not a readable safetensors file ({describe(error)})", where=str(path)
             ) from error
+    if not (is_zipfile(path) or _starts_as_pickle(path)):
+        raise ModelError(
+            "not a file of weights: neither what torch.save writes nor safetensors by its ending",
+            where=str(path),
+            fix="Name a .safetensors file, or one that torch.save wrote",
+        )
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

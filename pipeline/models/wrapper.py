@@ -130,7 +130,7 @@ class DeviceModel(nn.Module):
                 f"forward raised {describe(raised)} in {'train' if self.training else 'eval'} "
                 f"mode, given {', '.join(map(str, given))}",
                 where=place(raised, Path.cwd()),
-                fix=self._advice(),
+                fix=self._advice(raised, given),
             ) from raised
 
     def _device_input(self, name: str, tensor: Tensor) -> Tensor:
@@ -178,7 +178,13 @@ class DeviceModel(nn.Module):
         self.prediction_index = self.output_names.index(prediction_name(self.output_names, output))
         self.prediction_shape = tuple(list(named.values())[self.prediction_index].shape[1:])
 
-    def _advice(self) -> str:
+    def _advice(self, raised: Exception, given: Sequence[TensorSpec]) -> str:
+        whole = [spec.name for spec in given if spec.name != self.normalized and _whole(spec)]
+        if whole and "type" in str(raised):
+            return (
+                f"{whole[0]} arrives as whole numbers, as indices do: give uint8 or floats in the "
+                "data, or say normalize, which makes floats of it"
+            )
         narrow = {p.dtype for p in self.module.parameters()} & {torch.float16, torch.bfloat16}
         if narrow:
             return (
@@ -203,6 +209,9 @@ def require_rows(name: str, output: Tensor, count: int) -> None:
             "its first axis is not the batch",
             fix=fix,
         )
+
+
+_COLUMNS = "; each column of a .parquet is an input, those of a .csv are one, features"
 
 
 def _binds_by_name(module: nn.Module, names: Sequence[str]) -> bool:
@@ -235,7 +244,8 @@ def _binds_by_name(module: nn.Module, names: Sequence[str]) -> bool:
     raise ModelError(
         f"the data has the inputs {', '.join(names)}; forward takes "
         f"({', '.join(str(p) for p in parameters)})",
-        fix="Name the inputs as forward does, or choose some with data.inputs",
+        fix="Name the inputs as forward does, or choose some with data.inputs"
+        + (_COLUMNS if len(names) > 1 else ""),
     )
 
 
@@ -256,6 +266,11 @@ def _leaves(value: Any, name: str, single: str) -> list[tuple[str, Any]]:
     else:
         return [(name or single, value)]
     return [leaf for key, item in items for leaf in _leaves(item, key, single)]
+
+
+def _whole(spec: TensorSpec) -> bool:
+    """Whether an input reaches the model as integers: bytes are images, and become floats."""
+    return spec.dtype in ("int8", "int16", "int32", "int64")
 
 
 def _zeros(spec: TensorSpec) -> Tensor:

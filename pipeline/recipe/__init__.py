@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgestill.metric_config import FunctionMetric
-from edgestill.recipe.load import load_recipe, presets
+from edgestill.recipe.load import load_recipe, presets, recipe_text
 from edgestill.recipe.schema import (
     OWN_METRIC,
     GateConfig,
@@ -23,4 +23,5 @@ __all__ = [
     "TrainedModelConfig",
     "load_recipe",
     "presets",
+    "recipe_text",
 ]

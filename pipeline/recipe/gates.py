@@ -21,6 +21,8 @@ from edgestill.verify.config import (
     ThroughputGate,
 )
 
+_SHORTEST_LIMIT_S = 1.0  # what loading an engine in a fresh process may take on a slow device
+
 
 def read_gates(
     reader: Reader, value: Any, path: Path, *, task: str, metric: MetricConfig
@@ -192,6 +194,9 @@ def _check_times(draft: Draft) -> None:
         if value <= 0:
             what = f"{show_value(draft.raw('measure', key))} is no time"
             draft.problems.add(("measure", key), what, "Write a value above 0.")
+        elif key == "time_limit" and value < _SHORTEST_LIMIT_S:
+            what = f"{show_value(draft.raw('measure', key))} is too short for an engine to load"
+            draft.problems.add(("measure", key), what, "Write 1 s or more.")
 
 
 def _check_budget(draft: Draft) -> None:

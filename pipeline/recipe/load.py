@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
+
+import yaml
 
 from edgestill.arguments import PathLike, as_path
 from edgestill.errors import RecipeError, UsageError
@@ -45,6 +48,28 @@ def load_recipe(path_or_preset: PathLike, overrides: Sequence[str] = ()) -> Reci
         check(draft)
     document.problems.raise_any()
     return draft.recipe
+
+
+def recipe_text(path: Path, overrides: Sequence[str] = ()) -> str:
+    """The recipe of a file as it is, or with the values that were given instead: it runs alike."""
+    text = path.read_text(encoding="utf-8-sig")
+    if not overrides:
+        return text
+    tree = read_document(text, path.name, overrides).tree
+    changed = "".join(f"# --set {' '.join(override.split())}\n" for override in overrides)
+    return changed + yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts such as 1e3 and 0o17, which we read as numbers and YAML 1.1 does not."""
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.Node:
+    style = "'" if re.fullmatch(r"[-+.\d]\S*", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def presets() -> tuple[str, ...]:

@@ -71,4 +71,4 @@ def _check_weights(draft: Draft, role: str, model: TrainedModelConfig) -> None:
     elif not ways and draft.given(role, "model"):
         other = ", distill:" if role == "student" else ""
         fix = f"Add train: {{}}{other} or weights:, or pretrained: true if the callable loads them."
-        draft.problems.add((role,), "nothing gives it trained weights", fix)
+        draft.problems.add((role,), "nothing gives it trained weights", fix, hides=False)

@@ -66,12 +66,19 @@ class Problems:
     _found: list[tuple[Origin, Path, UsageError]] = field(default_factory=list)
 
     def add(
-        self, path: Path, what: str, fix: str | None = None, *, origin: Origin | None = None
+        self,
+        path: Path,
+        what: str,
+        fix: str | None = None,
+        *,
+        origin: Origin | None = None,
+        hides: bool = True,
     ) -> None:
         """Note a problem with the key at `path`, unless one is known there or around it.
 
         Args:
             origin: where it is, when that is not where the key's value was written.
+            hides: whether it makes what is wrong inside the key idle; what the key lacks does not.
         """
         if origin is None and self.at(path):
             return
@@ -79,7 +86,8 @@ class Problems:
         where = f"{origin.text}: {show_path(path)}" if path else origin.text
         if fix and fix[-1] not in ".?!":
             fix += "."
-        self._found.append((origin, path, UsageError(what, where=where, fix=fix)))
+        known = path if hides else ()
+        self._found.append((origin, known, UsageError(what, where=where, fix=fix)))
 
     def at(self, path: Path) -> bool:
         """Whether a problem is known at `path` or at a key that contains it."""

@@ -12,7 +12,7 @@ code/                          a user's own metric, run only when allowed
 """
 
 from edgestill.release.description import CODE, Release, ReleaseDescription, ReleasedTarget
-from edgestill.release.manifest import MANIFEST, read_manifest
+from edgestill.release.manifest import MANIFEST, read_manifest, require_unchanged
 from edgestill.release.reading import open_release
 from edgestill.release.writing import ReleaseWriter, writing
 
@@ -25,5 +25,6 @@ __all__ = [
     "ReleasedTarget",
     "open_release",
     "read_manifest",
+    "require_unchanged",
     "writing",
 ]

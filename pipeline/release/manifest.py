@@ -58,6 +58,19 @@ def read_manifest(path: Path) -> Mapping[str, Mapping[str, Any]]:
     return files
 
 
+def require_unchanged(path: Path, name: str) -> None:
+    """Check one file of a release, where nothing else of it is used.
+
+    Raises:
+        DamagedRelease: it is missing, or not as it was written.
+    """
+    expected = read_manifest(path).get(name)
+    if not (path / name).is_file():
+        raise DamagedRelease("the file is missing", where=str(path / name), fix=AGAIN)
+    if expected is None or digest_file(path / name) != expected["sha256"]:
+        raise DamagedRelease("the file was changed", where=str(path / name), fix=AGAIN)
+
+
 def require_intact(path: Path) -> Collection[str]:
     """The files that the manifest lists, all of which are there as they were written.
 

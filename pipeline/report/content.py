@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgestill.errors import ExitCode
 from edgestill.metrics import METRICS
-from edgestill.quantities import count_text, digits, score_text, size_text
+from edgestill.quantities import count_text, digits, score_text, size_text, worse
 from edgestill.report.figures import (
     Cell,
     Column,
@@ -27,6 +27,12 @@ from edgestill.verify.results import (
     TargetResult,
 )
 
+# Tasks whose answers agree more or less, not sample by sample.
+_CORRELATED = ("regression", "custom")
+_CONCORDANCE = (
+    "Agreement is the concordance correlation of the two models' values (Lin 1989): 100% where all "
+    "are equal, less for noise, for a shift and for another scale."
+)
 WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NOT_RUN, Verdict.PASS)
 
 
@@ -79,7 +85,7 @@ def hops(report: Report) -> Section:
     columns = (
         Column("place", numeric=False),
         Column(report.metric),
-        Column("drop"),
+        Column(worse(report.bigger_is_better)),
         Column("agreement"),
         Column("largest difference"),
     )
@@ -145,7 +151,7 @@ def _target(report: Report, target: TargetResult) -> Section:
         Column("engine", numeric=False),
         Column("size"),
         Column(report.metric),
-        Column(f"drop vs {_reference(target)}"),
+        Column(f"{worse(report.bigger_is_better)} vs {_reference(target)}"),
         Column("p50"),
         Column("p95"),
         Column("speedup"),
@@ -194,7 +200,8 @@ def _target_lines(
     if any(c.test_score is not None for c in everyone) and "test" in report.splits:
         rests.append(f"{report.metric} on {report.splits['test']} test samples")
     if drops:
-        rests.append(f"the drop on {drops[0].count} validation samples")
+        samples = f"{drops[0].count} validation samples"
+        rests.append(f"the {worse(report.bigger_is_better)} on {samples}")
     speedups = [c.speedup for c in everyone if c.speedup]
     if speedups:
         rests.append(f"the speedup over the teacher in {speedups[0].count} pairs of blocks")
@@ -275,6 +282,8 @@ def _hop_lines(report: Report, lost: HopResult | None) -> list[str]:
         lines.append(
             f"Each is compared with the one that it is indented under, on {samples} test samples."
         )
+    if any(hop.agreement is not None for hop in report.hops) and report.task in _CORRELATED:
+        lines.append(_CONCORDANCE)
     return lines
 
 

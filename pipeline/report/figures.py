@@ -14,6 +14,8 @@ from edgestill.quantities import count_text, digits, size_text, time_text
 from edgestill.stats import SMALLEST_BLOCKS, Estimate, smallest_sample
 from edgestill.verify.results import LatencyResult
 
+_BUSY = 1.5  # processes per core; a training that has just ended leaves about one behind
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -132,6 +134,10 @@ def doubts(name: str, latency: LatencyResult) -> list[str]:
     if latency.mismatches:
         wrong = count_text(latency.mismatches, "timed call", "timed calls")
         found.append(f"{name}: {wrong} of {latency.calls:,} gave another output than expected.")
+    if latency.load is not None and latency.load > _BUSY:
+        found.append(
+            f"{name}: the machine was busy, {latency.load:.1f} processes for each of its cores."
+        )
     return found
 
 

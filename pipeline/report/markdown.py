@@ -106,7 +106,7 @@ def _again(report: Report) -> list[str]:
     if report.kind == "run":
         parts.append(
             "`edgestill run recipe.yaml` with the recipe of this folder, beside the files that it "
-            "names, the values that were given with `--set`, and the versions above."
+            "names, and the versions above."
         )
     parts.append(
         "`edgestill verify RELEASE` measures and decides again, on this device or on another one."

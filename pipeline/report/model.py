@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgestill.arguments import PathLike, as_path
 from edgestill.digest import canonical
 from edgestill.errors import ExitCode, UsageError
 from edgestill.quantities import count_text
@@ -16,6 +15,7 @@ from edgestill.verdict import Verdict
 from edgestill.verify.results import GateResult, HopResult, TargetResult
 
 FORMAT = 1
+REPORT = "report.json"  # its name in a release
 
 
 @dataclass(frozen=True)
@@ -89,17 +89,14 @@ class Report:
         return json.dumps(canonical(self), indent=2, ensure_ascii=False) + "\n"
 
 
-def read_report(path: PathLike) -> Report:
-    """The report of a release, or in a file that `Report.to_json` gave.
+def read_report(path: Path) -> Report:
+    """The report in a file that `Report.to_json` gave.
 
     Raises:
         UsageError: there is none, or it is of another format.
     """
     from pydantic import TypeAdapter, ValidationError
 
-    path = as_path(path, "path")
-    if path.is_dir():
-        path = path / "report.json"
     try:
         report = TypeAdapter(Report).validate_json(path.read_bytes())
     except OSError as error:

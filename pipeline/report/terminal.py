@@ -29,12 +29,18 @@ _STYLES = {
 
 
 def render(
-    report: Report, *, width: int = 80, color: bool = False, release: Path | None = None
+    report: Report,
+    *,
+    width: int = 80,
+    color: bool = False,
+    release: Path | None = None,
+    written: Path | None = None,
 ) -> str:
     """The report as text of at most `width` columns.
 
     Args:
         release: where the release lies, when it was written.
+        written: where the report of a verification lies, without its suffix.
     """
     page = _Page(width, color)
     page.line(content.headline(report), _STYLES[report.verdict])
@@ -53,6 +59,8 @@ def render(
     page.line()
     if release is not None:
         page.line(f"Release: {release} (report.md there has the details)")
+    if written is not None:
+        page.line(f"Report: {written}.md and {written.name}.json")
     page.line(f"{report.verdict}, exit code {int(report.exit_code)}", _STYLES[report.verdict])
     return page.text
 

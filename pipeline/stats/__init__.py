@@ -12,7 +12,7 @@ from edgestill.stats.latency import (
     speedup,
 )
 from edgestill.stats.proportions import mcnemar_exact
-from edgestill.stats.scores import mean_score, paired_drop, samples_to_decide
+from edgestill.stats.scores import mean_score, paired_drop, samples_to_bound, samples_to_decide
 from edgestill.verdict import Estimate, Interval, Verdict, decide, decide_exact
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "paired_drop",
     "paired_drop_of",
     "percentile",
+    "samples_to_bound",
     "samples_to_decide",
     "score_of",
     "smallest_sample",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -82,18 +83,54 @@ def samples_to_decide(
     gap = abs(value - at_most)
     if gap < 1e-12:
         return None
-    z = normal_quantile((1.0 + level) / 2) + normal_quantile(_POWER)
+    z, stricter = _strictness(level)
     if not (_is_binary(reference) and _is_binary(candidate)):
         return max(2, math.ceil(float(drops.var()) * (z / gap) ** 2))
     # The same counts, scaled, against a bound moved out by what chance may take: at this level.
     losses, wins = int((drops > 0).sum()), int((drops < 0).sum())
-    stricter = min(2.0 * normal_cdf(z) - 1.0, 1.0 - 1e-12)
 
     def decided(total: float) -> bool:
         scale = total / count
         low, high = paired_difference_interval(losses * scale, wins * scale, total, stricter)
         return high <= at_most if value < at_most else low > at_most
 
+    return _smallest(decided)
+
+
+def samples_to_bound(scores: NDArray[Any], bound: float, level: float = 0.95) -> int | None:
+    """Roughly how many samples would decide on which side of `bound` the mean score lies.
+
+    With so many, scores that vary as those seen here end in PASS or FAIL with a probability of
+    0.8. None when the mean seen is the bound itself, or nothing is known of how scores vary.
+    """
+    values = _checked(scores)
+    value = float(values.mean())
+    gap = abs(value - bound)
+    if gap < 1e-12:
+        return None
+    z, stricter = _strictness(level)
+    if not _is_binary(values):
+        if np.ptp(values) == 0.0:
+            return None
+        return max(2, math.ceil(float(values.var()) * (z / gap) ** 2))
+
+    def decided(total: float) -> bool:
+        count = math.ceil(total)
+        low, high = proportion_interval(round(value * count), count, stricter)
+        return low >= bound if value > bound else high < bound
+
+    return _smallest(decided)
+
+
+def _strictness(level: float) -> tuple[float, float]:
+    """What a difference has to be in standard errors so that chance leaves an interval of this
+    level undecided one time in five; and the level of an interval of that width."""
+    z = normal_quantile((1.0 + level) / 2) + normal_quantile(_POWER)
+    return z, min(2.0 * normal_cdf(z) - 1.0, 1.0 - 1e-12)
+
+
+def _smallest(decided: Callable[[float], bool]) -> int | None:
+    """Roughly the smallest number of samples that decides; None where none below 10^12 does."""
     low, high = 1.0, 2.0
     while not decided(high):
         if high > 1e12:

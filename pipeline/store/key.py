@@ -13,6 +13,7 @@ from edgestill.digest import canonical, canonical_json, digest_value
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PART = re.compile(r"[.\[:]")
+_FILE_CHANGE = re.compile(r"\[([^\[\]]+)\]: ([0-9a-f]{8}… -> [0-9a-f]{8}…)$")
 _MANY = 6
 _NAME = re.compile(r"[^.\[\]]+")
 
@@ -57,6 +58,7 @@ def differences(old: Key, new: Key) -> tuple[str, ...]:
 
 def summary(lines: Sequence[str]) -> tuple[str, ...]:
     """`differences` with the many lines of one part, such as an updated library's files, as one."""
+    lines = _once(lines)
     parts = [_PART.split(line, maxsplit=1)[0] for line in lines]
     counts = Counter(parts)
     shown = (
@@ -64,6 +66,18 @@ def summary(lines: Sequence[str]) -> tuple[str, ...]:
         for part, line in zip(parts, lines, strict=True)
     )
     return tuple(dict.fromkeys(shown))
+
+
+def _once(lines: Sequence[str]) -> list[str]:
+    """Without the change of a file that was told already, by another callable or as `files`."""
+    told, kept = set(), []
+    for line in lines:
+        match = _FILE_CHANGE.search(line)
+        if match is None or match.groups() not in told:
+            kept.append(line)
+        if match is not None:
+            told.add(match.groups())
+    return kept
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 from edgestill.arguments import PathLike, as_path
@@ -9,6 +10,13 @@ from edgestill.errors import UsageError
 
 # The file that is written -> the template beside this module.
 TEMPLATES = {"recipe.yaml": "recipe.yaml", "model.py": "model.py.tmpl"}
+
+
+def _free(folder: Path) -> Path:
+    """A folder that is not there, named after this one."""
+    name = folder.name or "my-model"
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(place for place in map(folder.parent.joinpath, names) if not place.exists())
 
 
 def write_templates(folder: PathLike) -> list[Path]:
@@ -28,7 +36,7 @@ def write_templates(folder: PathLike) -> list[Path]:
         raise UsageError(
             f"{' and '.join(file.name for file in present)} would be overwritten",
             where=str(folder),
-            fix="Name another folder, such as edgestill init my-model",
+            fix=f"Name another folder, such as edgestill init {_free(folder)}",
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)

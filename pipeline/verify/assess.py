@@ -52,7 +52,13 @@ class Rules:
     @property
     def budget(self) -> Budget:
         """What a choice between candidates rests on."""
-        return Budget(self.accuracy_drop, self.test.unit, self.measure.batch, self.measure.level)
+        return Budget(
+            self.accuracy_drop,
+            self.test.unit,
+            self.measure.batch,
+            self.measure.level,
+            self.test.metric.bigger_is_better,
+        )
 
     @property
     def batches(self) -> tuple[int, ...]:

@@ -28,12 +28,14 @@ class Budget:
     Attributes:
         accuracy_drop: against the float candidate on validation, in the metric; None for no limit.
         unit: of the metric.
+        bigger_is_better: of the metric; an error rises where a score drops.
     """
 
     accuracy_drop: float | None
     unit: str
     batch: int
     level: float
+    bigger_is_better: bool = True
 
 
 def choose(
@@ -137,7 +139,10 @@ def _keeps(drop: Estimate, budget: Budget) -> bool:
 
 
 def _drop_text(drop: Estimate, budget: Budget) -> str:
-    verb = "gains" if drop.value < 0 else "loses"
+    if budget.bigger_is_better:
+        verb = "gains" if drop.value < 0 else "loses"
+    else:
+        verb = f"its error {'falls' if drop.value < 0 else 'rises'} by"
     points = score_text(abs(drop.value), budget.unit, drop=True)
     text = f"{verb} {points} on {drop.count} validation samples"
     if budget.accuracy_drop is not None:

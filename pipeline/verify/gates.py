@@ -91,9 +91,17 @@ def _score(subject: Subject, name: str, gate: ScoreGate) -> Finding:
         bound += f">= {score_text(gate.at_least, unit)}" if gate.at_least is not None else ""
         verdict = decide(estimate, at_most=gate.at_most, at_least=gate.at_least)
         found = estimate_text(estimate, lambda value: score_text(value, unit))
-        return Finding(verdict, f"{name} {bound}", found, _more_samples(verdict))
+        advice = _more_samples(verdict)
+        if advice:
+            limits = [limit for limit in (gate.at_most, gate.at_least) if limit is not None]
+            nearest = min(limits, key=lambda limit: abs(limit - estimate.value))
+            enough = scorer.samples_to_bound(subject.candidate.test, nearest, subject.level)
+            advice = _so_many_samples(enough, estimate) or advice
+        return Finding(verdict, f"{name} {bound}", found, advice)
     assert gate.at_most is not None
-    budget = f"{name} drop vs {gate.drop_vs} <= {score_text(gate.at_most, unit, drop=True)}"
+    budget = (
+        f"{name} {scorer.worse} vs {gate.drop_vs} <= {score_text(gate.at_most, unit, drop=True)}"
+    )
     reference = subject.references.get(gate.drop_vs)
     if reference is None:
         return Finding(Verdict.INCONCLUSIVE, budget, "no reference", f"there is no {gate.drop_vs}")
@@ -102,14 +110,12 @@ def _score(subject: Subject, name: str, gate: ScoreGate) -> Finding:
     found = estimate_text(estimate, lambda value: score_text(value, unit, drop=True))
     advice = _more_samples(verdict)
     if advice and math.isclose(estimate.value, gate.at_most, abs_tol=1e-12):
-        advice = "the drop is the budget"
+        advice = f"the {scorer.worse} is the budget"
     elif advice:
         enough = scorer.samples_to_decide(
             reference, subject.candidate.test, gate.at_most, subject.level
         )
-        # A guess of fewer than there are would be no advice.
-        if enough is not None and enough > estimate.count:
-            advice = f"about {enough} test samples would decide it"
+        advice = _so_many_samples(enough, estimate) or advice
     return Finding(verdict, budget, found, advice)
 
 
@@ -189,6 +195,13 @@ def _memory(subject: Subject, name: str, gate: MemoryGate) -> Finding:
 
 def _more_samples(verdict: Verdict) -> str:
     return "more test samples would decide it" if verdict is Verdict.INCONCLUSIVE else ""
+
+
+def _so_many_samples(enough: int | None, estimate: Estimate) -> str:
+    """A guess of fewer than there are would be no advice."""
+    if enough is None or enough <= estimate.count:
+        return ""
+    return f"about {enough} test samples would decide it"
 
 
 def _more_blocks(verdict: Verdict, estimate: Estimate, blocks: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Iterable
 
@@ -33,6 +34,8 @@ def summarize(
     wanted = sorted({*SHOWN_PERCENTILES, *extra})
     supported = [p for p in wanted if calls >= smallest_sample(p)]
     loads = [block.load_ns for block in blocks]
+    # Before a block, since what it starts itself counts after it.
+    waiting = [block.before.load for block in blocks if block.before.load is not None]
     return LatencyResult(
         batch=batch,
         threads=threads,
@@ -47,6 +50,7 @@ def summarize(
         later_load_ns=round(statistics.median(loads[1:] or loads)),
         memory_bytes=max(block.peak_rss_bytes for block in blocks),
         measured_at=evidence.rounds[batch][0].started,
+        load=statistics.median(waiting) / (os.cpu_count() or 1) if waiting else None,
     )
 
 

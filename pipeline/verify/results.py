@@ -61,6 +61,7 @@ class LatencyResult:
         first_load_ns: the first time that the engine was loaded.
         later_load_ns: the median of the later ones.
         memory_bytes: the peak resident memory of the process, the largest block.
+        load: processes per core that wanted to run, before a block; the median.
     """
 
     batch: int
@@ -76,6 +77,7 @@ class LatencyResult:
     later_load_ns: int
     memory_bytes: int
     measured_at: str
+    load: float | None = None
 
 
 @dataclass(frozen=True)

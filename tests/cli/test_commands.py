@@ -101,11 +101,19 @@ def test_a_run_ends_with_its_verdict(
 
 @pytest.mark.parametrize(("verdict", "code"), VERDICTS)
 def test_a_verification_ends_with_its_verdict(
-    verdict: Verdict, code: ExitCode, monkeypatch: pytest.MonkeyPatch
+    verdict: Verdict,
+    code: ExitCode,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
+    from edgestill.api.verify import report_place
+
     report = empty_report(verdict, code)
     calls = verb(monkeypatch, "edgestill.api.verify", "verify_release", report)
+    monkeypatch.setattr(sys.modules["edgestill.api.verify"], "report_place", report_place, False)
     assert run(["verify", "dist/digits", "--allow-code"]) == code
+    out = capfd.readouterr().out
+    assert "\nReport: dist/digits.verify.md and digits.verify.json\n" in out
     ((positional, options),) = calls
     assert positional == (Path("dist/digits"),)
     assert options["allow_code"] is True and options["targets"] == ()
@@ -186,7 +194,7 @@ def test_store_lists_and_cleans(capfd: pytest.CaptureFixture[str]) -> None:
 def test_store_gc_keeps_what_is_recent(capfd: pytest.CaptureFixture[str]) -> None:
     commit(Store(Path("mine"), print), "teacher")
     assert run(["store", "gc", "--store", "mine"]) == 0
-    assert "1 results, 2.05 kB, stay in" in capfd.readouterr().out
+    assert "1 result, 2.05 kB, stays in" in capfd.readouterr().out
 
 
 def test_an_empty_store_is_listed_and_not_made(capfd: pytest.CaptureFixture[str]) -> None:

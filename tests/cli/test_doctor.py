@@ -101,5 +101,5 @@ def test_steps_that_were_not_tried_for_one_reason_share_a_line() -> None:
         "ok       export student: tried in 0.1 s",
         "ok       evaluate onnx: tried in 0.1 s",
         "",
-        "1 problems, 0 warnings",
+        "1 problem, 0 warnings",
     ]

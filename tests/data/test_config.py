@@ -43,10 +43,17 @@ def test_shares_above_one():
 
 
 def test_a_role_that_gets_nothing():
-    with pytest.raises(DataError, match=r"nothing is left for calibration: .*Every role needs"):
+    with pytest.raises(
+        DataError,
+        match=r"calibration beside test 0.2, validation 0.1, train 0.7\. Every role needs",
+    ):
         shares_of(calibration=0)
     with pytest.raises(DataError, match=r"nothing is left for train"):
         shares_of(test=0.8)
+    with pytest.raises(
+        DataError, match=r"for test beside validation 0.1, calibration 0.1, train 0.9"
+    ):
+        shares_of(train=0.9)
 
 
 def test_a_share_for_a_role_with_its_own_source():

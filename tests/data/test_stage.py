@@ -192,12 +192,27 @@ def test_an_empty_split(tmp_path):
         Run(tmp_path, DataConfig(name))
 
 
+@pytest.mark.parametrize(
+    ("task", "limit", "what", "fix"),
+    [
+        ("custom", 2, "gets none of the 2 samples that data.limit leaves", "Raise data.limit or"),
+        ("classification", 4, "(2 of the 4 samples that data.limit leaves;", "raise data.limit or"),
+    ],
+)
+def test_a_limit_that_leaves_too_few_is_named(tmp_path, task, limit, what, fix):
+    name = save(tmp_path, "a.npz", noise(600), numpy.arange(600) % 2)
+    with pytest.raises(DataError) as raised:
+        Run(tmp_path, DataConfig(name, limit=limit), task)
+    assert what in raised.value.what
+    assert fix in raised.value.fix
+
+
 def test_a_split_of_a_single_class(tmp_path):
     train = save(tmp_path, "train.npz", noise(200), numpy.arange(200) % 3)
     test = save(tmp_path, "test.npz", noise(9, 1), numpy.ones(9, int))
     with pytest.raises(
         DataError,
-        match=r"test.npz: test has samples of 1 class \(9 of 9 samples; the source has 1 classes\)",
+        match=r"test.npz: test has samples of 1 class \(9 of 9 samples; the source has 1 class\)",
     ):
         Run(tmp_path, DataConfig({"train": train, "test": test}))
 

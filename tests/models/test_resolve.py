@@ -173,7 +173,12 @@ def test_pickles_are_not_loaded(base):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("weights.pt", b"hello", r"weights.pt: not a readable torch file|pickled Python objects"),
+        (
+            "weights.pt",
+            b"hello",
+            r"weights.pt: not a file of weights: neither what torch.save writes nor safetensors by "
+            r"its ending. Name a .safetensors file, or one that torch.save wrote$",
+        ),
         ("weights.safetensors", b"hello", r"not a readable safetensors file"),
     ],
 )

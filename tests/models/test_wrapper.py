@@ -51,6 +51,17 @@ def test_bytes_become_floats_and_indices_stay():
     assert wrap(lambda x: x, TensorSpec("a", "float16", (None, 7)))(half)[0].dtype == torch.float32
 
 
+def test_whole_numbers_that_are_no_indices_are_told_as_such():
+    spec = TensorSpec("image", "int64", (None, 3, 4, 5))
+    with pytest.raises(ModelError) as raised:
+        wrap(nn.Conv2d(3, 2, 3), spec)
+    assert "given image int64 [2, 3, 4, 5]" in raised.value.what
+    assert raised.value.fix == (
+        "image arrives as whole numbers, as indices do: give uint8 or floats in the data, or say "
+        "normalize, which makes floats of it"
+    )
+
+
 @pytest.mark.parametrize(
     "shape", [(3, 4, 5), (4, 5, 3), (3, 8), (8, 3), (3,)], ids=lambda shape: str(shape)
 )
@@ -134,10 +145,13 @@ def test_inputs_are_bound_in_order_where_their_number_agrees():
 
 
 def test_inputs_that_forward_does_not_take():
-    with pytest.raises(
-        ModelError, match=r"inputs ids, mask; forward takes \(a, b, c\). Name the inputs as forward"
-    ):
+    with pytest.raises(ModelError) as raised:
         DeviceModel(Three(), None, (IDS, MASK))
+    assert str(raised.value) == (
+        "the data has the inputs ids, mask; forward takes (a, b, c). Name the inputs as forward "
+        "does, or choose some with data.inputs; each column of a .parquet is an input, those of a "
+        ".csv are one, features"
+    )
 
 
 @dataclass

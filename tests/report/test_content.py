@@ -241,6 +241,35 @@ def test_a_metric_of_ones_own_is_a_plain_number(passing: Report) -> None:
     assert content.unit_of(replace(passing, metric="accuracy()")) == "plain"
 
 
+@pytest.mark.parametrize(("load", "told"), [(None, 0), (1.0, 0), (3.26, 1)])
+def test_a_busy_machine_is_told_with_the_target(
+    passing: Report, load: float | None, told: int
+) -> None:
+    target = passing.targets[0]
+    fp32, int8 = target.candidates
+    assert int8.latency is not None
+    timed = replace(int8, latency=replace(int8.latency, load=load))
+    report = replace(passing, targets=(replace(target, candidates=(fp32, timed)),))
+    (section, *_) = content.targets(report)
+    words = "int8: the machine was busy, 3.3 processes for each of its cores."
+    assert section.lines.count(words) == told
+
+
+def test_an_error_rises_where_a_score_drops(passing: Report) -> None:
+    errors = replace(passing, task="regression", metric="mae", bigger_is_better=False)
+    assert "rise" in [column.title for column in content.hops(errors).columns]
+    (target, *_) = content.targets(errors)
+    assert "rise vs fp32" in [column.title for column in target.columns]
+    assert any("; the rise on 180 validation samples;" in line for line in target.lines)
+
+
+def test_an_agreement_that_is_no_share_is_defined_where_it_is_shown(passing: Report) -> None:
+    words = "Agreement is the concordance correlation of the two models' values (Lin 1989): "
+    for task, defined in (("classification", 0), ("regression", 1), ("custom", 1)):
+        lines = content.hops(replace(passing, task=task)).lines
+        assert sum(line.startswith(words) for line in lines) == defined
+
+
 def test_the_student_is_compared_with_its_teacher_in_the_same_format(passing: Report) -> None:
     teacher, student = passing.models
     (line, *_) = content.models(passing).lines

@@ -24,7 +24,6 @@ def test_what_is_written_is_read(name: str, request: pytest.FixtureRequest, tmp_
     file.write_text(report.to_json(), encoding="utf-8")
     again = read_report(file)
     assert again == report
-    assert read_report(str(file)) == read_report(tmp_path) == read_report(str(tmp_path)) == report
     assert isinstance(again.exit_code, ExitCode)
 
 
@@ -98,4 +97,4 @@ def test_where_no_report_is(tmp_path: Path, place: str) -> None:
     (tmp_path / "nowhere").mkdir()
     with pytest.raises(UsageError) as raised:
         read_report(tmp_path / place)
-    assert str(raised.value) == f"{tmp_path / 'nowhere/report.json'}: there is no report"
+    assert str(raised.value) == f"{tmp_path / place}: there is no report"

@@ -85,7 +85,6 @@ def test_it_decides_again_and_writes_beside_the_release(
         "small",
         "small.verify.json",
         "small.verify.md",
-        "small.verify.log",
     }
     assert read_report(release.with_name("small.verify.json")) == report
     assert report.exit_code is ExitCode.PASSED
@@ -94,6 +93,24 @@ def test_it_decides_again_and_writes_beside_the_release(
     found = {hop.name: hop.score for hop in report.hops}
     assert found["onnxruntime fp32"] == built["onnxruntime fp32"]
     assert found["teacher (from the build)"] == built["teacher torch"]
+
+
+def test_a_report_is_read_by_its_release_and_not_after_it_was_changed(
+    release: Path, finished: tuple[Project, Report]
+) -> None:
+    import edgestill
+
+    file = release / "report.json"
+    for path in (release, str(release), file, str(file)):
+        assert edgestill.read_report(path) == finished[1]
+    file.write_text(file.read_text("utf-8").replace('"PASS"', '"FAIL"'), "utf-8")
+    with pytest.raises(DamagedRelease, match=r"report\.json: the file was changed\. Fetch the rel"):
+        edgestill.read_report(release)
+    file.unlink()
+    with pytest.raises(DamagedRelease, match=r"report\.json: the file is missing"):
+        edgestill.read_report(str(release))
+    with pytest.raises(UsageError, match=r"evaluation/report\.json: there is no report"):
+        edgestill.read_report(release / "evaluation")
 
 
 def test_gates_are_those_of_the_release(release: Path) -> None:

@@ -105,7 +105,7 @@ def test_an_error_that_grows_is_lost_accuracy(
         replace(made, candidates=(fp32, int8)),
         rules(accuracy_drop=0.1, test=scorer, validation=scorer),
     )
-    words = "gains 0.1" if better else "loses 0.2"
+    words = "its error falls by 0.1" if better else "its error rises by 0.2"
     assert words in found.target.reasons["int8"]
     assert found.target.shipped == (("int8",) if better else ("fp32",))
 

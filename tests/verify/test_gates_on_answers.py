@@ -39,7 +39,7 @@ Decide = Callable[..., GateResult]
                 "INCONCLUSIVE",
                 "gate >= 98.00%",
                 "99.00% [97.46%, 99.73%], n = 400 samples",
-                "more test samples would decide it",
+                "about 1332 test samples would decide it",
             ),
         ),
         (
@@ -182,7 +182,10 @@ def test_of_an_error_less_is_better(
         references={"teacher": exact},
         scorer=Scorer("regression", METRICS[metric], truth),
     )
-    assert gate(found, config, metric).verdict is verdict
+    result = gate(found, config, metric)
+    assert result.verdict is verdict
+    # A score drops, an error rises.
+    assert config.drop_vs is None or result.budget.startswith(f"{metric} rise vs teacher <= ")
     # A candidate that is better than its reference has lost nothing.
     turned = replace(
         found,

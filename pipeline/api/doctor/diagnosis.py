@@ -36,13 +36,15 @@ def diagnose(
     findings = [*machine.versions(), *machine.conflicts()]
     if recipe is None:
         return Diagnosis((*findings, *machine.targets(None)))
+    from edgestill.quantities import count_text
     from edgestill.recipe import load_recipe
 
     try:
         loaded = load_recipe(recipe, overrides)
     except EdgestillError as error:
         return Diagnosis((*findings, *machine.targets(None), *problems("recipe", error)))
-    words = f"{loaded.name}: {loaded.task}, {len(loaded.targets)} targets, no static problem"
+    targets = count_text(len(loaded.targets), "target", "targets")
+    words = f"{loaded.name}: {loaded.task}, {targets}, no static problem"
     findings += [*machine.targets(loaded), Finding("recipe", State.OK, words)]
     from edgestill.api.doctor.trial import try_out
 
