@@ -69,14 +69,11 @@ def shorten(probe: Probe, depth: float) -> list[Stage]:
         raise ModelError(
             f"{found}, so that none can be left out", fix=f"Try another depth or width, {OWN}"
         )
-    for container in dict.fromkeys(stage.container for stage in stages):
-        left_out = {
-            position
-            for stage in stages
-            if stage.container == container
-            for position in set(stage.positions) - set(stage.kept)
-        }
-        _leave_out(probe.module, container, left_out)
+    # All of them before the first change, which may number others anew.
+    containers = {stage.container: _outer(probe.module, stage.container) for stage in stages}
+    for path, outer in containers.items():
+        here = [stage for stage in stages if stage.container == path]
+        _leave_out(outer, {p for stage in here for p in stage.positions if p not in stage.kept})
     return stages
 
 
@@ -158,23 +155,25 @@ def _kind(module: nn.Module) -> Any:
 def _inside_blocks(module: nn.Module, stages: dict[str, list[Stage]]) -> Iterator[str]:
     """The containers that are parts of a block of another stage, or of a block like those: the
     layers of a block are no stage."""
-    blocks = {
-        f"{path}.{position}": list(module.get_submodule(path).children())[position]
-        for path, found in stages.items()
-        for stage in found
-        for position in stage.positions
-    }
-    held = set(blocks.values())
+    held: set[nn.Module | None] = set()
+    for path, found in stages.items():
+        children = list(module.get_submodule(path)._modules.values())
+        held |= {children[position] for stage in found for position in stage.positions}
     classes = {type(block) for block in held} - {nn.Sequential, nn.ModuleList}
     for path in stages:
-        parts = path.split(".")
-        outer = [module.get_submodule(".".join(parts[:end])) for end in range(1, len(parts) + 1)]
-        if any(part in held or type(part) in classes for part in outer):
+        if any(part in held or type(part) in classes for part in _outer(module, path)):
             yield path
 
 
-def _leave_out(module: nn.Module, path: str, positions: set[int]) -> None:
-    container = module.get_submodule(path)
+def _outer(module: nn.Module, path: str) -> list[nn.Module]:
+    """The modules on the way to `path`, from the model itself to what is there."""
+    parts = path.split(".") if path else []
+    return [module.get_submodule(".".join(parts[:end])) for end in range(len(parts) + 1)]
+
+
+def _leave_out(outer: Sequence[nn.Module], positions: set[int]) -> None:
+    """Take the children at `positions` out of the last of these modules."""
+    container = outer[-1]
     children = list(container._modules.items())
     kept = [item for position, item in enumerate(children) if position not in positions]
     if all(name.isdecimal() for name, _ in children):
@@ -182,8 +181,6 @@ def _leave_out(module: nn.Module, path: str, positions: set[int]) -> None:
             _renumber(block, int(name), index)
         kept = [(str(index), block) for index, (_, block) in enumerate(kept)]
     container._modules = dict(kept)
-    parts = path.split(".") if path else []
-    outer = [module.get_submodule(".".join(parts[:end])) for end in range(len(parts) + 1)]
     _follow(outer, len(children), len(kept))
 
 
