@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import onnx
 import pytest
 
 from edgestill.api.run import run_recipe
+from edgestill.console import Console
 from edgestill.errors import ModelError
 from edgestill.planner import make_plan
 from edgestill.recipe import load_recipe
@@ -35,21 +37,19 @@ FROM_TEACHER = (
 )
 
 
-def test_the_digits_teacher_gives_a_student(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_digits_teacher_gives_a_student(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(DIGITS)
     release = tmp_path / "release"
-    report = run_recipe(str(tmp_path / "recipe.yaml"), store=tmp_path / "store", out=release)
-    teacher, student = report.models
-    assert teacher.parameters == 557_130
+    said, recipe = io.StringIO(), str(tmp_path / "recipe.yaml")
+    report = run_recipe(recipe, store=tmp_path / "store", out=release, console=Console(said))
+    _, student = report.models
     parameters = 9 * (16 + 16 * 24 + 24 * 48) + 2 * (16 + 24 + 48) + 48 * 10 + 10
     assert (student.origin, student.parameters) == ("distilled", parameters)
     assert student.source == "edgestill.models.digits:teacher, depth 0.5, width 0.25"
     assert (
         "student from its teacher: blocks: body keeps 2 of 2 to 3; channels 64 -> 16, 96 -> 24, "
         f"192 -> 48; 557 k -> {parameters / 1e3:.3g} k parameters; "
-    ) in " ".join(capsys.readouterr().err.split())
+    ) in " ".join(said.getvalue().split())
     exported = onnx.load(release / "model" / "model.onnx").graph.initializer
     kernels = [tuple(tensor.dims) for tensor in exported if len(tensor.dims) == 4]
     assert kernels == [(16, 1, 3, 3), (24, 16, 3, 3), (48, 24, 3, 3)]
@@ -78,7 +78,7 @@ def test_trained_on_labels_it_starts_from_the_teacher_too(
 
 def test_what_cannot_be_made_is_found_before_any_training(new_project: Project) -> None:
     new_project.replace("recipe.yaml", *FROM_TEACHER)
-    message = "^student: depth: no blocks of one class follow each other "
+    message = "^check: student: depth: no blocks of one class follow each other "
     with pytest.raises(ModelError, match=message):
         new_project.run("student.depth=0.5")
     assert new_project.states("student.depth=0.5")["teacher"] == "miss"

@@ -52,9 +52,18 @@ def test_blocks_that_keep_the_shape_are_left_out(nets: Nets, derived: Derive, na
     assert size < sum(p.numel() for p in teacher.parameters())
     paths = {path for path, _ in student.named_modules()}
     container, _, number = beyond.rpartition(".")
-    if name not in ("mobilenet",):
-        assert f"{container}.{int(number) - 1}" in paths
-        assert beyond not in paths
+    assert f"{container}.{int(number) - 1}" in paths
+    assert beyond not in paths
+
+
+def test_the_layers_of_a_block_are_no_stage(nets: Nets, derived: Derive) -> None:
+    """A depthwise convolution inside a block keeps its input's shape; it stays."""
+    make, shape = nets["mobilenet"]
+    student, told = derived(make(), shape, depth=0.5)
+    assert "conv" not in told
+    assert [len(list(student.get_submodule(f"0.{i}.conv").children())) for i in (1, 2, 3)] == [
+        2
+    ] * 3
 
 
 def test_the_blocks_that_stay_keep_their_weights(nets: Nets, derived: Derive) -> None:

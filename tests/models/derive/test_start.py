@@ -20,12 +20,23 @@ def _unit(before: int, after: int, norm: bool) -> list[nn.Module]:
     return [*layers, nn.BatchNorm2d(after), nn.ReLU()] if norm else [*layers, nn.ReLU()]
 
 
+class Residual(nn.Module):
+    def __init__(self, channels: int, norm: bool) -> None:
+        super().__init__()
+        self.inside = nn.Sequential(
+            *_unit(channels, channels, norm), nn.Conv2d(channels, channels, 3, padding=1)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x + self.inside(x))
+
+
 def _teacher(norm: bool) -> nn.Module:
-    """Two stages, of which the second has a block that can be left out."""
-    second = [nn.Sequential(*_unit(16, 32, norm)), nn.Sequential(*_unit(32, 32, norm))]
-    first = [*_unit(1, 16, norm), nn.MaxPool2d(2)]
+    """Two stages; the second has three blocks."""
     return nn.Sequential(
-        *first, nn.Sequential(*second), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, 10)
+        *(*_unit(1, 16, norm), nn.MaxPool2d(2), *_unit(16, 32, norm), nn.MaxPool2d(2)),
+        *(nn.Sequential(*(Residual(32, norm) for _ in range(3))), nn.Flatten()),
+        nn.Linear(128, 10),
     )
 
 
@@ -63,5 +74,4 @@ def test_a_student_learns_faster_from_its_teachers_weights(
         student, _ = derived(start, (1, 8, 8), *shares)
         _train(student, STEPS, images[learnt], labels[learnt])
         scores.append(_accuracy(student, images[held], labels[held]))
-    print(norm, shares, scores)
-    assert scores[0] > scores[1] + 0.15
+    assert scores[0] > scores[1] + 0.2
