@@ -60,12 +60,20 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
         Views(augment, arrays, load_ids(inputs.train)[:SAMPLES])
     configs = {"teacher": config.teacher, "student": config.student}
     models: dict[str, DeviceModel] = {}
+    summary: list[str] = []
+
+    def told(line: str) -> None:
+        summary.append(f"student from its teacher: {line}")
+        context.say(summary[-1])
+
     with reproducible(config.seed, torch.get_num_threads()):
         for role, model_config in configs.items():
             if model_config is not None:
                 context.progress(len(models) / 4, f"build {role}")
                 with _about(role):
-                    models[role] = wrap(model_config, inputs.train, config.task, context.base)
+                    models[role] = wrap(
+                        model_config, inputs.train, config.task, context.base, say=told
+                    )
                     require_classes(models[role].prediction_shape, inputs.train.description)
         if len(models) == 2 and config.distilled:
             require_same_prediction(*(model.prediction_shape for model in models.values()))
@@ -79,8 +87,8 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
             folder.mkdir(parents=True, exist_ok=True)
             with _about(role):
                 write_onnx(model.eval(), arrays, config.export, folder)
-    summary = "\n".join(f"{role}: predicts {m.prediction_shape}" for role, m in models.items())
-    (out / "check.txt").write_text(summary + "\n", encoding="utf-8")
+    summary += [f"{role}: predicts {m.prediction_shape}" for role, m in models.items()]
+    (out / "check.txt").write_text("\n".join(summary) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -197,7 +197,9 @@ class _Planner:
             code = (*code, *self._metric_code())
             libraries = ("accelerate",)
             modules = modules_of(default_losses(recipe.task, teacher=False))
-            self._add(Step(role, "train", config, splits, code, files, libraries, after, modules))
+            start = {"teacher": Ref("teacher")} if model.from_ else {}
+            inputs = {**start, **splits}
+            self._add(Step(role, "train", config, inputs, code, files, libraries, after, modules))
         else:
             load = LoadStep(model, recipe.task, recipe.seed)
             shown = {"train": Ref("data", "train", "inputs")}

@@ -13,6 +13,7 @@ import pytest
 
 from edgestill.errors import RecipeError, UsageError
 from edgestill.metrics import METRICS
+from edgestill.models.config import NormalizeConfig
 from edgestill.recipe import FunctionMetric, Recipe, load_recipe, presets, recipe_text
 from edgestill.recipe.draft import KEYS
 from edgestill.recipe.load import presets_folder
@@ -310,3 +311,31 @@ def test_the_text_of_a_recipe_with_other_values_is_a_recipe_with_them(
     expected = load_recipe("digits", overrides)
     found = load_recipe(tmp_path / "recipe.yaml")
     assert dataclasses.replace(found, path=expected.path, base=expected.base) == expected
+
+
+def test_a_student_from_its_teacher_has_what_the_teacher_has(tmp_path: Path) -> None:
+    text = """
+name: demo
+data: {source: sklearn.digits}
+teacher:
+  model: model.py:net
+  arguments: {size: 3}
+  files: [model.py]
+  weights: model.py
+  normalize: {range: 16}
+  output: logits
+student: {from: teacher, depth: 0.5, width: 0.25}
+distill: {}
+"""
+    recipe = load(tmp_path, text)
+    teacher, student = recipe.teacher, recipe.student
+    assert teacher is not None
+    assert student is not None
+    assert (student.from_, student.depth, student.width) == ("teacher", 0.5, 0.25)
+    for name in ("model", "arguments", "files", "normalize", "output"):
+        assert getattr(student, name) == getattr(teacher, name), name
+    assert (student.weights, student.train, student.pretrained) == (None, None, False)
+    own = load(tmp_path, text, ["student.normalize={range: 255}", "student.output=other"]).student
+    assert own is not None
+    assert own.normalize == NormalizeConfig(255)
+    assert own.output == "other"

@@ -32,7 +32,8 @@ TOP = (
     "quantize, targets, measure, gates."
 )
 MODEL_KEYS = (
-    "Allowed keys: model, arguments, onnx, weights, files, normalize, output, train, pretrained."
+    "Allowed keys: model, arguments, onnx, weights, files, normalize, output, from, depth, width, "
+    "train, pretrained."
 )
 LOSSES = (
     "ce, kd, dkd, dist, mse, hint, hidden, attention, similarity, relation, minilm, adversarial"
@@ -74,6 +75,57 @@ def test_the_recipe_that_the_cases_change_is_right(folder: Path) -> None:
 
 
 CASES = {
+    # A student from its teacher
+    "from another model": (
+        changed("{model: model.py:student}", "{from: student}"),
+        "4: student.from: found 'student'. Expected teacher.",
+    ),
+    "nothing to share": (
+        changed("{model: model.py:student}", "{from: teacher, depth: 0}"),
+        "4: student.depth: found 0. Expected a number above 0 and of at most 1.",
+    ),
+    "more than the teacher": (
+        changed("{model: model.py:student}", "{from: teacher, width: 2}"),
+        "4: student.width: found 2. Expected a number above 0 and of at most 1.",
+    ),
+    "a share without from": (
+        changed("{model: model.py:student}", "{model: model.py:student, width: 0.5}"),
+        "4: student.width: width is for a student that is made from its teacher. Add from: "
+        "teacher, or leave width out.",
+    ),
+    "a model of its own beside from": (
+        changed("{model: model.py:student}", "{from: teacher, model: model.py:student}"),
+        "4: student.model: model beside from: teacher, which brings the teacher's. Keep one of "
+        "them.",
+    ),
+    "weights of its own beside from": (
+        changed("{model: model.py:student}", "{from: teacher, weights: weights.safetensors}"),
+        "4: student.weights: weights beside from: teacher, which brings the teacher's. Keep one of "
+        "them.",
+    ),
+    "from an ONNX file": (
+        changed("{model: model.py:student}", "{from: teacher, train: {}}")
+        .replace("{model: model.py:teacher, train: {}}", "{onnx: student.onnx}")
+        .replace("distill: {}", ""),
+        "4: student.from: the teacher is an ONNX file, which has no layers to take. Give the "
+        "teacher as model: and weights:.",
+    ),
+    "from no teacher": (
+        changed("{model: model.py:student}", "{from: teacher, train: {}}")
+        .replace("teacher: {model: model.py:teacher, train: {}}", "")
+        .replace("distill: {}", ""),
+        "4: student.from: there is no teacher to make it from. Add teacher:.",
+    ),
+    "from nothing that trains it": (
+        changed("{model: model.py:student}", "{from: teacher, depth: 0.5}").replace(
+            "distill: {}", ""
+        ),
+        "4: student: nothing gives it trained weights. Add distill: or train: {}.",
+    ),
+    "a teacher from a teacher": (
+        changed("{model: model.py:teacher, train: {}}", "{from: teacher, train: {}}"),
+        "3: teacher.from: only a student is made from a teacher. Give it a model:.",
+    ),
     # Keys
     "unknown key": (
         RECIPE + "distil: {}\n",

@@ -48,7 +48,7 @@ def distill(
 
 def student_trainer(config: DistillStep, inputs: DistillInputs, context: StepContext) -> Trainer:
     """The training of a student, before its first step."""
-    student = wrap(config.student, inputs.train, config.task, context.base)
+    student = wrap(config.student, inputs.train, config.task, context.base, teacher=inputs.teacher)
     losses = make_losses(
         config.distill.losses or default_losses(config.task, teacher=True), config.task
     )

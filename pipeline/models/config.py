@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from edgestill.config import config
+
+# Of something that the teacher has.
+Portion = Annotated[float, Field(gt=0, le=1)]
 
 
 @config
@@ -40,6 +43,10 @@ class ModelConfig:
             time; of an ONNX file, those with its weights that are not named after it. Hidden files
             of a folder do not count (`edgestill.user_files` has the rule).
         output: the output that metrics read, where a model has several.
+        from_: whose model it is made from, in place of a `model` of its own: the recipe's reader
+            then fills in the other's `model`, `arguments` and `files`.
+        depth: the share of the other's blocks that it keeps.
+        width: the share of the other's channels that it keeps.
     """
 
     model: str | None = None
@@ -49,3 +56,6 @@ class ModelConfig:
     files: tuple[str, ...] = ()
     normalize: NormalizeConfig | None = None
     output: str | None = None
+    from_: Literal["teacher"] | None = None
+    depth: Portion = 1.0
+    width: Portion = 1.0

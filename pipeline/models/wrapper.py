@@ -81,11 +81,7 @@ class DeviceModel(nn.Module):
         arrays: Mapping[str, NDArray[Any]] | None = None,
     ) -> DeviceModel:
         """The wrapper that a recipe's model asks for; its outputs are learnt on real samples."""
-        example = None
-        if arrays is not None:
-            rows = [arrays[spec.name] for spec in inputs]
-            take = [array.take(range(PROBE_SAMPLES), axis=0, mode="wrap") for array in rows]
-            example = [torch.from_numpy(numpy.ascontiguousarray(array)) for array in take]
+        example = None if arrays is None else probe_samples(inputs, arrays)
         return cls(
             module, config.normalize, inputs, task=task, output=config.output, example=example
         )
@@ -192,6 +188,13 @@ class DeviceModel(nn.Module):
                 "return module.float()"
             )
         return "Compare the inputs with what the model was made for: size, channels, layout"
+
+
+def probe_samples(inputs: Sequence[TensorSpec], arrays: Mapping[str, NDArray[Any]]) -> list[Tensor]:
+    """The few samples on which a model is tried, one tensor for each input."""
+    rows = [arrays[spec.name] for spec in inputs]
+    take = [array.take(range(PROBE_SAMPLES), axis=0, mode="wrap") for array in rows]
+    return [torch.from_numpy(numpy.ascontiguousarray(array)) for array in take]
 
 
 def require_rows(name: str, output: Tensor, count: int) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from edgestill.recipe.problems import Path, Problems, misspelt
+from edgestill.recipe.reader import key_of
 from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, TrainedModelConfig
 from edgestill.train.config import LossConfig
 
@@ -27,7 +28,7 @@ KEYS = (
     "measure",
     "gates",
 )
-_MODEL_KEYS = tuple(field.name for field in fields(TrainedModelConfig))
+_MODEL_KEYS = tuple(key_of(field) for field in fields(TrainedModelConfig))
 
 
 @dataclass(frozen=True)

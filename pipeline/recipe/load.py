@@ -15,7 +15,7 @@ from edgestill.recipe.document import read_document
 from edgestill.recipe.files import check_files
 from edgestill.recipe.gates import check_gates
 from edgestill.recipe.losses import check_losses
-from edgestill.recipe.models import check_models
+from edgestill.recipe.models import check_models, with_derived_student
 from edgestill.recipe.schema import Recipe
 from edgestill.recipe.sections import Sections
 from edgestill.recipe.targets import check_targets
@@ -47,7 +47,7 @@ def load_recipe(path_or_preset: PathLike, overrides: Sequence[str] = ()) -> Reci
     for check in _CHECKS:
         check(draft)
     document.problems.raise_any()
-    return draft.recipe
+    return with_derived_student(draft.recipe)
 
 
 def recipe_text(path: Path, overrides: Sequence[str] = ()) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgestill.recipe.draft import Draft
-from edgestill.recipe.schema import TrainedModelConfig
+from edgestill.recipe.schema import Recipe, TrainedModelConfig
 
 # Keys that say something about PyTorch code, which an ONNX file has none of.
 _PYTORCH_KEYS = ("arguments", "weights", "train", "pretrained")
+# Keys that a student has from its teacher.
+_TEACHERS_KEYS = ("model", "arguments", "onnx", "weights", "files", "pretrained")
 
 
 def check_models(draft: Draft) -> None:
@@ -33,8 +37,48 @@ def check_models(draft: Draft) -> None:
         _check_weights(draft, role, model)
 
 
+def with_derived_student(recipe: Recipe) -> Recipe:
+    """The recipe whose student, where it is made from the teacher, has its code and input."""
+    teacher, student = recipe.teacher, recipe.student
+    if teacher is None or student is None or student.from_ is None:
+        return recipe
+    derived = replace(
+        student,
+        model=teacher.model,
+        arguments=teacher.arguments,
+        files=teacher.files,
+        normalize=student.normalize or teacher.normalize,
+        output=student.output or teacher.output,
+    )
+    return replace(recipe, student=derived)
+
+
+def _check_derived(draft: Draft, role: str) -> None:
+    """A student that is made from its teacher; there is no other model to make one from."""
+    add, teacher = draft.problems.add, draft.recipe.teacher
+    if role != "student":
+        add((role, "from"), "only a student is made from a teacher", "Give it a model:.")
+        return
+    for key in _TEACHERS_KEYS:
+        if draft.given(role, key):
+            what = f"{key} beside from: teacher, which brings the teacher's"
+            add((role, key), what, "Keep one of them.")
+    if not draft.given("teacher"):
+        add((role, "from"), "there is no teacher to make it from", "Add teacher:.")
+    elif teacher is not None and teacher.onnx is not None:
+        what = "the teacher is an ONNX file, which has no layers to take"
+        add((role, "from"), what, "Give the teacher as model: and weights:.")
+
+
 def _check_kind(draft: Draft, role: str, model: TrainedModelConfig) -> None:
     add = draft.problems.add
+    if draft.given(role, "from"):
+        _check_derived(draft, role)
+        return
+    for key in ("depth", "width"):
+        if draft.given(role, key):
+            what = f"{key} is for a student that is made from its teacher"
+            add((role, key), what, f"Add from: teacher, or leave {key} out.")
     if draft.given(role, "model") and draft.given(role, "onnx"):
         add((role, "onnx"), "both model and onnx", "Keep one of them.")
     elif not draft.given(role, "model") and not draft.given(role, "onnx"):
@@ -68,7 +112,9 @@ def _check_weights(draft: Draft, role: str, model: TrainedModelConfig) -> None:
         what = f"{reason}, and {second[-1]} would change them"
         fix = "Keep one. To start from trained weights, load them in the callable."
         draft.problems.add(first, what, fix)
-    elif not ways and draft.given(role, "model"):
+    elif not ways and (draft.given(role, "model") or draft.given(role, "from")):
         other = ", distill:" if role == "student" else ""
         fix = f"Add train: {{}}{other} or weights:, or pretrained: true if the callable loads them."
+        if model.from_ is not None:
+            fix = "Add distill: or train: {}."
         draft.problems.add((role,), "nothing gives it trained weights", fix, hides=False)

@@ -49,14 +49,16 @@ class Reader:
         Returns:
             None when the value is no mapping, or a field without a default is missing or wrong.
         """
-        fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+        fields = {key_of(field): field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
         if not self.mapping(value, path, list(fields)):
             return None
         self.unknown_keys(value, path, list(fields))
         given: dict[str, Any] = {}
-        for name, annotation in _annotations(kind).items():
+        annotations = _annotations(kind)
+        for name, field in fields.items():
+            annotation = annotations[field.name]
             if name not in value or (value[name] is None and not self.problems.at((*path, name))):
-                if _required(fields[name]):
+                if _required(field):
                     self.missing(value, path, name, list(fields))
                 continue
             read = (own or {}).get(name)
@@ -65,8 +67,8 @@ class Reader:
                 read(value[name], place) if read else self.value(annotation, value[name], place)
             )
             if result is not BROKEN:
-                given[name] = result
-        if any(_required(field) and name not in given for name, field in fields.items()):
+                given[field.name] = result
+        if any(_required(field) and field.name not in given for field in fields.values()):
             return None
         try:
             return kind(**given)
@@ -136,6 +138,11 @@ class Reader:
         )
 
 
+def key_of(field: dataclasses.Field[Any]) -> str:
+    """How YAML spells a field: `from_` is `from`, which Python keeps for itself."""
+    return field.name.removesuffix("_")
+
+
 def describe(annotation: Any) -> str:
     """What values an annotation allows, in plain words: `a whole number above 0`."""
     annotation, bounds = _split(annotation)
@@ -151,7 +158,7 @@ def describe(annotation: Any) -> str:
         keys = literals(arguments[0]) if arguments else ()
         return f"a mapping with the keys {', '.join(keys)}" if keys else "a mapping"
     if dataclasses.is_dataclass(annotation):
-        listed = ", ".join(field.name for field in dataclasses.fields(annotation))
+        listed = ", ".join(key_of(field) for field in dataclasses.fields(annotation))
         return f"a mapping with the keys {listed}"
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     return names.get(annotation, "another value") + _describe_bounds(bounds)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy
 import torch
+from torch import nn
 
 from edgestill.artifact import (
     Checkpoint,
@@ -20,8 +21,9 @@ from edgestill.data.arrays import load_ids, load_inputs, load_labels
 from edgestill.extras import require
 from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
+from edgestill.models.derive import derive
 from edgestill.models.resolve import build, load_callable, load_weights, number_of_parameters
-from edgestill.models.wrapper import DeviceModel
+from edgestill.models.wrapper import DeviceModel, probe_samples
 from edgestill.scoring import resolve_metric, score_outputs
 from edgestill.step import StepContext
 from edgestill.train.config import AskStep, LoadStep, TrainStep
@@ -35,10 +37,12 @@ from edgestill.train.teachers import Teacher
 
 @dataclass(frozen=True)
 class TrainInputs:
-    """The splits that a training sees: one to learn from, one to choose the best epoch by."""
+    """The splits that a training sees: one to learn from, one to choose the best epoch by; and
+    the teacher that the model is derived from, if it is."""
 
     train: Dataset
     validation: Dataset
+    teacher: Checkpoint | None = None
 
 
 def train(config: TrainStep, inputs: TrainInputs, out: Path, context: StepContext) -> Checkpoint:
@@ -51,7 +55,7 @@ def train(config: TrainStep, inputs: TrainInputs, out: Path, context: StepContex
 
 def lone_trainer(config: TrainStep, inputs: TrainInputs, context: StepContext) -> Trainer:
     """The training of a model without a teacher, before its first step."""
-    model = wrap(config.model, inputs.train, config.task, context.base)
+    model = wrap(config.model, inputs.train, config.task, context.base, teacher=inputs.teacher)
     losses = make_losses(default_losses(config.task, teacher=False), config.task)
     return Trainer(
         model,
@@ -101,24 +105,47 @@ def ask(config: AskStep, inputs: AskInputs, out: Path, context: StepContext) -> 
     )
 
 
-def wrap(model: ModelConfig, dataset: Dataset, task: str, base: Path) -> DeviceModel:
-    """The model of a recipe, with its weights, around which the device input is normalised."""
+def wrap(
+    model: ModelConfig,
+    dataset: Dataset,
+    task: str,
+    base: Path,
+    *,
+    teacher: Checkpoint | None = None,
+    say: Callable[[str], None] | None = None,
+) -> DeviceModel:
+    """The model of a recipe, with its weights, around which the device input is normalised.
+
+    Args:
+        teacher: whose weights a model that is derived from it starts from.
+        say: told what was derived.
+    """
     module = build(model, base)
     if model.weights:
         load_weights(module, model, base)
-    return DeviceModel.around(module, model, dataset.description.inputs, task, load_inputs(dataset))
+    inputs, arrays = dataset.description.inputs, load_inputs(dataset)
+    wrapped = DeviceModel.around(module, model, inputs, task, arrays)
+    if model.from_ is not None:
+        if teacher is not None:
+            _load(module, teacher)
+        told = derive(wrapped, probe_samples(inputs, arrays), model.depth, model.width)
+        if say is not None:
+            say(told)
+    return wrapped
 
 
 def restore(
     model: ModelConfig, checkpoint: Checkpoint, dataset: Dataset, task: str, base: Path
 ) -> DeviceModel:
     """The model of a recipe with the weights of a checkpoint of ours, in eval mode."""
+    wrapped = wrap(replace(model, weights=None), dataset, task, base)
+    _load(wrapped.module, checkpoint)
+    return wrapped.eval()
+
+
+def _load(module: nn.Module, checkpoint: Checkpoint) -> None:
     safetensors = require("safetensors.torch", extra="build")
-    module = build(model, base)
     module.load_state_dict(safetensors.load_file(checkpoint.weights_path))
-    return DeviceModel.around(
-        module, model, dataset.description.inputs, task, load_inputs(dataset)
-    ).eval()
 
 
 def samples(dataset: Dataset) -> Samples:
@@ -175,10 +202,17 @@ def _write(
     return Checkpoint.seal(
         out,
         CheckpointDescription(
-            model=str(config.model),
+            model=_told(config),
             origin=origin,
             parameters=number_of_parameters(module),
             validation=validation,
             best_epoch=best_epoch,
         ),
     )
+
+
+def _told(config: ModelConfig) -> str:
+    """Which model it is, for the report."""
+    if config.from_ is None:
+        return str(config.model)
+    return f"{config.model}, depth {config.depth:g}, width {config.width:g}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,17 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
 from edgestill.artifact import Checkpoint, Dataset, DatasetDescription, TensorSpec
 from edgestill.digest import digest_folder
 from edgestill.distill.config import DistillConfig, DistillStep
-from edgestill.distill.stage import DistillInputs, distill, require_same_prediction
+from edgestill.distill.stage import (
+    DistillInputs,
+    distill,
+    require_same_prediction,
+    student_trainer,
+)
 from edgestill.errors import ModelError
 from edgestill.metric_config import FunctionMetric, MetricConfig
 from edgestill.models.config import ModelConfig, NormalizeConfig
@@ -257,6 +264,27 @@ def test_each_model_has_its_own_normalisation(base: Path, context: StepContext) 
     found = answers(STUDENT, checkpoint, inputs, base, "classification")
     expected = 3 * (X[64:, :3] - 0.5) / 0.5
     assert np.abs(found - expected).mean() < 0.4 * np.abs(expected).mean()
+
+
+def test_a_derived_student_starts_from_the_teachers_weights(
+    base: Path, context: StepContext
+) -> None:
+    """Every second of its channels, whatever the seed; and what is learnt comes back."""
+    inputs = prepared(base, context, teacher=STUDENT)
+    teacher = load_file(inputs.teacher.weights_path)
+    derived = replace(STUDENT, from_="teacher", width=0.5)
+    step = DistillStep(derived, STUDENT, QUICK, "classification", "accuracy", 7, 2)
+    start = student_trainer(step, inputs, context).model.module.state_dict()
+    assert torch.equal(start["body.0.weight"], teacher["body.0.weight"][::2])
+    assert torch.equal(start["body.1.bias"], teacher["body.1.bias"][::2])
+    assert torch.equal(start["head.weight"], 2 * teacher["head.weight"][:, ::2])
+    checkpoint = distilled(inputs, context, student=derived, teacher=STUDENT)
+    assert checkpoint.description.model == "net.py:Student, depth 1, width 0.5"
+    learnt = restore(derived, checkpoint, inputs.train, "classification", base).module.state_dict()
+    assert {name: tensor.shape for name, tensor in learnt.items()} == {
+        name: tensor.shape for name, tensor in start.items()
+    }
+    assert not torch.equal(learnt["head.weight"], start["head.weight"])
 
 
 def test_predictions_of_different_shapes(base: Path, context: StepContext) -> None:

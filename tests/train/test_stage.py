@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from edgestill.train.stage import (
     TrainInputs,
     ask,
     load,
+    lone_trainer,
     restore,
     train,
 )
@@ -139,6 +141,17 @@ def predictions(
 def prediction(found: Predictions) -> NDArray[Any]:
     array: NDArray[Any] = np.load(found.output_path(found.description.prediction))
     return array
+
+
+def test_a_derived_model_starts_from_the_teachers_weights(base: Path, context: StepContext) -> None:
+    inputs = both(base, CLASSES)
+    teacher = trained(inputs, context)
+    derived = replace(NET, from_="teacher")
+    step = TrainStep(derived, QUICK, "classification", "accuracy", 7, 2)
+    trainer = lone_trainer(step, replace(inputs, teacher=teacher), context)
+    start, expected = trainer.model.module.state_dict(), load_file(teacher.weights_path)
+    for name, tensor in expected.items():
+        assert torch.equal(start[name], tensor), name
 
 
 LONG = TrainConfig(epochs=25, batch_size=16, learning_rate=3e-2)
