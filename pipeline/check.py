@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,9 +13,9 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from edgestill.artifact import Dataset
+from edgestill.artifact import Dataset, OnnxModel
 from edgestill.data.arrays import load_ids, load_inputs, load_labels
-from edgestill.distill.stage import live_teacher, require_same_prediction
+from edgestill.distill.stage import require_same_prediction, teacher_layers
 from edgestill.errors import DataError, EdgestillError, ModelError
 from edgestill.export.config import CheckStep
 from edgestill.export.stage import write_onnx
@@ -24,10 +24,12 @@ from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
 from edgestill.train.learner import Learner
 from edgestill.train.losses import default_losses, make_losses
-from edgestill.train.losses.base import Labels, Loss, LossInputs
+from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
+from edgestill.train.onnx_teacher import OnnxTeacher
 from edgestill.train.predict import to_tensors
 from edgestill.train.reproducible import reproducible
 from edgestill.train.stage import wrap
+from edgestill.train.teachers import LiveTeacher
 from edgestill.train.views import Views
 
 SAMPLES = 8
@@ -37,9 +39,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class CheckInputs:
-    """The split that everything is tried on."""
+    """The split that everything is tried on, and a teacher that is given as ONNX."""
 
     train: Dataset
+    teacher: OnnxModel | None = None
 
 
 def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContext) -> None:
@@ -55,8 +58,8 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
         raise DataError(
             "the data has no labels, which every metric needs", fix="Name them with data.labels"
         )
-    for augment in config.augment:
-        Views(augment, arrays, load_ids(inputs.train)[:SAMPLES])
+    ids = load_ids(inputs.train)[:SAMPLES]
+    views = [Views(augment, arrays, ids) for augment in config.augment]
     configs = {"teacher": config.teacher, "student": config.student}
     models: dict[str, DeviceModel] = {}
     with reproducible(config.seed, torch.get_num_threads()):
@@ -66,12 +69,17 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
                 with _about(role):
                     models[role] = wrap(model_config, inputs.train, config.task, context.base)
                     require_classes(models[role].prediction_shape, inputs.train.description)
-        if len(models) == 2 and config.distilled:
-            require_same_prediction(*(model.prediction_shape for model in models.values()))
+        teacher: DeviceModel | OnnxTeacher | None = models.get("teacher")
+        if inputs.teacher is not None:
+            mixed = next((view.mixed_input for view in views if view.mixed_input), None)
+            teacher = OnnxTeacher(inputs.teacher, arrays, torch.get_num_threads(), mixed)
+        if teacher is not None and config.distilled and "student" in models:
+            require_same_prediction(teacher.prediction_shape, models["student"].prediction_shape)
         for role in config.trained:
             if role in models:
+                asked = teacher if role == "student" and config.distilled else None
                 with _about(role):
-                    _try_losses(role, config, models, arrays, labels)
+                    _try_losses(models[role], asked, config, arrays, labels)
         for role, model in models.items():
             context.progress(0.75, f"export {role}")
             folder = context.work / role
@@ -93,22 +101,18 @@ def _about(role: str) -> Iterator[None]:
 
 
 def _try_losses(
-    role: str,
+    model: DeviceModel,
+    teacher: DeviceModel | OnnxTeacher | None,
     config: CheckStep,
-    models: Mapping[str, DeviceModel],
     arrays: Arrays,
     labels: NDArray[Any],
 ) -> None:
-    """One step of a role's objective on the first samples, backwards too."""
-    model, teacher = models[role], models.get("teacher")
-    learns = role == "student" and config.distilled and teacher is not None
+    """One step of a model's objective on the first samples, backwards too."""
+    learns = teacher is not None
     chosen = (config.losses if learns else ()) or default_losses(config.task, teacher=learns)
     losses = make_losses(chosen, config.task)
     batch = to_tensors(arrays, slice(None), torch.device("cpu"))
-    answers = None
-    if learns and teacher is not None:
-        asked = live_teacher(teacher, losses)
-        answers = asked.answer(batch, numpy.arange(SAMPLES), 0) if asked else None
+    answers = None if teacher is None else _answers(teacher, losses, batch)
     known = torch.from_numpy(numpy.array(labels[:SAMPLES]))
     learner = Learner(model.train(), losses)
     given = partial(LossInputs, teacher=answers, labels=Labels(known))
@@ -119,6 +123,17 @@ def _try_losses(
         _try_loss(loss, seen)
     learner.taps.close()
     model.zero_grad()
+
+
+def _answers(
+    teacher: DeviceModel | OnnxTeacher, losses: Sequence[Loss], batch: list[torch.Tensor]
+) -> Outputs | None:
+    """What the teacher says of the first samples; None where no loss asks."""
+    if not any(loss.needs_teacher for loss in losses):
+        return None
+    layers = teacher_layers(losses)
+    asked = teacher if isinstance(teacher, OnnxTeacher) else LiveTeacher(teacher, layers)
+    return asked.answer(batch, numpy.arange(len(batch[0])), 0)
 
 
 def _require_gradient(logits: torch.Tensor) -> None:

@@ -10,23 +10,25 @@ from edgestill.artifact import Checkpoint, Dataset, Recording
 from edgestill.data.arrays import load_ids
 from edgestill.digest import canonical
 from edgestill.distill.config import DistillStep
+from edgestill.distill.teacher import TeacherModel, open_teacher
 from edgestill.errors import ModelError
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
 from edgestill.train.loop import Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss
+from edgestill.train.losses.config import Tap
 from edgestill.train.recording import RecordedTeacher
 from edgestill.train.reproducible import reproducible
-from edgestill.train.stage import make_objective, restore, samples, wrap, write_trained
-from edgestill.train.teachers import LiveTeacher, Teacher
+from edgestill.train.stage import make_objective, samples, wrap, write_trained
+from edgestill.train.teachers import Teacher
 
 
 @dataclass(frozen=True)
 class DistillInputs:
     """The teacher, the splits that the student sees, and what the teacher said of them, if kept."""
 
-    teacher: Checkpoint
+    teacher: TeacherModel
     train: Dataset
     validation: Dataset
     recording: Recording | None = None
@@ -75,17 +77,17 @@ def _teacher(
         augment = canonical(config.distill.augment)
         ids = load_ids(inputs.train)
         return RecordedTeacher(inputs.recording, ids, inputs.teacher.digest, augment)
-    model = restore(config.teacher, inputs.teacher, inputs.train, config.task, context.base)
-    require_same_prediction(model.prediction_shape, student.prediction_shape)
-    return live_teacher(model, losses)
-
-
-def live_teacher(model: DeviceModel, losses: Sequence[Loss]) -> LiveTeacher | None:
-    """`model` as the teacher of `losses`; None where none of them needs one."""
     if not any(loss.needs_teacher for loss in losses):
         return None
-    taps = dict.fromkeys(tap for loss in losses for tap in loss.reads.teacher)
-    return LiveTeacher(model, taps)
+    layers, augment = teacher_layers(losses), config.distill.augment
+    teacher = open_teacher(config, inputs.teacher, inputs.train, layers, augment, context)
+    require_same_prediction(teacher.prediction_shape, student.prediction_shape)
+    return teacher
+
+
+def teacher_layers(losses: Sequence[Loss]) -> tuple[Tap, ...]:
+    """What the losses read of the teacher's layers, each once."""
+    return tuple(dict.fromkeys(tap for loss in losses for tap in loss.reads.teacher))
 
 
 def require_same_prediction(teacher: tuple[int, ...], student: tuple[int, ...]) -> None:
