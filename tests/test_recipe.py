@@ -285,3 +285,12 @@ print(time.process_time() - start, *({"numpy", "torch", "onnx"} & set(sys.module
     seconds, *loaded = done.stdout.split()
     assert loaded == []
     assert float(seconds) < 0.15
+
+
+def test_an_onnx_file_teaches_by_every_loss_that_reads_no_layer(tmp_path: Path) -> None:
+    (tmp_path / "teacher.onnx").touch()
+    losses = "[ce, kd, dkd, dist, mse, relation, adversarial]"
+    distilled = ["student={model: model.py:net}", f"distill={{losses: {losses}}}"]
+    recipe = load(tmp_path, SHORTEST, ["teacher={onnx: teacher.onnx}", *distilled])
+    assert recipe.distill is not None
+    assert len(recipe.distill.losses) == 7

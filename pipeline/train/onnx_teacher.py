@@ -85,7 +85,7 @@ class OnnxTeacher:
             raise ModelError(
                 f"ONNX Runtime cannot run it on {len(rows)} samples ({_first_line(error)})",
                 where="teacher",
-                fix="Export it for any batch, or for a fixed one",
+                fix="Export it for any batch size, or for one that is fixed",
             ) from error
         return answer  # type: ignore[no-any-return]
 

@@ -17,6 +17,8 @@ from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verdict import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Project
 
     from edgestill.report.model import Report
@@ -286,3 +288,26 @@ def test_the_report_is_plain_json(finished: tuple[Project, Report]) -> None:
     assert content["device"]["cores"] >= 1
     assert content["versions"]["torch"].startswith("2.")
     assert all(step["seconds"] >= 0 for step in content["steps"])
+
+
+def test_a_recipe_may_have_an_onnx_file_as_its_teacher(
+    finished: tuple[Project, Report], project: Project, steps: Callable[[Report], set[str]]
+) -> None:
+    """It is asked before the first training, teaches, and is what the student is compared with."""
+    exported = [
+        file.parent / "model.onnx" for file in project.store.glob("objects/*/*/result/onnx.json")
+    ]
+    teacher = max(exported, key=lambda file: file.stat().st_size)
+    (project.folder / "teacher.onnx").write_bytes(teacher.read_bytes())
+    old = '{model: "model.py:teacher", normalize: {range: 255}, train: {epochs: 3, batch_size: 32}}'
+    project.replace("recipe.yaml", old, "{onnx: teacher.onnx}")
+    report = project.run()
+    hops = {hop.name: hop for hop in report.hops}
+    assert hops["student torch"].parent == "teacher onnx"
+    assert hops["teacher onnx"].parent is None
+    # As good as the one that the teacher taught in PyTorch.
+    (other,) = [hop for hop in finished[1].hops if hop.name == "student torch"]
+    assert hops["student torch"].score == pytest.approx(other.score, abs=0.05)
+    assert {"record teacher", "student"} <= steps(project.run("distill.cache={}"))
+    again = steps(project.run("distill.cache={}", "distill.epochs=2"))
+    assert "student" in again and "record teacher" not in again
