@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from edgestill.artifact import Dataset, OnnxModel
 from edgestill.data.arrays import load_ids, load_inputs, load_labels
-from edgestill.distill.stage import require_same_prediction, teacher_layers
-from edgestill.errors import DataError, EdgestillError, ModelError
+from edgestill.distill.stage import require_same_prediction, student_losses, teacher_layers
+from edgestill.errors import EdgestillError, ModelError
 from edgestill.export.config import CheckStep
 from edgestill.export.stage import write_onnx
 from edgestill.models.interface import require_classes
@@ -28,7 +28,7 @@ from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
 from edgestill.train.onnx_teacher import OnnxTeacher
 from edgestill.train.predict import to_tensors
 from edgestill.train.reproducible import reproducible
-from edgestill.train.stage import wrap
+from edgestill.train.stage import require_labels, wrap
 from edgestill.train.teachers import LiveTeacher
 from edgestill.train.views import Views
 
@@ -53,11 +53,6 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
         ExportError: a model cannot be exported.
     """
     arrays = {name: array[:SAMPLES] for name, array in load_inputs(inputs.train).items()}
-    labels = load_labels(inputs.train)
-    if labels is None:
-        raise DataError(
-            "the data has no labels, which every metric needs", fix="Name them with data.labels"
-        )
     ids = load_ids(inputs.train)[:SAMPLES]
     views = [Views(augment, arrays, ids) for augment in config.augment]
     configs = {"teacher": config.teacher, "student": config.student}
@@ -79,7 +74,7 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
             if role in models:
                 asked = teacher if role == "student" and config.distilled else None
                 with _about(role):
-                    _try_losses(models[role], asked, config, arrays, labels)
+                    _try_losses(models[role], asked, config, arrays, inputs.train)
         for role, model in models.items():
             context.progress(0.75, f"export {role}")
             folder = context.work / role
@@ -105,17 +100,20 @@ def _try_losses(
     teacher: DeviceModel | OnnxTeacher | None,
     config: CheckStep,
     arrays: Arrays,
-    labels: NDArray[Any],
+    train: Dataset,
 ) -> None:
     """One step of a model's objective on the first samples, backwards too."""
-    learns = teacher is not None
-    chosen = (config.losses if learns else ()) or default_losses(config.task, teacher=learns)
-    losses = make_losses(chosen, config.task)
+    if teacher is not None:
+        losses = student_losses(config.losses, config.task, train)
+    else:
+        losses = make_losses(default_losses(config.task, teacher=False), config.task)
+        require_labels(losses, train)
     batch = to_tensors(arrays, slice(None), torch.device("cpu"))
     answers = None if teacher is None else _answers(teacher, losses, batch)
-    known = torch.from_numpy(numpy.array(labels[:SAMPLES]))
+    labels = load_labels(train)
+    known = None if labels is None else Labels(torch.from_numpy(numpy.array(labels[:SAMPLES])))
     learner = Learner(model.train(), losses)
-    given = partial(LossInputs, teacher=answers, labels=Labels(known))
+    given = partial(LossInputs, teacher=answers, labels=known)
     learner.adapt(batch, given)
     seen = given(learner.outputs(batch))
     _require_gradient(seen.student.logits)
@@ -152,10 +150,10 @@ def _try_loss(loss: Loss, terms: LossInputs) -> None:
         value = loss(terms)
         torch.autograd.backward(value, retain_graph=True)
     except (RuntimeError, IndexError, ValueError) as error:
-        assert terms.labels is not None
+        labels = f"labels {list(terms.labels.own.shape)}" if terms.labels else "no labels"
         raise ModelError(
             f"the loss {loss.name} cannot be computed from predictions "
-            f"{list(logits.shape)} and labels {list(terms.labels.own.shape)} ({error})",
+            f"{list(logits.shape)} and {labels} ({error})",
             fix="Look at the model's output, the task, the labels and the losses",
         ) from error
     if not torch.isfinite(value):

@@ -26,7 +26,7 @@ from edgestill.export.config import CheckStep, ExportConfig
 from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.onnx_file import tensor_specs
 from edgestill.step import StepContext
-from edgestill.train.config import AugmentConfig, CeLoss, KdLoss, LossConfig, MseLoss
+from edgestill.train.config import AugmentConfig, CeLoss, DkdLoss, KdLoss, LossConfig, MseLoss
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:# The axis name", "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
@@ -283,10 +283,32 @@ def test_losses_that_cannot_be_computed(
         run(base, config, dataset(base, labels, task))
 
 
-def test_data_without_labels_cannot_be_judged(base: Path) -> None:
-    config = replace(STEP, task="custom", losses=(MseLoss(), KdLoss()), teacher=net())
-    with pytest.raises(EdgestillError, match=r"^the data has no labels, which every metric needs"):
-        run(base, config, dataset(base, None, "custom"))
+@pytest.mark.parametrize("losses", [(), (KdLoss(), MseLoss())], ids=["the usual", "written"])
+def test_a_student_may_learn_from_its_teacher_alone(
+    base: Path, losses: tuple[LossConfig, ...]
+) -> None:
+    run(base, replace(STEP, losses=losses, teacher=net()), dataset(base, None))
+
+
+@pytest.mark.parametrize(
+    ("trained", "losses", "message"),
+    [
+        (("student",), (KdLoss(), CeLoss()), "student: the loss ce reads labels"),
+        (("student",), (DkdLoss(),), "student: the loss dkd reads labels"),
+        (("student",), (MseLoss(to="labels"),), "student: the loss mse to labels reads labels"),
+        (("teacher", "student"), (KdLoss(),), "teacher: the loss ce reads labels"),
+    ],
+)
+def test_losses_that_read_labels_that_are_not_there(
+    base: Path, trained: tuple[str, ...], losses: tuple[LossConfig, ...], message: str
+) -> None:
+    config = replace(STEP, teacher=net(), trained=trained, losses=losses)
+    with pytest.raises(EdgestillError) as error:
+        run(base, config, dataset(base, None))
+    assert str(error.value) == (
+        f"{message}, and the train split has none. Give train labels, or learn from a teacher "
+        "alone, such as by kd, dist or mse"
+    )
 
 
 def test_only_what_learns_needs_losses(base: Path) -> None:

@@ -17,10 +17,16 @@ from edgestill.step import StepContext
 from edgestill.train.loop import Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss
-from edgestill.train.losses.config import Tap
+from edgestill.train.losses.config import LossConfig, Tap, reads_of
 from edgestill.train.recording import RecordedTeacher
 from edgestill.train.reproducible import reproducible
-from edgestill.train.stage import make_objective, samples, wrap, write_trained
+from edgestill.train.stage import (
+    make_objective,
+    require_labels,
+    samples,
+    wrap,
+    write_trained,
+)
 from edgestill.train.teachers import Teacher
 
 
@@ -51,9 +57,7 @@ def distill(
 def student_trainer(config: DistillStep, inputs: DistillInputs, context: StepContext) -> Trainer:
     """The training of a student, before its first step."""
     student = wrap(config.student, inputs.train, config.task, context.base)
-    losses = make_losses(
-        config.distill.losses or default_losses(config.task, teacher=True), config.task
-    )
+    losses = student_losses(config.distill.losses, config.task, inputs.train)
     teacher = _teacher(config, inputs, losses, student, context)
     return Trainer(
         student,
@@ -64,6 +68,20 @@ def student_trainer(config: DistillStep, inputs: DistillInputs, context: StepCon
         samples(inputs.train),
         context.say,
     )
+
+
+def student_losses(chosen: Sequence[LossConfig], task: str, train: Dataset) -> tuple[Loss, ...]:
+    """The losses of a recipe, or the task's usual ones; without labels, those of the teacher.
+
+    Raises:
+        ModelError: a loss of the recipe reads labels, and the train split has none.
+    """
+    usual = default_losses(task, teacher=True)
+    if not train.labels_path.is_file():
+        usual = tuple(loss for loss in usual if not reads_of(loss).labels)
+    losses = make_losses(chosen or usual, task)
+    require_labels(losses, train)
+    return losses
 
 
 def _teacher(

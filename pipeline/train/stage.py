@@ -17,6 +17,7 @@ from edgestill.artifact import (
     PredictionsDescription,
 )
 from edgestill.data.arrays import load_ids, load_inputs, load_labels
+from edgestill.errors import ModelError
 from edgestill.extras import require
 from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
@@ -53,6 +54,7 @@ def lone_trainer(config: TrainStep, inputs: TrainInputs, context: StepContext) -
     """The training of a model without a teacher, before its first step."""
     model = wrap(config.model, inputs.train, config.task, context.base)
     losses = make_losses(default_losses(config.task, teacher=False), config.task)
+    require_labels(losses, inputs.train)
     return Trainer(
         model,
         make_objective(losses, None, model, config.metric, context.base),
@@ -124,6 +126,20 @@ def restore(
 def samples(dataset: Dataset) -> Samples:
     """A split as the training loop takes it."""
     return Samples(load_inputs(dataset), load_labels(dataset), load_ids(dataset))
+
+
+def require_labels(losses: Sequence[Loss], train: Dataset) -> None:
+    """Refuse losses that read labels where there are none.
+
+    Raises:
+        ModelError: the train split has no labels.
+    """
+    reading = [loss.name for loss in losses if loss.reads.labels]
+    if reading and not train.labels_path.is_file():
+        raise ModelError(
+            f"the loss {reading[0]} reads labels, and the train split has none",
+            fix="Give train labels, or learn from a teacher alone, such as by kd, dist or mse",
+        )
 
 
 def make_objective(
