@@ -23,12 +23,11 @@ from edgestill.models.interface import require_classes
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
 from edgestill.train.learner import Learner
-from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
 from edgestill.train.onnx_teacher import OnnxTeacher
 from edgestill.train.predict import to_tensors
 from edgestill.train.reproducible import reproducible
-from edgestill.train.stage import require_labels, wrap
+from edgestill.train.stage import lone_losses, wrap
 from edgestill.train.teachers import LiveTeacher
 from edgestill.train.views import Views
 
@@ -103,11 +102,10 @@ def _try_losses(
     train: Dataset,
 ) -> None:
     """One step of a model's objective on the first samples, backwards too."""
-    if teacher is not None:
-        losses = student_losses(config.losses, config.task, train)
+    if teacher is None:
+        losses = lone_losses(config.task, train)
     else:
-        losses = make_losses(default_losses(config.task, teacher=False), config.task)
-        require_labels(losses, train)
+        losses = student_losses(config.losses, config.task, train)
     batch = to_tensors(arrays, slice(None), torch.device("cpu"))
     answers = None if teacher is None else _answers(teacher, losses, batch)
     labels = load_labels(train)

@@ -53,8 +53,7 @@ def train(config: TrainStep, inputs: TrainInputs, out: Path, context: StepContex
 def lone_trainer(config: TrainStep, inputs: TrainInputs, context: StepContext) -> Trainer:
     """The training of a model without a teacher, before its first step."""
     model = wrap(config.model, inputs.train, config.task, context.base)
-    losses = make_losses(default_losses(config.task, teacher=False), config.task)
-    require_labels(losses, inputs.train)
+    losses = lone_losses(config.task, inputs.train)
     return Trainer(
         model,
         make_objective(losses, None, model, config.metric, context.base),
@@ -126,6 +125,17 @@ def restore(
 def samples(dataset: Dataset) -> Samples:
     """A split as the training loop takes it."""
     return Samples(load_inputs(dataset), load_labels(dataset), load_ids(dataset))
+
+
+def lone_losses(task: str, train: Dataset) -> tuple[Loss, ...]:
+    """What trains a model without a teacher.
+
+    Raises:
+        ModelError: the train split has no labels.
+    """
+    losses = make_losses(default_losses(task, teacher=False), task)
+    require_labels(losses, train)
+    return losses
 
 
 def require_labels(losses: Sequence[Loss], train: Dataset) -> None:
