@@ -20,6 +20,8 @@ from edgestill.train.views import Rows
 
 _PROBE_SAMPLES = 2
 _ERRORS_ONLY = 3
+# Of two answers to one sample, relative to the largest value.
+_TOLERANCE = 1e-3
 
 
 class OnnxTeacher:
@@ -34,7 +36,8 @@ class OnnxTeacher:
         prediction_shape: what it predicts for one sample, without the batch.
 
     Raises:
-        ModelError: its prediction is no floats, or the mixed input has to be whole numbers.
+        ModelError: its prediction is no floats or not steady, or the mixed input has to be whole
+            numbers.
     """
 
     def __init__(self, model: OnnxModel, arrays: Arrays, threads: int, mixed: str | None) -> None:
@@ -50,7 +53,9 @@ class OnnxTeacher:
             self._dtypes[mixed] = numpy.dtype(numpy.float32)
         self._session = _session(source, model.path, threads)
         probe = [numpy.array(array[:_PROBE_SAMPLES]) for array in arrays.values()]
-        self.prediction_shape: tuple[int, ...] = self._ask(probe).shape[1:]
+        answers = self._ask(probe)
+        self.prediction_shape: tuple[int, ...] = answers.shape[1:]
+        self._require_steady(probe, answers)
 
     def view_of(self, epoch: int) -> int:
         return epoch
@@ -62,6 +67,17 @@ class OnnxTeacher:
 
     def require_unchanged(self) -> None:
         """A session holds a copy of the file, which nothing writes to."""
+
+    def _require_steady(self, inputs: list[NDArray[Any]], together: NDArray[numpy.float32]) -> None:
+        rows = range(len(together))
+        alone = numpy.concatenate([self._ask([i[row : row + 1] for i in inputs]) for row in rows])
+        allowed = _TOLERANCE * float(numpy.abs(together).max(initial=0.0))
+        if not numpy.allclose(alone, together, rtol=0, atol=allowed, equal_nan=True):
+            raise ModelError(
+                "it answers a sample otherwise when it is asked again, or beside another one",
+                where="teacher",
+                fix="Export it in eval mode: look for dropout, and for statistics over the batch",
+            )
 
     def _ask(self, inputs: list[NDArray[Any]]) -> NDArray[numpy.float32]:
         """The prediction for any number of samples, `[b, ...]`."""
@@ -83,7 +99,8 @@ class OnnxTeacher:
             (answer,) = self._session.run([self._prediction], feeds)
         except Exception as error:
             raise ModelError(
-                f"ONNX Runtime cannot run it on {len(rows)} samples ({_first_line(error)})",
+                f"ONNX Runtime cannot run it on {len(rows)} sample{'s' * (len(rows) > 1)} "
+                f"({_first_line(error)})",
                 where="teacher",
                 fix="Export it for any batch size, or for one that is fixed",
             ) from error

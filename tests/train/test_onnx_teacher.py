@@ -44,7 +44,7 @@ def make(tmp_path: Path) -> Make:
             "graph",
             [helper.make_tensor_value_info(name, dtype, shape) for name, shape, dtype in inputs],
             [helper.make_tensor_value_info(output[0], output[2], output[1])],
-            [numpy_helper.from_array(array, name) for name, array in weights.items()],
+            [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()],
         )
         opsets = [helper.make_opsetid("", 17)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
@@ -146,10 +146,38 @@ def test_a_batch_that_the_file_cannot_take(make: Make) -> None:
     inputs, output = [("image", ["n", 4], FLOAT)], ("output", [2, 4], FLOAT)
     model = make(nodes, inputs, output, {"shape": np.array([2, 4])})
     floats = PIXELS.astype(np.float32)
-    teacher = OnnxTeacher(model, {"image": floats}, 1, None)
     message = (
-        r"^teacher: ONNX Runtime cannot run it on 10 samples \(.*Reshape.*\). "
+        r"^teacher: ONNX Runtime cannot run it on 1 sample \(.*Reshape.*\). "
         r"Export it for any batch size, or for one that is fixed$"
     )
     with pytest.raises(ModelError, match=message):
-        answer(teacher, {"image": floats})
+        OnnxTeacher(model, {"image": floats}, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "weights"),
+    [
+        (
+            [helper.make_node("Dropout", ["image", "ratio", "training"], ["output"])],
+            {"ratio": np.float32(0.5), "training": np.array(True)},
+        ),
+        (
+            [
+                helper.make_node("ReduceMean", ["image"], ["mean"], axes=[0]),
+                helper.make_node("Sub", ["image", "mean"], ["output"]),
+            ],
+            {},
+        ),
+    ],
+    ids=["dropout", "a mean over the batch"],
+)
+def test_a_file_in_train_mode_is_no_teacher(
+    make: Make, nodes: Sequence[onnx.NodeProto], weights: dict[str, Any]
+) -> None:
+    model = make(nodes, [("image", ["n", 4], FLOAT)], ("output", ["n", 4], FLOAT), weights)
+    with pytest.raises(ModelError) as error:
+        OnnxTeacher(model, {"image": PIXELS.astype(np.float32)}, 1, None)
+    assert str(error.value) == (
+        "teacher: it answers a sample otherwise when it is asked again, or beside another one. "
+        "Export it in eval mode: look for dropout, and for statistics over the batch"
+    )
