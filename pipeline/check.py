@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,21 +13,22 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from edgestill.artifact import Dataset
+from edgestill.artifact import Dataset, OnnxModel
 from edgestill.data.arrays import load_ids, load_inputs, load_labels
-from edgestill.distill.stage import live_teacher, require_same_prediction
-from edgestill.errors import DataError, EdgestillError, ModelError
+from edgestill.distill.stage import require_same_prediction, student_losses, teacher_layers
+from edgestill.errors import EdgestillError, ModelError
 from edgestill.export.config import CheckStep
 from edgestill.export.stage import write_onnx
 from edgestill.models.interface import require_classes
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
 from edgestill.train.learner import Learner
-from edgestill.train.losses import default_losses, make_losses
-from edgestill.train.losses.base import Labels, Loss, LossInputs
+from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
+from edgestill.train.onnx_teacher import OnnxTeacher
 from edgestill.train.predict import to_tensors
 from edgestill.train.reproducible import reproducible
-from edgestill.train.stage import wrap
+from edgestill.train.stage import lone_losses, wrap
+from edgestill.train.teachers import LiveTeacher
 from edgestill.train.views import Views, require_whole_labels
 
 SAMPLES = 8
@@ -37,9 +38,10 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class CheckInputs:
-    """The split that everything is tried on."""
+    """The split that everything is tried on, and a teacher that is given as ONNX."""
 
     train: Dataset
+    teacher: OnnxModel | None = None
 
 
 def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContext) -> None:
@@ -50,14 +52,10 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
         ExportError: a model cannot be exported.
     """
     arrays = {name: array[:SAMPLES] for name, array in load_inputs(inputs.train).items()}
-    labels = load_labels(inputs.train)
-    if labels is None:
-        raise DataError(
-            "the data has no labels, which every metric needs", fix="Name them with data.labels"
-        )
+    ids, labels = load_ids(inputs.train)[:SAMPLES], load_labels(inputs.train)
+    views = [Views(augment, arrays, ids) for augment in config.augment]
     for augment in config.augment:
         require_whole_labels(augment, labels)
-        Views(augment, arrays, load_ids(inputs.train)[:SAMPLES])
     configs = {"teacher": config.teacher, "student": config.student}
     models: dict[str, DeviceModel] = {}
     summary: list[str] = []
@@ -75,12 +73,17 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
                         model_config, inputs.train, config.task, context.base, say=told
                     )
                     require_classes(models[role].prediction_shape, inputs.train.description)
-        if len(models) == 2 and config.distilled:
-            require_same_prediction(*(model.prediction_shape for model in models.values()))
+        teacher: DeviceModel | OnnxTeacher | None = models.get("teacher")
+        if inputs.teacher is not None:
+            mixed = next((view.mixed_input for view in views if view.mixed_input), None)
+            teacher = OnnxTeacher(inputs.teacher, arrays, torch.get_num_threads(), mixed)
+        if teacher is not None and config.distilled and "student" in models:
+            require_same_prediction(teacher.prediction_shape, models["student"].prediction_shape)
         for role in config.trained:
             if role in models:
+                asked = teacher if role == "student" and config.distilled else None
                 with _about(role):
-                    _try_losses(role, config, models, arrays, labels)
+                    _try_losses(models[role], asked, config, arrays, inputs.train)
         for role, model in models.items():
             context.progress(0.75, f"export {role}")
             folder = context.work / role
@@ -102,25 +105,23 @@ def _about(role: str) -> Iterator[None]:
 
 
 def _try_losses(
-    role: str,
+    model: DeviceModel,
+    teacher: DeviceModel | OnnxTeacher | None,
     config: CheckStep,
-    models: Mapping[str, DeviceModel],
     arrays: Arrays,
-    labels: NDArray[Any],
+    train: Dataset,
 ) -> None:
-    """One step of a role's objective on the first samples, backwards too."""
-    model, teacher = models[role], models.get("teacher")
-    learns = role == "student" and config.distilled and teacher is not None
-    chosen = (config.losses if learns else ()) or default_losses(config.task, teacher=learns)
-    losses = make_losses(chosen, config.task)
+    """One step of a model's objective on the first samples, backwards too."""
+    if teacher is None:
+        losses = lone_losses(config.task, train)
+    else:
+        losses = student_losses(config.losses, config.task, train)
     batch = to_tensors(arrays, slice(None), torch.device("cpu"))
-    answers = None
-    if learns and teacher is not None:
-        asked = live_teacher(teacher, losses)
-        answers = asked.answer(batch, numpy.arange(SAMPLES), 0) if asked else None
-    known = torch.from_numpy(numpy.array(labels[:SAMPLES]))
+    answers = None if teacher is None else _answers(teacher, losses, batch)
+    labels = load_labels(train)
+    known = None if labels is None else Labels(torch.from_numpy(numpy.array(labels[:SAMPLES])))
     learner = Learner(model.train(), losses)
-    given = partial(LossInputs, teacher=answers, labels=Labels(known))
+    given = partial(LossInputs, teacher=answers, labels=known)
     learner.adapt(batch, given)
     seen = given(learner.outputs(batch))
     _require_gradient(seen.student.logits)
@@ -128,6 +129,17 @@ def _try_losses(
         _try_loss(loss, seen)
     learner.taps.close()
     model.zero_grad()
+
+
+def _answers(
+    teacher: DeviceModel | OnnxTeacher, losses: Sequence[Loss], batch: list[torch.Tensor]
+) -> Outputs | None:
+    """What the teacher says of the first samples; None where no loss asks."""
+    if not any(loss.needs_teacher for loss in losses):
+        return None
+    layers = teacher_layers(losses)
+    asked = teacher if isinstance(teacher, OnnxTeacher) else LiveTeacher(teacher, layers)
+    return asked.answer(batch, numpy.arange(len(batch[0])), 0)
 
 
 def _require_gradient(logits: torch.Tensor) -> None:
@@ -146,10 +158,10 @@ def _try_loss(loss: Loss, terms: LossInputs) -> None:
         value = loss(terms)
         torch.autograd.backward(value, retain_graph=True)
     except (RuntimeError, IndexError, ValueError) as error:
-        assert terms.labels is not None
+        labels = f"labels {list(terms.labels.own.shape)}" if terms.labels else "no labels"
         raise ModelError(
             f"the loss {loss.name} cannot be computed from predictions "
-            f"{list(logits.shape)} and labels {list(terms.labels.own.shape)} ({error})",
+            f"{list(logits.shape)} and {labels} ({error})",
             fix="Look at the model's output, the task, the labels and the losses",
         ) from error
     if not torch.isfinite(value):

@@ -43,8 +43,10 @@ class _Planner:
     def plan(self) -> Plan:
         recipe = self.recipe
         self._data()
+        if self._black_box:
+            self._model("teacher")  # the check asks it
         self._check()
-        if recipe.teacher is not None:
+        if recipe.teacher is not None and not self._black_box:
             self._model("teacher")
         self._model("student")
         onnx = {FLOAT: "export student"}
@@ -53,6 +55,21 @@ class _Planner:
         self._evaluate_onnx(onnx)
         targets = tuple(self._target(target, onnx) for target in recipe.targets)
         return Plan(recipe, self.steps, targets, self._linked())
+
+    @property
+    def _black_box(self) -> bool:
+        """Whether the teacher is an ONNX file."""
+        return self.recipe.teacher is not None and self.recipe.teacher.onnx is not None
+
+    @property
+    def _answering(self) -> Ref:
+        """The teacher that a student learns from."""
+        return Ref("export teacher" if self._black_box else "teacher")
+
+    @property
+    def _asked_in(self) -> tuple[str, ...]:
+        """The libraries beside torch that ask the teacher."""
+        return ("onnx", "onnxruntime") if self._black_box else ()
 
     def _add(self, step: Step) -> str:
         self.steps[step.name] = step
@@ -89,12 +106,13 @@ class _Planner:
             distilled=recipe.distill is not None,
             augment=self._augment(),
         )
+        asked = {"teacher": self._answering} if self._black_box and recipe.distill else {}
         self._add(
             Step(
                 "check",
                 "check",
                 config,
-                {"train": Ref("data", "train")},
+                {"train": Ref("data", "train"), **asked},
                 code=self._code(*built.values()),
                 files=self._files(*built.values()),
                 modules=self._loss_modules(),
@@ -177,17 +195,17 @@ class _Planner:
         common = (recipe.task, recipe.metric, recipe.seed, recipe.threads)
         if role == "student" and recipe.distill is not None:
             assert recipe.teacher is not None
-            teacher = _without_weights(_model_config(recipe.teacher))
+            teacher = None if self._black_box else _without_weights(_model_config(recipe.teacher))
             recording = self._recording(teacher, recipe.distill)
             self._add(
                 Step(
                     role,
                     "distill",
                     DistillStep(model, teacher, recipe.distill, *common),
-                    {"teacher": Ref("teacher"), **splits, **recording},
+                    {"teacher": self._answering, **splits, **recording},
                     (*self._code(model, teacher), *self._metric_code()),
                     self._files(model, teacher),
-                    ("accelerate",),
+                    ("accelerate", *self._asked_in),
                     after,
                     self._loss_modules(),
                 )
@@ -205,7 +223,7 @@ class _Planner:
             shown = {"train": Ref("data", "train", "inputs")}
             self._add(Step(role, "load", load, shown, code, files, after=after))
 
-    def _recording(self, teacher: ModelConfig, distill: DistillConfig) -> dict[str, Ref]:
+    def _recording(self, teacher: ModelConfig | None, distill: DistillConfig) -> dict[str, Ref]:
         """The step that keeps the teacher's answers, where they are to be kept."""
         recipe = self.recipe
         losses = distill.losses or default_losses(recipe.task, teacher=True)
@@ -227,9 +245,10 @@ class _Planner:
                 "record teacher",
                 "record",
                 config,
-                {"teacher": Ref("teacher"), "train": train},
+                {"teacher": self._answering, "train": train},
                 self._code(teacher),
                 self._files(teacher),
+                self._asked_in,
                 after=("check",),
             )
         )
@@ -344,17 +363,18 @@ class _Planner:
             )
         )
 
-    def _code(self, *models: ModelConfig) -> tuple[str, ...]:
+    def _code(self, *models: ModelConfig | None) -> tuple[str, ...]:
         """The callables that build these models."""
-        return tuple(dict.fromkeys(model.model for model in models if model.model))
+        return tuple(dict.fromkeys(model.model for model in models if model and model.model))
 
     def _metric_code(self) -> tuple[str, ...]:
         """The user's own metric, which chooses the best epoch."""
         metric = self.recipe.metric
         return (metric.function,) if isinstance(metric, FunctionMetric) else ()
 
-    def _files(self, *models: ModelConfig) -> tuple[Path, ...]:
-        names = [name for model in models for name in (*model.files, model.weights) if name]
+    def _files(self, *models: ModelConfig | None) -> tuple[Path, ...]:
+        given = [model for model in models if model]
+        names = [name for model in given for name in (*model.files, model.weights) if name]
         return tuple(self.recipe.base / name for name in dict.fromkeys(names))
 
     def _onnx_files(self, model: ModelConfig) -> tuple[Path, ...]:

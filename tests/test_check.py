@@ -7,16 +7,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
-from edgestill.artifact import Dataset, DatasetDescription, TensorSpec
+from edgestill.artifact import (
+    Dataset,
+    DatasetDescription,
+    OnnxDescription,
+    OnnxModel,
+    Signature,
+    TensorSpec,
+)
 from edgestill.check import CheckInputs, check
 from edgestill.errors import EdgestillError
 from edgestill.export.config import CheckStep, ExportConfig
 from edgestill.models.config import ModelConfig, NormalizeConfig
+from edgestill.onnx_file import tensor_specs
 from edgestill.step import StepContext
-from edgestill.train.config import CeLoss, KdLoss, LossConfig, MseLoss
+from edgestill.train.config import AugmentConfig, CeLoss, DkdLoss, KdLoss, LossConfig, MseLoss
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:# The axis name", "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
@@ -114,11 +124,11 @@ STEP = CheckStep(
 CLASSES = np.arange(20) % 3
 
 
-def run(base: Path, config: CheckStep, data: Dataset) -> str:
+def run(base: Path, config: CheckStep, data: Dataset, teacher: OnnxModel | None = None) -> str:
     out = base / "out"
     out.mkdir()
     context = StepContext(base, base / "work", lambda share, words: None, lambda line: None)
-    check(config, CheckInputs(data), out, context)
+    check(config, CheckInputs(data, teacher), out, context)
     return (out / "check.txt").read_text(encoding="utf-8")
 
 
@@ -280,10 +290,32 @@ def test_losses_that_cannot_be_computed(
         run(base, config, dataset(base, labels, task))
 
 
-def test_data_without_labels_cannot_be_judged(base: Path) -> None:
-    config = replace(STEP, task="custom", losses=(MseLoss(), KdLoss()), teacher=net())
-    with pytest.raises(EdgestillError, match=r"^the data has no labels, which every metric needs"):
-        run(base, config, dataset(base, None, "custom"))
+@pytest.mark.parametrize("losses", [(), (KdLoss(), MseLoss())], ids=["the usual", "written"])
+def test_a_student_may_learn_from_its_teacher_alone(
+    base: Path, losses: tuple[LossConfig, ...]
+) -> None:
+    run(base, replace(STEP, losses=losses, teacher=net()), dataset(base, None))
+
+
+@pytest.mark.parametrize(
+    ("trained", "losses", "message"),
+    [
+        (("student",), (KdLoss(), CeLoss()), "student: the loss ce reads labels"),
+        (("student",), (DkdLoss(),), "student: the loss dkd reads labels"),
+        (("student",), (MseLoss(to="labels"),), "student: the loss mse to labels reads labels"),
+        (("teacher", "student"), (KdLoss(),), "teacher: the loss ce reads labels"),
+    ],
+)
+def test_losses_that_read_labels_that_are_not_there(
+    base: Path, trained: tuple[str, ...], losses: tuple[LossConfig, ...], message: str
+) -> None:
+    config = replace(STEP, teacher=net(), trained=trained, losses=losses)
+    with pytest.raises(EdgestillError) as error:
+        run(base, config, dataset(base, None))
+    assert str(error.value) == (
+        f"{message}, and the train split has none. Give train labels, or learn from a teacher "
+        "alone, such as by kd, dist or mse"
+    )
 
 
 def test_only_what_learns_needs_losses(base: Path) -> None:
@@ -349,3 +381,51 @@ def test_bytes_become_floats_before_the_loss(base: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 4), np.uint8)
     config = replace(STEP, student=net(normalize=NormalizeConfig(255)))
     run(base, config, dataset(base, CLASSES, x=pixels))
+
+
+def onnx_teacher(base: Path, shape: tuple[int, ...], dtype: int = TensorProto.FLOAT) -> OnnxModel:
+    """Gives the first values of each sample, whatever the data's type."""
+    folder = base / "onnx"
+    folder.mkdir()
+    nodes = [
+        helper.make_node("Slice", ["x", "from", "to", "axis"], ["first"]),
+        helper.make_node("Cast", ["first"], ["logits"], to=TensorProto.FLOAT),
+    ]
+    tensors = [
+        helper.make_tensor(name, TensorProto.INT64, [1], [number])
+        for name, number in (("from", 0), ("to", 3), ("axis", len(shape)))
+    ]
+    inputs = [helper.make_tensor_value_info("x", dtype, ["n", *shape])]
+    answer = ["n", *shape[:-1], 3]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, answer)]
+    graph = helper.make_graph(nodes, "first", inputs, outputs, tensors)
+    opsets = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    onnx.save(model, folder / "model.onnx")
+    signature = Signature(tensor_specs(graph.input), tensor_specs(graph.output), "logits")
+    return OnnxModel.seal(folder, OnnxDescription(signature, "fp32"))
+
+
+def test_a_teacher_given_as_onnx_is_asked_and_has_to_predict_what_the_student_does(
+    base: Path,
+) -> None:
+    config, data = replace(STEP, losses=(KdLoss(),)), dataset(base, CLASSES)
+    teacher = onnx_teacher(base, (4,))
+    assert run(base, config, data, teacher) == "student: predicts (3,)\n"
+    (base / "out" / "check.txt").unlink()
+    (base / "out").rmdir()
+    message = r"^student: the teacher predicts \[3\] values per sample, the student \[5\]. Give"
+    with pytest.raises(EdgestillError, match=message):
+        run(base, replace(config, student=net(outputs=5)), data, teacher)
+
+
+def test_an_onnx_teacher_of_whole_numbers_and_mixed_views(base: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 1, 4, 4), np.uint8)
+    student = net(then="y.mean((1, 2))", normalize=NormalizeConfig(255))
+    data = dataset(base, CLASSES, x=pixels)
+    config = replace(STEP, student=student, losses=(CeLoss(),))
+    mixing = replace(config, augment=(AugmentConfig(flip=True), AugmentConfig(cutmix=1.0)))
+    teacher = onnx_teacher(base, (1, 4, 4), TensorProto.UINT8)
+    message = r"^teacher: its input x is uint8 and read by Slice, and mixed samples are fractions"
+    with pytest.raises(EdgestillError, match=message):
+        run(base, mixing, data, teacher)

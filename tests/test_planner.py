@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgestill.machine import Hardware
-from edgestill.plan import Plan
+from edgestill.plan import Plan, Ref
 from edgestill.planner import make_plan
 from edgestill.recipe import load_recipe
 
@@ -122,3 +122,27 @@ def test_the_onnx_models_are_asked_on_validation_where_a_choice_rests_on_them(
     text = RECIPE + f"quantize: {{budget: {{accuracy_drop: 0.1}}}}\ntargets: [{target}]\n"
     datasets = plan(folder, text).steps["evaluate onnx"].inputs["datasets"]
     assert list(datasets) == (["validation", "test"] if roles else ["test"])
+
+
+def test_an_onnx_teacher_is_asked_by_the_check_the_recording_and_the_student(folder: Path) -> None:
+    old = 'teacher: {model: "model.py:teacher", files: [plugin.py], train: {}}'
+    text = RECIPE.replace(old, "teacher: {onnx: net.onnx}").replace(
+        "distill: {}", "distill: {cache: {}}"
+    )
+    made = plan(folder, text)
+    names = list(made.steps)
+    assert names.index("export teacher") < names.index("check") < names.index("record teacher")
+    assert "teacher" not in names and "ask teacher" not in names
+    for name in ("check", "record teacher", "student"):
+        step = made.steps[name]
+        assert step.inputs["teacher"] == Ref("export teacher")
+        assert "onnxruntime" in (*step.stage.libraries, *step.libraries)
+    (hop,) = [hop for hop in made.hops if hop.name == "student torch"]
+    assert hop.parent == "teacher onnx"
+    alone = plan(
+        folder,
+        text.replace("distill: {cache: {}}", "seed: 1").replace(
+            'model.py:student"', 'model.py:student", train: {}'
+        ),
+    )
+    assert "teacher" not in alone.steps["check"].inputs

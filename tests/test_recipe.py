@@ -339,3 +339,12 @@ distill: {}
     assert own is not None
     assert own.normalize == NormalizeConfig(255)
     assert own.output == "other"
+
+
+def test_an_onnx_file_teaches_by_every_loss_that_reads_no_layer(tmp_path: Path) -> None:
+    (tmp_path / "teacher.onnx").touch()
+    losses = "[ce, kd, dkd, dist, mse, relation, adversarial]"
+    distilled = ["student={model: model.py:net}", f"distill={{losses: {losses}}}"]
+    recipe = load(tmp_path, SHORTEST, ["teacher={onnx: teacher.onnx}", *distilled])
+    assert recipe.distill is not None
+    assert len(recipe.distill.losses) == 7

@@ -417,10 +417,13 @@ CASES = {
         changed("{model: model.py:student}", "{onnx: student.onnx}"),
         "4: student.onnx: an ONNX file cannot be trained. Leave distill: out, or give a model:.",
     ),
-    "an onnx file as teacher": (
-        changed("{model: model.py:teacher, train: {}}", "{onnx: student.onnx}"),
-        "3: teacher.onnx: an ONNX file cannot teach in PyTorch. "
-        "Give it as model: and weights:, or leave distill: out.",
+    "layers of an onnx file": (
+        changed("{model: model.py:teacher, train: {}}", "{onnx: student.onnx}").replace(
+            "distill: {}", "distill: {losses: [kd, {hint: {student: a, teacher: b}}]}"
+        ),
+        "5: distill.losses[1].hint: hint reads a layer of the teacher, and an ONNX file has none "
+        "to read. Use kd, dkd, dist or mse, or relation and adversarial without layers, or give "
+        "the teacher as model:.",
     ),
     "untrained teacher": (
         changed("teacher, train: {}}", "teacher}"),

@@ -61,7 +61,8 @@ class DataConfig:
             a glob of such tables (of one format, with the same columns), a folder of images with a
             folder for each class, or `file.py:callable`; or one of these per role.
         inputs: columns or arrays that feed the model, in order; by default all but the labels.
-        labels: the column or array of labels; by default `label`, `labels` or `y`.
+        labels: the column or array of labels; by default `label`, `labels` or `y`. A source of
+            train or calibration alone may lack it, or have samples without a label.
         files: files and folders that a `file.py:callable` reads, so that a change is noticed; of
             a folder everything counts but hidden files (`edgestill.user_files` has the rule).
         limit: take at most so many samples from each source, by a hash of their own.

@@ -33,14 +33,17 @@ _BATCH = 1024
 _SMALL_BYTES = 16_000
 
 
-def read_folder(path: Path, config: DataConfig, work: Path) -> RawData:
+def read_folder(path: Path, config: DataConfig, work: Path, *, optional: bool = False) -> RawData:
     """A folder with a folder per class, `image` `[n, c, h, w]` or `[n, h, w, c] uint8`.
+
+    Args:
+        optional: whether it may hold the images themselves, which have no labels then.
 
     Raises:
         DataError: no classes, a class without images, images that cannot be read or differ in size.
     """
     where = str(path)
-    choose_columns(["image", "label"], config, where)
+    choose_columns(["image", "label"], config, where, optional=optional)
     found = below(path)
     with reading(path):
         classes = sorted(item.name for item in path.iterdir() if item.is_dir())
@@ -48,11 +51,13 @@ def read_folder(path: Path, config: DataConfig, work: Path) -> RawData:
     for name, file in found:
         if "/" in name:
             in_class.setdefault(name.partition("/")[0], []).append((name, file))
-    _require_classes(in_class, path)
-    files = [item for items in in_class.values() for item in items]
+    labelled = bool(in_class) or not optional
+    if labelled:
+        _require_classes(in_class, path)
+    files = [item for items in in_class.values() for item in items] if labelled else found
     images = [item for item in files if suffix(item[0]) in IMAGES]
     pixels = decode_all(images, len(images), config.image, where, work)
-    labels = numpy.array([name.partition("/")[0] for name, _ in images])
+    labels = numpy.array([name.partition("/")[0] for name, _ in images]) if labelled else None
     raw = checked({"image": pixels}, labels, (), where)
     return with_ignored(raw, [name for name, _ in files if suffix(name) not in IMAGES], "images")
 

@@ -19,25 +19,25 @@ _MANY_CLASSES = 1000
 def encode_labels(
     sources: Sequence[RawData], task: str
 ) -> tuple[list[Array | None], tuple[str, ...]]:
-    """The labels of each source, and the names of the classes.
+    """The labels of each source, None for one that has none, and the names of the classes.
 
-    classification: `[n] int64`; multilabel: `[n, k] float32`, zeros and ones; regression: `[n]` or
-    `[n, ...] float32`; custom: numbers as they are, or None.
+    classification: `[n] int64`, the ignored label for samples without one; multilabel: `[n, k]
+    float32`, zeros and ones; regression: `[n]` or `[n, ...] float32`; custom: numbers as they are.
 
     Raises:
         DataError: labels that the task cannot use.
     """
     names = _given_names(sources)
-    if task != "custom":
+    if task != "classification":
         for source in sources:
-            _require_labels(source, task)
+            _require_all(source, task)
     if any(source.labels is not None and _is_text(source.labels) for source in sources):
         if task in ("multilabel", "regression"):
             raise _text(sources, task)
         sources, names = _numbered(sources, names)
     if task == "classification":
         classes = [_class_numbers(source, names) for source in sources]
-        return list(classes), names or _numbers_as_names(classes, sources)
+        return classes, names or _numbers_as_names(classes, sources)
     if task == "multilabel":
         return _yes_or_no(sources, names)
     if task == "regression":
@@ -62,13 +62,14 @@ def _given_names(sources: Sequence[RawData]) -> tuple[str, ...]:
     return names
 
 
-def _require_labels(source: RawData, task: str) -> None:
-    if source.labels is None:
+def _require_all(source: RawData, task: str) -> None:
+    """Refuse gaps where nothing marks a sample as one without a label."""
+    if source.unlabelled is not None:
         raise DataError(
-            f"there are no labels (the inputs are {', '.join(source.inputs)})",
+            f"sample {int(source.unlabelled.argmax())} has no label, and of {task} all have to "
+            "have one, or none",
             where=source.where,
-            fix=f"Say which column holds them with data.labels (task: {task} needs labels; "
-            "task: custom does not)",
+            fix="Fill it in, or give train a source of its own, without labels",
         )
 
 
@@ -138,9 +139,10 @@ def _texts(source: RawData) -> list[str] | None:
     return [_as_text(item) for item in source.labels.flat]
 
 
-def _class_numbers(source: RawData, names: tuple[str, ...]) -> Array:
+def _class_numbers(source: RawData, names: tuple[str, ...]) -> Array | None:
     labels = source.labels
-    assert labels is not None
+    if labels is None:
+        return None
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
@@ -161,6 +163,8 @@ def _class_numbers(source: RawData, names: tuple[str, ...]) -> Array:
             fix="Set task: regression",
         )
     classes = labels.astype(numpy.int64)
+    if source.unlabelled is not None:
+        classes[source.unlabelled] = IGNORED_LABEL
     negative = numpy.flatnonzero((classes < 0) & (classes != IGNORED_LABEL))
     if len(negative):
         raise DataError(
@@ -177,11 +181,13 @@ def _class_numbers(source: RawData, names: tuple[str, ...]) -> Array:
             where=source.where,
             fix="Correct it, or add the class's name",
         )
-    return classes
+    return None if (classes == IGNORED_LABEL).all() else classes
 
 
-def _numbers_as_names(classes: Sequence[Array], sources: Sequence[RawData]) -> tuple[str, ...]:
-    count = int(max(array.max() for array in classes)) + 1
+def _numbers_as_names(
+    classes: Sequence[Array | None], sources: Sequence[RawData]
+) -> tuple[str, ...]:
+    count = max((int(array.max()) + 1 for array in classes if array is not None), default=0)
     samples = sum(len(source) for source in sources)
     if count > max(_MANY_CLASSES, samples):
         raise DataError(
@@ -199,7 +205,9 @@ def _yes_or_no(
     encoded: list[Array | None] = []
     for source in sources:
         labels = source.labels
-        assert labels is not None
+        if labels is None:
+            encoded.append(None)
+            continue
         if labels.ndim != 2 or not numpy.isin(labels, (0, 1)).all():
             raise DataError(
                 f"the labels are {labels.dtype} {list(labels.shape)}; "
@@ -209,18 +217,19 @@ def _yes_or_no(
             )
         widths.add(labels.shape[1])
         encoded.append(labels.astype(numpy.float32))
-    if len(widths) > 1 or (names and widths != {len(names)}):
+    if len(widths) > 1 or (names and widths and widths != {len(names)}):
         found = " and ".join(str(width) for width in sorted(widths))
         expected = f", for {len(names)} class names" if names else ""
         raise DataError(
             f"the sources have {found} columns of labels{expected}", where="data.source"
         )
-    return encoded, names or tuple(str(number) for number in range(widths.pop()))
+    return encoded, names or tuple(str(number) for number in range(max(widths, default=0)))
 
 
-def _floats(source: RawData) -> Array:
+def _floats(source: RawData) -> Array | None:
     labels = source.labels
-    assert labels is not None
+    if labels is None:
+        return None
     if labels.dtype.kind not in "biuf":
         raise DataError(f"labels are {labels.dtype}, not numbers", where=source.where)
     with numpy.errstate(over="ignore"):

@@ -34,6 +34,8 @@ class RawData:
         class_names: in the order of the label numbers, where the source has names for them.
         where: the source, for messages.
         notes: what the user should read about how it was taken.
+        unlabelled: which samples have none of the labels, `[n] bool`, where some have; there,
+            `labels` has any value.
     """
 
     inputs: Mapping[str, Array]
@@ -41,15 +43,19 @@ class RawData:
     class_names: tuple[str, ...]
     where: str
     notes: tuple[str, ...] = ()
+    unlabelled: Array | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
 
 
 def choose_columns(
-    names: Iterable[str], config: DataConfig, where: str
+    names: Iterable[str], config: DataConfig, where: str, *, optional: bool = False
 ) -> tuple[tuple[str, ...], str | None]:
     """Which of a source's columns or arrays are the inputs, and which is the label.
+
+    Args:
+        optional: whether the source may lack the label that the recipe names.
 
     Raises:
         DataError: a name of the recipe that the source lacks, two labels, no input.
@@ -65,7 +71,9 @@ def choose_columns(
                 fix=f"Say which, such as data.labels: {usual[0]}",
             )
         label = usual[0] if usual else None
-    for name in (*config.inputs, *([config.labels] if config.labels else [])):
+    if optional and label not in known:
+        label = None
+    for name in (*config.inputs, *([label] if label else [])):
         if name not in known:
             raise DataError(
                 f"there is no column or array {name!r}",

@@ -20,12 +20,15 @@ from edgestill.reference import call, describe
 from edgestill.spelling import nearest
 
 
-def read(source: str, config: DataConfig, base: Path, work: Path) -> RawData:
+def read(
+    source: str, config: DataConfig, base: Path, work: Path, *, optional: bool = False
+) -> RawData:
     """The inputs and labels of one source.
 
     Args:
         base: the folder that relative paths start from.
         work: where decoded images lie while they are used.
+        optional: whether it may lack labels that others have.
 
     Raises:
         DataError: the source is missing, cannot be read, or holds what no model can use.
@@ -34,16 +37,16 @@ def read(source: str, config: DataConfig, base: Path, work: Path) -> RawData:
     if origin.kind is Kind.DIGITS:
         return _read_digits(config)
     if origin.kind is Kind.CALLABLE:
-        return _read_callable(source, config, base)
+        return _read_callable(source, config, base, optional)
     path, where = origin.paths[0], str(base / source)
     if origin.kind is Kind.ARRAYS:
-        return _read_arrays(path, config)
+        return _read_arrays(path, config, optional)
     if origin.kind is Kind.IMAGES:
-        return read_folder(path, config, work)
+        return read_folder(path, config, work, optional=optional)
     if origin.kind is Kind.TABLE:
-        raw = read_delimited(origin.paths, config, where)
+        raw = read_delimited(origin.paths, config, where, optional=optional)
     else:
-        raw = read_parquet(origin.paths, config, where, work)
+        raw = read_parquet(origin.paths, config, where, work, optional=optional)
     return with_ignored(raw, origin.ignored, "tables")
 
 
@@ -58,7 +61,7 @@ def _read_digits(config: DataConfig) -> RawData:
     return checked({"image": images}, rows[:, -1], map(str, range(10)), where)
 
 
-def _read_arrays(path: Path, config: DataConfig) -> RawData:
+def _read_arrays(path: Path, config: DataConfig, optional: bool) -> RawData:
     if not is_zipfile(path):
         raise DataError("not a readable .npz file", where=str(path), fix="Write it by numpy.savez")
     try:
@@ -72,15 +75,15 @@ def _read_arrays(path: Path, config: DataConfig) -> RawData:
                 fix="Save arrays of numbers in one shape",
             ) from error
         raise DataError(f"not a readable .npz file ({describe(error)})", where=str(path)) from error
-    inputs, label = choose_columns(arrays, config, str(path))
+    inputs, label = choose_columns(arrays, config, str(path), optional=optional)
     chosen = {name: arrays[name] for name in inputs}
     return checked(chosen, arrays[label] if label else None, (), str(path))
 
 
-def _read_callable(source: str, config: DataConfig, base: Path) -> RawData:
+def _read_callable(source: str, config: DataConfig, base: Path, optional: bool) -> RawData:
     """What the user's function returns: `(inputs, labels)`, a dict, or an object."""
     returned = call(source, base, {}, DataError)
-    inputs, labels, class_names = _parts(returned, config, source)
+    inputs, labels, class_names = _parts(returned, config, source, optional)
     if not isinstance(inputs, Mapping):
         inputs = {"input": inputs}
     unknown = [name for name in config.inputs if name not in inputs]
@@ -91,13 +94,13 @@ def _read_callable(source: str, config: DataConfig, base: Path) -> RawData:
     return checked(chosen, labels, class_names, source)
 
 
-def _parts(returned: Any, config: DataConfig, where: str) -> tuple[Any, Any, Any]:
+def _parts(returned: Any, config: DataConfig, where: str, optional: bool) -> tuple[Any, Any, Any]:
     if isinstance(returned, Mapping):
         held = dict(returned)
         class_names = held.pop("class_names", ())
         if isinstance(held.get("inputs"), Mapping):
             held = {**held.pop("inputs"), **held}
-        _, label = choose_columns(held, config, where)
+        _, label = choose_columns(held, config, where, optional=optional)
         labels = held.pop(label) if label else None
         return held, labels, class_names
     if isinstance(returned, tuple) and len(returned) == 2:

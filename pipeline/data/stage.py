@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy
@@ -23,6 +23,8 @@ from edgestill.metrics import IGNORED_LABEL
 from edgestill.quantities import count_text
 from edgestill.step import StepContext
 
+# The roles whose samples a metric judges.
+_JUDGED = ("validation", "test")
 # A class with fewer samples than this may well be missing from a small split.
 _ENOUGH = 8
 
@@ -32,7 +34,7 @@ class Part:
     """The samples of one role: rows of a source, in order.
 
     Attributes:
-        labels: those of the whole source, encoded for the task.
+        labels: those of the whole source, encoded for the task; None where it has none.
         hashes: those of the whole source.
         share: the part of the source that the role was to get.
     """
@@ -62,10 +64,16 @@ def split(config: SplitStep, out: Path, context: StepContext) -> dict[str, Datas
     """
     cut = shares(config.data)
     named = sources(config.data)
+    served = {role: {role} for role in named} | {"train": set(cut)}
+    optional = {role: served[role].isdisjoint(_JUDGED) for role in named}
     raws: dict[str, RawData] = {}
-    for index, (role, source) in enumerate(named.items()):
-        context.progress(0.7 * index / len(named), f"reading {source}")
-        raws[role] = read(source, config.data, context.base, context.work)
+    # A wrong name of the labels is to be found where they have to be.
+    for index, role in enumerate(sorted(named, key=lambda role: optional[role])):
+        context.progress(0.7 * index / len(named), f"reading {named[role]}")
+        raws[role] = read(
+            named[role], config.data, context.base, context.work, optional=optional[role]
+        )
+    raws = {role: raws[role] for role in named}
     specs = _specs(list(raws.values()))
     encoded, class_names = encode_labels(list(raws.values()), config.task)
     context.progress(0.7, "splitting")
@@ -76,9 +84,12 @@ def split(config: SplitStep, out: Path, context: StepContext) -> dict[str, Datas
         wanted = cut if role == "train" else {role: 1.0}
         for part, rows in assigned(hashes.role[kept], wanted).items():
             parts[part] = Part(raw, labels, hashes.role, kept[rows], wanted[part])
+    _require_labels(parts)
+    unlabelled = _without_label(parts, config.task)
+    parts |= {role: _labelled(parts[role], config.task) for role in _JUDGED}
     _require_filled(parts, config)
     notes = [note for raw in raws.values() for note in raw.notes]
-    remarks = [*notes, *_remarks(parts, cut, config.task, class_names)]
+    remarks = [*notes, *unlabelled, *_remarks(parts, cut, config.task, class_names)]
     for line in remarks:
         context.say(line)
     datasets = {}
@@ -113,6 +124,43 @@ def _specs(raws: Sequence[RawData]) -> tuple[TensorSpec, ...]:
     return described[0]
 
 
+def _require_labels(parts: Mapping[str, Part]) -> None:
+    for role in _JUDGED:
+        source = parts[role].source
+        if parts[role].labels is None:
+            raise DataError(
+                f"there are no labels (the inputs are {', '.join(source.inputs)}), and {role} is "
+                "judged by them",
+                where=source.where,
+                fix="Say which column holds them with data.labels. Only sources of train and "
+                "calibration may lack them",
+            )
+
+
+def _without_label(parts: Mapping[str, Part], task: str) -> list[str]:
+    """What the user should read about samples that have no label."""
+    lines = []
+    for role in ("train", *_JUDGED):
+        part = parts[role]
+        if part.labels is None:
+            lines.append(f"{role} has no labels: only a teacher can say what its samples are")
+            continue
+        count = len(part.rows) - len(_labelled(part, task).rows)
+        if count:
+            kept = "left out" if role in _JUDGED else "kept: only a teacher can say what they are"
+            lines.append(
+                f"{count} of {len(part.rows)} samples of {role} have no label and are {kept}"
+            )
+    return lines
+
+
+def _labelled(part: Part, task: str) -> Part:
+    """The part without the samples that have no label."""
+    if task != "classification" or part.labels is None:
+        return part
+    return replace(part, rows=part.rows[part.labels[part.rows] != IGNORED_LABEL])
+
+
 def _require_filled(parts: Mapping[str, Part], config: SplitStep) -> None:
     for role in ROLES:
         part = parts[role]
@@ -127,10 +175,11 @@ def _require_filled(parts: Mapping[str, Part], config: SplitStep) -> None:
                 fix=f"Raise {limit_or}data.split.{role}, add samples, or give {role} a source of "
                 "its own",
             )
-        if config.task != "classification" or role == "calibration" or len(part.classes) > 1:
-            continue
         labels = part.labels
-        assert labels is not None
+        if config.task != "classification" or role == "calibration" or labels is None:
+            continue
+        if len(part.classes) > 1:
+            continue
         overall = len(numpy.unique(labels[labels != IGNORED_LABEL]))
         classes = count_text(overall, "class", "classes")
         raise DataError(
@@ -166,7 +215,8 @@ def _remarks(
 
 def _missing_classes(parts: Mapping[str, Part], class_names: Sequence[str]) -> list[str]:
     counts = numpy.zeros(len(class_names), numpy.int64)
-    for part in parts.values():
+    known = {role: part for role, part in parts.items() if part.labels is not None}
+    for part in known.values():
         assert part.labels is not None
         labels = part.labels[part.rows]
         counts += numpy.bincount(labels[labels >= 0], minlength=len(class_names))
@@ -174,8 +224,8 @@ def _missing_classes(parts: Mapping[str, Part], class_names: Sequence[str]) -> l
     absent = [name for name, count in zip(class_names, counts, strict=True) if not count]
     if absent:
         remarks.append(f"classes without any sample: {_listed(absent)}")
-    for role in ROLES:
-        present = set(parts[role].classes.tolist())
+    for role in [role for role in ROLES if role in known]:
+        present = set(known[role].classes.tolist())
         named = [
             f"{name} ({count} in all)"
             for index, (name, count) in enumerate(zip(class_names, counts, strict=True))

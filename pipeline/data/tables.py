@@ -10,6 +10,7 @@ import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +27,24 @@ from edgestill.user_files import reading
 _ROWS = 1024
 
 
-def read_delimited(files: Sequence[Path], config: DataConfig, where: str) -> RawData:
+def read_delimited(
+    files: Sequence[Path], config: DataConfig, where: str, *, optional: bool = False
+) -> RawData:
     """`.csv` or `.tsv` files, each with a header line.
 
     All numeric columns are one input `features` `[n, columns] float32`; columns that the recipe
-    names in `data.inputs` are inputs of their own, `[n, 1] float32`.
+    names in `data.inputs` are inputs of their own, `[n, 1] float32`. A sample whose label is empty
+    has none.
+
+    Args:
+        optional: whether the label that the recipe names may be missing.
 
     Raises:
         DataError: no header, lines of differing lengths, cells that are empty or no numbers, files
             with differing columns.
     """
     header = _header(_lines(files[0]), files[0])
-    inputs, label = choose_columns(header, config, str(files[0]))
+    inputs, label = choose_columns(header, config, str(files[0]), optional=optional)
     columns = {name: array("d") for name in inputs}
     labels: list[str] = []
     for file in files:
@@ -48,7 +55,9 @@ def read_delimited(files: Sequence[Path], config: DataConfig, where: str) -> Raw
     arrays = {name: numpy.array(column, numpy.float32)[:, None] for name, column in columns.items()}
     if not config.inputs:
         arrays = {"features": numpy.concatenate(list(arrays.values()), axis=1)}
-    return checked(arrays, _label_array(labels) if label else None, (), where)
+    known, unlabelled = _filled([cell or None for cell in labels])
+    raw = checked(arrays, _label_array(known) if known else None, (), where)
+    return replace(raw, unlabelled=unlabelled)
 
 
 def _require_same_columns(
@@ -123,8 +132,6 @@ def _append(
         for position, name, append in targets:
             append(_cell(cells[position], name, f"{where}:{number}"))
         if label_at is not None:
-            if not cells[label_at].strip():
-                raise DataError("the label is empty", where=f"{where}:{number}")
             labels.append(cells[label_at].strip())
 
 
@@ -148,6 +155,19 @@ def _number(cell: str) -> float | None:
         return None
 
 
+def _filled(labels: Sequence[Any]) -> tuple[list[Any], Array | None]:
+    """The labels without gaps (None), and which samples have none; empty where all are gaps.
+
+    Any label stands in for those that are missing, so that the others decide the type.
+    """
+    known = next((label for label in labels if label is not None), None)
+    if known is None:
+        return [], None
+    missing = numpy.array([label is None for label in labels])
+    filled = [known if label is None else label for label in labels]
+    return filled, missing if missing.any() else None
+
+
 def _label_array(cells: list[str]) -> Array:
     """Whole numbers if all are, else numbers if all are, else text."""
     numbers = [_number(cell) for cell in cells]
@@ -159,18 +179,24 @@ def _label_array(cells: list[str]) -> Array:
     )
 
 
-def read_parquet(files: Sequence[Path], config: DataConfig, where: str, work: Path) -> RawData:
+def read_parquet(
+    files: Sequence[Path], config: DataConfig, where: str, work: Path, *, optional: bool = False
+) -> RawData:
     """Parquet files; images are decoded, names of classes are kept.
 
     They are read in batches: Hugging Face's own cache, a second copy in the home, is not needed.
+    A sample whose label is null has none.
+
+    Args:
+        optional: whether the label that the recipe names may be missing.
 
     Raises:
-        DataError: not a parquet file, gaps in a column, a column that is no numbers, or files that
+        DataError: not a parquet file, gaps in an input, a column that is no numbers, or files that
             differ in their columns or in the types of those that are used.
     """
     datasets = require("datasets", extra="build")
     features, count = _features(files[0])
-    inputs, label = choose_columns(features, config, str(files[0]))
+    inputs, label = choose_columns(features, config, str(files[0]), optional=optional)
     used = [*inputs, *([label] if label else [])]
     for file in files[1:]:
         others, rows = _features(file)
@@ -184,9 +210,20 @@ def read_parquet(files: Sequence[Path], config: DataConfig, where: str, work: Pa
             arrays[name] = decode_all(encoded, count, config.image, where, work)
         else:
             arrays[name] = _column(files, name, where)
-    labels = _column(files, label, where) if label else None
+    labels, unlabelled = _label_column(files, label, where) if label else (None, None)
     class_names = getattr(features[label], "names", None) or () if label else ()
-    return checked(arrays, labels, class_names, where)
+    return replace(checked(arrays, labels, class_names, where), unlabelled=unlabelled)
+
+
+def _label_column(
+    files: Sequence[Path], name: str, where: str
+) -> tuple[Array | None, Array | None]:
+    """The labels, and which samples have none."""
+    if not any(column.null_count for _, _, column in _batches(files, name)):
+        return _column(files, name, where), None
+    values = [value for _, _, column in _batches(files, name) for value in column.to_pylist()]
+    known, unlabelled = _filled(values)
+    return to_array(f"column {name!r}", known, where) if known else None, unlabelled
 
 
 @contextmanager

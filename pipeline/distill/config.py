@@ -44,9 +44,13 @@ class DistillConfig(TrainConfig):
 
 @config
 class RecordStep:
-    """What determines a recording, beside data, code and the teacher's weights."""
+    """What determines a recording, beside data, code and the teacher's weights.
 
-    teacher: ModelConfig
+    Attributes:
+        teacher: None for one that is given as ONNX, whose file says everything.
+    """
+
+    teacher: ModelConfig | None
     augment: AugmentConfig | None
     cache: CacheConfig
     prediction: bool
@@ -57,10 +61,14 @@ class RecordStep:
 
 @config
 class DistillStep:
-    """What determines a distillation, beside data, code and the teacher's weights."""
+    """What determines a distillation, beside data, code and the teacher's weights.
+
+    Attributes:
+        teacher: None for one that is given as ONNX, whose file says everything.
+    """
 
     student: ModelConfig
-    teacher: ModelConfig
+    teacher: ModelConfig | None
     distill: DistillConfig
     task: str
     metric: MetricConfig

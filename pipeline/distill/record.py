@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy
 import torch
 
-from edgestill.artifact import Checkpoint, Column, Dataset, Recording, RecordingDescription
+from edgestill.artifact import Column, Dataset, Recording, RecordingDescription
 from edgestill.data.arrays import load_ids, load_inputs
 from edgestill.digest import canonical
 from edgestill.distill.config import RecordStep
+from edgestill.distill.teacher import TeacherModel, open_teacher
 from edgestill.errors import ModelError
 from edgestill.step import StepContext
 from edgestill.train.accelerator import join_processes
@@ -21,8 +22,7 @@ from edgestill.train.losses.base import Outputs
 from edgestill.train.predict import BATCH
 from edgestill.train.recording import ColumnWriter, ids_digest
 from edgestill.train.reproducible import reproducible
-from edgestill.train.stage import restore
-from edgestill.train.teachers import LiveTeacher
+from edgestill.train.teachers import Teacher
 from edgestill.train.views import Views
 
 
@@ -30,7 +30,7 @@ from edgestill.train.views import Views
 class RecordInputs:
     """The teacher, and the split that students will see."""
 
-    teacher: Checkpoint
+    teacher: TeacherModel
     train: Dataset
 
 
@@ -44,11 +44,12 @@ def record(config: RecordStep, inputs: RecordInputs, out: Path, context: StepCon
     """
     ids = load_ids(inputs.train)
     with reproducible(0, config.threads):
-        model = restore(config.teacher, inputs.teacher, inputs.train, config.task, context.base)
-        teacher = LiveTeacher(model, config.layers)
+        teacher = open_teacher(
+            config, inputs.teacher, inputs.train, config.layers, config.augment, context
+        )
         device = join_processes().device
         views = Views(config.augment, load_inputs(inputs.train), ids)
-        columns = _columns(config, model.prediction_shape)
+        columns = _columns(config, teacher.prediction_shape)
         for view in range(config.cache.views):
             folder = context.work / "views" / str(view)
             if not folder.is_dir():
@@ -83,7 +84,7 @@ def _columns(config: RecordStep, prediction: tuple[int, ...]) -> tuple[Column, .
 
 def _record_view(
     config: RecordStep,
-    teacher: LiveTeacher,
+    teacher: Teacher,
     views: Views,
     view: int,
     columns: tuple[Column, ...],

@@ -10,23 +10,31 @@ from edgestill.artifact import Checkpoint, Dataset, Recording
 from edgestill.data.arrays import load_ids
 from edgestill.digest import canonical
 from edgestill.distill.config import DistillStep
+from edgestill.distill.teacher import TeacherModel, open_teacher
 from edgestill.errors import ModelError
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
 from edgestill.train.loop import Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss
+from edgestill.train.losses.config import LossConfig, Tap, reads_of
 from edgestill.train.recording import RecordedTeacher
 from edgestill.train.reproducible import reproducible
-from edgestill.train.stage import make_objective, restore, samples, wrap, write_trained
-from edgestill.train.teachers import LiveTeacher, Teacher
+from edgestill.train.stage import (
+    make_objective,
+    require_labels,
+    samples,
+    wrap,
+    write_trained,
+)
+from edgestill.train.teachers import Teacher
 
 
 @dataclass(frozen=True)
 class DistillInputs:
     """The teacher, the splits that the student sees, and what the teacher said of them, if kept."""
 
-    teacher: Checkpoint
+    teacher: TeacherModel
     train: Dataset
     validation: Dataset
     recording: Recording | None = None
@@ -48,10 +56,10 @@ def distill(
 
 def student_trainer(config: DistillStep, inputs: DistillInputs, context: StepContext) -> Trainer:
     """The training of a student, before its first step."""
-    student = wrap(config.student, inputs.train, config.task, context.base, teacher=inputs.teacher)
-    losses = make_losses(
-        config.distill.losses or default_losses(config.task, teacher=True), config.task
-    )
+    # What is derived from a teacher starts from its weights; an ONNX file gives none.
+    weights = inputs.teacher if isinstance(inputs.teacher, Checkpoint) else None
+    student = wrap(config.student, inputs.train, config.task, context.base, teacher=weights)
+    losses = student_losses(config.distill.losses, config.task, inputs.train)
     teacher = _teacher(config, inputs, losses, student, context)
     return Trainer(
         student,
@@ -62,6 +70,20 @@ def student_trainer(config: DistillStep, inputs: DistillInputs, context: StepCon
         samples(inputs.train),
         context.say,
     )
+
+
+def student_losses(chosen: Sequence[LossConfig], task: str, train: Dataset) -> tuple[Loss, ...]:
+    """The losses of a recipe, or the task's usual ones; without labels, those of the teacher.
+
+    Raises:
+        ModelError: a loss of the recipe reads labels, and the train split has none.
+    """
+    usual = default_losses(task, teacher=True)
+    if not train.labels_path.is_file():
+        usual = tuple(loss for loss in usual if not reads_of(loss).labels)
+    losses = make_losses(chosen or usual, task)
+    require_labels(losses, train)
+    return losses
 
 
 def _teacher(
@@ -75,17 +97,17 @@ def _teacher(
         augment = canonical(config.distill.augment)
         ids = load_ids(inputs.train)
         return RecordedTeacher(inputs.recording, ids, inputs.teacher.digest, augment)
-    model = restore(config.teacher, inputs.teacher, inputs.train, config.task, context.base)
-    require_same_prediction(model.prediction_shape, student.prediction_shape)
-    return live_teacher(model, losses)
-
-
-def live_teacher(model: DeviceModel, losses: Sequence[Loss]) -> LiveTeacher | None:
-    """`model` as the teacher of `losses`; None where none of them needs one."""
     if not any(loss.needs_teacher for loss in losses):
         return None
-    taps = dict.fromkeys(tap for loss in losses for tap in loss.reads.teacher)
-    return LiveTeacher(model, taps)
+    layers, augment = teacher_layers(losses), config.distill.augment
+    teacher = open_teacher(config, inputs.teacher, inputs.train, layers, augment, context)
+    require_same_prediction(teacher.prediction_shape, student.prediction_shape)
+    return teacher
+
+
+def teacher_layers(losses: Sequence[Loss]) -> tuple[Tap, ...]:
+    """What the losses read of the teacher's layers, each once."""
+    return tuple(dict.fromkeys(tap for loss in losses for tap in loss.reads.teacher))
 
 
 def require_same_prediction(teacher: tuple[int, ...], student: tuple[int, ...]) -> None:

@@ -10,6 +10,7 @@ from edgestill.recipe.reader import Reader
 from edgestill.recipe.tasks import LOSS_TASKS
 from edgestill.spelling import did_you_mean
 from edgestill.train.config import LOSS_CONFIGS, LossConfig, MseLoss
+from edgestill.train.losses.config import reads_of
 from edgestill.train.schedule import extremes
 
 _KNOWN = tuple(LOSS_CONFIGS)
@@ -63,7 +64,25 @@ def check_losses(draft: Draft) -> None:
         and all(extremes(loss.weight)[1] == 0 for _, loss in draft.losses)
     ):
         problems.add(written, "every weight is 0, so nothing is learnt", "Raise one of them.")
+    _check_layers(draft)
     _check_cache(draft)
+
+
+def _check_layers(draft: Draft) -> None:
+    """Losses that read layers of a teacher which has none."""
+    teacher = draft.recipe.teacher
+    if teacher is None or teacher.onnx is None:
+        return
+    for path, loss in draft.losses:
+        if reads_of(loss).teacher:
+            what = f"{path[-1]} reads a layer of the teacher, and an ONNX file has none to read"
+            problems = draft.problems
+            problems.add(
+                path,
+                what,
+                "Use kd, dkd, dist or mse, or relation and adversarial "
+                "without layers, or give the teacher as model:.",
+            )
 
 
 def _check_cache(draft: Draft) -> None:

@@ -23,13 +23,9 @@ def check_models(draft: Draft) -> None:
                 "It is what ships: to ship the teacher itself, write student: instead of teacher:."
             )
         problems.add(("student",), "missing", fix)
-    if draft.given("distill"):
-        if not draft.given("teacher"):
-            fix = "Add teacher:, or train the student alone with student: {train: {}}."
-            problems.add(("distill",), "there is no teacher to learn from", fix)
-        elif recipe.teacher is not None and recipe.teacher.onnx is not None:
-            fix = "Give it as model: and weights:, or leave distill: out."
-            problems.add(("teacher", "onnx"), "an ONNX file cannot teach in PyTorch", fix)
+    if draft.given("distill") and not draft.given("teacher"):
+        fix = "Add teacher:, or train the student alone with student: {train: {}}."
+        problems.add(("distill",), "there is no teacher to learn from", fix)
     for role, model in (("teacher", recipe.teacher), ("student", recipe.student)):
         if model is None or problems.at((role,)):
             continue

@@ -131,7 +131,7 @@ class RecordedTeacher:
 
     Args:
         ids: of the samples of the train split.
-        teacher: the digest of the checkpoint that should have been recorded.
+        teacher: the digest of the teacher that should have been recorded.
         views: the settings of the views that the training makes, as canonical JSON values.
 
     Raises:

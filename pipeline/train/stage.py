@@ -18,6 +18,7 @@ from edgestill.artifact import (
     PredictionsDescription,
 )
 from edgestill.data.arrays import load_ids, load_inputs, load_labels
+from edgestill.errors import ModelError
 from edgestill.extras import require
 from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
@@ -56,7 +57,7 @@ def train(config: TrainStep, inputs: TrainInputs, out: Path, context: StepContex
 def lone_trainer(config: TrainStep, inputs: TrainInputs, context: StepContext) -> Trainer:
     """The training of a model without a teacher, before its first step."""
     model = wrap(config.model, inputs.train, config.task, context.base, teacher=inputs.teacher)
-    losses = make_losses(default_losses(config.task, teacher=False), config.task)
+    losses = lone_losses(config.task, inputs.train)
     return Trainer(
         model,
         make_objective(losses, None, model, config.metric, context.base),
@@ -151,6 +152,31 @@ def _load(module: nn.Module, checkpoint: Checkpoint) -> None:
 def samples(dataset: Dataset) -> Samples:
     """A split as the training loop takes it."""
     return Samples(load_inputs(dataset), load_labels(dataset), load_ids(dataset))
+
+
+def lone_losses(task: str, train: Dataset) -> tuple[Loss, ...]:
+    """What trains a model without a teacher.
+
+    Raises:
+        ModelError: the train split has no labels.
+    """
+    losses = make_losses(default_losses(task, teacher=False), task)
+    require_labels(losses, train)
+    return losses
+
+
+def require_labels(losses: Sequence[Loss], train: Dataset) -> None:
+    """Refuse losses that read labels where there are none.
+
+    Raises:
+        ModelError: the train split has no labels.
+    """
+    reading = [loss.name for loss in losses if loss.reads.labels]
+    if reading and not train.labels_path.is_file():
+        raise ModelError(
+            f"the loss {reading[0]} reads labels, and the train split has none",
+            fix="Give train labels, or learn from a teacher alone, such as by kd, dist or mse",
+        )
 
 
 def make_objective(

@@ -50,6 +50,11 @@ class LiveTeacher:
         self.taps = Taps(model.module, taps, "teacher")
         self._digest = weights_digest(model)
 
+    @property
+    def prediction_shape(self) -> tuple[int, ...]:
+        """What it predicts for one sample, without the batch."""
+        return self.model.prediction_shape
+
     def view_of(self, epoch: int) -> int:
         return epoch
 

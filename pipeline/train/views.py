@@ -62,6 +62,13 @@ class Views:
         if config is not None:
             self.image, self.channels_first = _image(arrays)
 
+    @property
+    def mixed_input(self) -> str | None:
+        """The input whose values are blended from two samples, which makes floats of them."""
+        if self.config is None or not (self.config.mixup or self.config.cutmix):
+            return None
+        return list(self.arrays)[self.image]
+
     def of(self, rows: Rows, view: int, device: torch.device) -> View:
         """The samples of `rows` in their view number `view`."""
         inputs = to_tensors(self.arrays, rows, device)
@@ -69,11 +76,11 @@ class Views:
         if config is None:
             return View(inputs)
         images = self._moved(inputs[self.image], rows, view)
-        if not config.mixup and not config.cutmix:
+        if self.mixed_input is None:
             inputs[self.image] = self._as_stored(images)
             return View(inputs)
         partners = (self._uniform(rows, view, "partner") * len(self.ids)).astype(numpy.int64)
-        name = list(self.arrays)[self.image]
+        name = self.mixed_input
         (others,) = to_tensors({name: self.arrays[name]}, partners, device)
         others = self._moved(others, partners, view)
         mixed, share = self._mixed(images.float(), others.float(), rows, view)

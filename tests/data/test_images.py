@@ -203,3 +203,24 @@ def test_an_image_that_is_gone_is_named(folder):
         DataError, match=r"1 of 4 images cannot be read: cat/1.png \(.*No such file"
     ):
         read_images(folder)
+
+
+def test_images_without_a_folder_per_class_have_no_labels(folder):
+    flat = folder.parent / "flat"
+    flat.mkdir()
+    for number, file in enumerate(sorted(folder.rglob("*.png"))):
+        file.rename(flat / f"{number}.png")
+    (flat / "notes.txt").touch()
+    config = DataConfig("flat")
+    raw = read("flat", config, folder.parent, folder.parent / "work", optional=True)
+    assert raw.labels is None
+    assert raw.inputs["image"][:, :, 0, 0].tolist() == [[*GREEN]] * 2 + [[*RED]] * 2
+    assert raw.notes == (f"{flat}: 1 files are not images by their ending: notes.txt",)
+    with pytest.raises(DataError, match=r"it holds no folders. Put the images into a folder for"):
+        read("flat", config, folder.parent, folder.parent / "work")
+
+
+def test_images_that_may_lack_labels_have_those_of_their_folders(folder):
+    config = DataConfig("images")
+    raw = read("images", config, folder.parent, folder.parent / "work", optional=True)
+    assert raw.labels.tolist() == ["ant", "ant", "cat", "cat"]

@@ -1,5 +1,7 @@
 """Labels become what the task needs, or an error that names the task to set."""
 
+from dataclasses import replace
+
 import numpy
 import pytest
 
@@ -56,14 +58,12 @@ def test_numbers_of_a_regression():
 def test_custom_takes_any_numbers_or_none():
     (encoded,), _ = encode("custom", [[[1]], [[-5]]])
     assert encoded.tolist() == [[[1]], [[-5]]]
-    assert encode("custom", None) == ([None], ())
     assert encode("custom", ["b", "a"])[1] == ("a", "b")
 
 
 @pytest.mark.parametrize(
     ("task", "labels", "message"),
     [
-        ("classification", None, r"there are no labels \(the inputs are x\).*data.labels"),
         ("classification", [0.5, 1], r"no classes but numbers such as 0.5. Set task: regression"),
         ("classification", [0, -1], r"label -1 of sample 1 is negative. Number .*\(-100 means"),
         ("classification", [[0, 1], [1, 0]], r"shape \[2, 2\]; .*Set task: multilabel"),
@@ -107,3 +107,46 @@ def test_sources_that_contradict_each_other():
         encode("multilabel", [[0]], [[0, 1]])
     with pytest.raises(DataError, match=r"two classes are named 'a'"):
         encode("classification", [0], class_names=["a", "a"])
+
+
+@pytest.mark.parametrize(
+    ("task", "labels"),
+    [
+        ("classification", ["b", "a"]),
+        ("classification", [1, 0]),
+        ("multilabel", [[0, 1], [1, 1]]),
+        ("regression", [0.5, 1]),
+        ("custom", [[[1]], [[-5]]]),
+    ],
+)
+def test_a_source_without_labels_leaves_those_of_the_others_as_they_are(task, labels):
+    (none, encoded), names = encode(task, None, labels)
+    (alone,), own = encode(task, labels)
+    assert none is None
+    assert encoded.tolist() == alone.tolist()
+    assert names == own
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "a"], [0, 1, 0]])
+def test_samples_without_a_label_get_the_ignored_one(labels):
+    part = replace(source(labels), unlabelled=numpy.array([False, False, True]))
+    (encoded,), names = encode_labels([part], "classification")
+    assert encoded.tolist() == [0, 1, -100]
+    assert len(names) == 2
+
+
+def test_a_source_of_ignored_labels_alone_has_none():
+    (none, _), names = encode("classification", [-100, -100], [0, 1])
+    assert none is None
+    assert names == ("0", "1")
+
+
+@pytest.mark.parametrize("task", ["multilabel", "regression", "custom"])
+def test_only_classes_may_have_gaps(task):
+    part = replace(source([1, 2, 3]), unlabelled=numpy.array([False, False, True]))
+    with pytest.raises(DataError) as error:
+        encode_labels([part], task)
+    assert str(error.value) == (
+        f"train.npz: sample 2 has no label, and of {task} all have to have one, or none. Fill it "
+        "in, or give train a source of its own, without labels"
+    )

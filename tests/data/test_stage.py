@@ -227,15 +227,85 @@ def test_sources_with_different_inputs(tmp_path):
         Run(tmp_path, DataConfig({"train": train, "test": test}))
 
 
-def test_several_inputs_without_labels(tmp_path):
+def test_several_inputs(tmp_path):
     ids = numpy.arange(300).reshape(100, 3)
-    numpy.savez(tmp_path / "a.npz", ids=ids, mask=ids % 2 == 0)
+    numpy.savez(tmp_path / "a.npz", ids=ids, mask=ids % 2 == 0, y=ids)
     run = Run(tmp_path, DataConfig("a.npz"), task="custom")
     for dataset in run.datasets.values():
         inputs = load_inputs(dataset)
         assert list(inputs) == ["ids", "mask"]
         assert ((inputs["ids"] % 2 == 0) == inputs["mask"]).all()
-        assert load_labels(dataset) is None
+        assert (load_labels(dataset) == inputs["ids"]).all()
+
+
+def unlabelled(folder, **config):
+    """Samples without labels to train and calibrate on, and labelled ones to judge by."""
+    numpy.savez(folder / "train.npz", image=noise(60))
+    sources = {"train": "train.npz"}
+    for seed, role in enumerate(("validation", "test"), 1):
+        labels = numpy.arange(20) % 3
+        sources[role] = save(folder, f"{role}.npz", noise(20, seed), labels)
+    return DataConfig(sources, **config)
+
+
+@pytest.mark.parametrize("labels", [None, "y"])
+def test_samples_to_learn_from_may_have_no_labels(tmp_path, labels):
+    run = Run(tmp_path, unlabelled(tmp_path, labels=labels))
+    found = {role: load_labels(dataset) for role, dataset in run.datasets.items()}
+    assert [role for role in ROLES if found[role] is None] == ["train", "calibration"]
+    assert sorted(found["test"].tolist()) == sorted(i % 3 for i in range(20))
+    assert {dataset.description.class_names for dataset in run.datasets.values()} == {
+        ("0", "1", "2")
+    }
+    assert run.said == ["train has no labels: only a teacher can say what its samples are"]
+
+
+def test_samples_that_are_judged_need_labels(tmp_path):
+    config = unlabelled(tmp_path)
+    sources = {role: config.source[role] for role in ("train", "test")}
+    with pytest.raises(DataError) as error:
+        Run(tmp_path, DataConfig(sources))
+    assert str(error.value) == (
+        f"{tmp_path / 'train.npz'}: there are no labels (the inputs are image), and validation is "
+        "judged by them. Say which column holds them with data.labels. Only sources of train and "
+        "calibration may lack them"
+    )
+
+
+def test_a_wrong_name_of_labels_is_told_where_they_have_to_be(tmp_path):
+    """Train, which may lack it, would make a text among the inputs of its true name."""
+    config = unlabelled(tmp_path, labels="yy")
+    numpy.savez(tmp_path / "train.npz", image=noise(60), y=["a", "b", "c"] * 20)
+    with pytest.raises(DataError, match=r"validation.npz: there is no column or array 'yy'"):
+        Run(tmp_path, config)
+
+
+def test_only_samples_with_a_label_are_judged(tmp_path):
+    samples = numpy.arange(400)
+    cells = ["" if i % 4 == 0 else str(i % 3) for i in samples]
+    lines = [f"{i},{cell}" for i, cell in zip(samples, cells, strict=True)]
+    (tmp_path / "a.csv").write_text("\n".join(["a,y", *lines]))
+    (tmp_path / "full.csv").write_text("\n".join(["a,y", *(f"{i},{i % 3}" for i in samples)]))
+    run, full = (Run(tmp_path, DataConfig(name)) for name in ("a.csv", "full.csv"))
+    for role in ROLES:
+        ids = load_inputs(run.datasets[role])["features"][:, 0]
+        labels = load_labels(run.datasets[role])
+        everyone = load_inputs(full.datasets[role])["features"][:, 0]
+        if role in ("validation", "test"):
+            everyone = everyone[everyone % 4 != 0]
+        # A sample without a label moves no other.
+        assert ids.tolist() == everyone.tolist()
+        assert labels.tolist() == [-100 if i % 4 == 0 else i % 3 for i in ids]
+    counts, all_counts = run.counts(), full.counts()
+    gaps = sum(load_labels(run.datasets["train"]) == -100)
+    assert run.said == [
+        f"{gaps} of {counts[0]} samples of train have no label and are kept: only a teacher can "
+        "say what they are",
+        *(
+            f"{whole - left} of {whole} samples of {role} have no label and are left out"
+            for role, whole, left in zip(ROLES[2:], all_counts[2:], counts[2:], strict=True)
+        ),
+    ]
 
 
 def test_a_regression(tmp_path):

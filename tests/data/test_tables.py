@@ -63,7 +63,6 @@ def test_tabs_and_byte_order_mark(tmp_path):
         ),
         ("a,label\n1,0\n,1\n", r"data.csv:3: column 'a' is empty. Fill in the value"),
         ("a,label\n1,0\nnan,1\n", r"data.csv:3: column 'a' is nan"),
-        ("a,label\n1,\n", r"data.csv:2: the label is empty"),
         ("a,label\n", r"it has no samples"),
     ],
 )
@@ -157,7 +156,6 @@ def test_parquet_columns_keep_their_types(tmp_path):
     [
         ({"x": [1, None, 3, 4], "label": [0, 1, 0, 1]}, r"column 'x' has no value in row 1"),
         ({"x": [1] * 1500 + [None], "label": [0] * 1501}, r"column 'x' has no value in row 1500"),
-        ({"x": [1, 2, 3], "label": [0, 1, None]}, r"column 'label' has no value in row 2"),
         ({"x": ["ab", "c"], "label": [0, 1]}, r"x is text \(such as 'ab'\)"),
         ({"x": [[1], [2], [3, 4]], "label": [0, 1, 0]}, r"objects or rows of differing lengths"),
         ({"x": [[1], [2, 3]], "label": [0, 1]}, r"objects or rows of differing lengths"),
@@ -299,3 +297,40 @@ def test_broken_images_in_shards_are_named_by_file_and_row(tmp_path):
         match=r"2 of 2 images .*: image of row 0 in .*part-0.parquet \(.* row 0 in .*part-1",
     ):
         read_parquets(tmp_path, broken, broken)
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [(["3", "", "4"], [3, 4]), (["", "x", "y"], ["x", "y"]), ([" ", "0.5", ""], [0.5])],
+)
+def test_lines_whose_label_is_empty_have_none(tmp_path, cells, labels):
+    lines = "".join(f"1,{cell}\n" for cell in cells)
+    raw = read_text(tmp_path, f"a,label\n{lines}")
+    assert raw.unlabelled.tolist() == [not cell.strip() for cell in cells]
+    assert raw.labels[~raw.unlabelled].tolist() == labels
+
+
+def test_a_column_of_empty_labels_is_no_labels(tmp_path):
+    raw = read_text(tmp_path, "a,label\n1,\n2,\n")
+    assert (raw.labels, raw.unlabelled) == (None, None)
+    raw = read_parquet(tmp_path, {"x": [1, 2], "label": [None, None]})
+    assert (raw.labels, raw.unlabelled) == (None, None)
+
+
+@pytest.mark.parametrize("labels", [[None, 1, 0, None, 2], ["a", None, None, "b", "a"]])
+def test_rows_whose_label_is_null_have_none(tmp_path, labels):
+    raw = read_parquet(tmp_path, {"x": [1, 2, 3, 4, 5], "label": labels})
+    assert raw.unlabelled.tolist() == [label is None for label in labels]
+    assert raw.labels[~raw.unlabelled].tolist() == [label for label in labels if label is not None]
+
+
+@pytest.mark.parametrize("name", ["data.csv", "data.parquet", "data.npz", "data.py:load"])
+def test_a_label_that_only_other_sources_have(tmp_path, name):
+    (tmp_path / "data.csv").write_text("x\n1\n2\n")
+    write_parquet(tmp_path, {"x": [1, 2]})
+    numpy.savez(tmp_path / "data.npz", x=numpy.ones(2))
+    (tmp_path / "data.py").write_text("def load(): return {'x': [1, 2]}\n")
+    config = DataConfig(name, labels="digit")
+    assert read(name, config, tmp_path, tmp_path / "work", optional=True).labels is None
+    with pytest.raises(DataError, match=r"there is no column or array 'digit'. There are: x"):
+        read(name, config, tmp_path, tmp_path / "work")

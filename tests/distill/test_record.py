@@ -19,6 +19,8 @@ from edgestill.distill.config import CacheConfig, DistillConfig, DistillStep, Re
 from edgestill.distill.record import RecordInputs, record
 from edgestill.distill.stage import DistillInputs, distill
 from edgestill.errors import ModelError
+from edgestill.export.config import ExportConfig, ExportStep
+from edgestill.export.stage import ExportInputs, export
 from edgestill.models.config import ModelConfig
 from edgestill.step import StepContext
 from edgestill.train.config import AugmentConfig, CeLoss, HintLoss, KdLoss, LoadStep
@@ -124,24 +126,50 @@ def test_a_student_learns_the_same_from_kept_answers_as_from_the_teacher(
     train, validation = dataset(base), dataset(base, "validation", 1)
     config = step(cache=CacheConfig(views=4, dtype="float32"), layers=LAYERS[:1])
     recording = recorded(base, context, config, train)
-    schedule = DistillConfig(epochs=4, batch_size=16, augment=AUGMENT, losses=losses)
-    distil = DistillStep(STUDENT, TEACHER, schedule, "classification", "accuracy", 0, 2)
     checkpoint = Checkpoint(base / "teacher0", recording.description.teacher)
-    histories = []
-    for name, kept in (("live", None), ("kept", recording)):
-        out = base / name
-        (out / "work").mkdir(parents=True)
-        distill(
-            distil,
-            DistillInputs(checkpoint, train, validation, kept),
-            out,
-            replace(context, work=out / "work"),
-        )
-        lines = (out / "log" / "history.jsonl").read_text("utf-8").splitlines()
-        histories.append([json.loads(line)["losses"] for line in lines])
-    assert len(histories[0]) == 4
-    for from_teacher, from_disk in zip(*histories, strict=True):
+    inputs = DistillInputs(checkpoint, train, validation)
+    live = history(base / "live", context, inputs, losses)
+    kept = history(base / "kept", context, replace(inputs, recording=recording), losses)
+    for from_teacher, from_disk in zip(live, kept, strict=True):
         assert from_disk == pytest.approx(from_teacher, rel=1e-4)
+
+
+def history(out: Path, context: StepContext, inputs: DistillInputs, losses: Any) -> Any:
+    """Each epoch's losses of a student that is distilled in the folder `out`."""
+    schedule = DistillConfig(epochs=4, batch_size=16, augment=AUGMENT, losses=losses)
+    model = TEACHER if isinstance(inputs.teacher, Checkpoint) else None
+    config = DistillStep(STUDENT, model, schedule, "classification", "accuracy", 0, 2)
+    (out / "work").mkdir(parents=True)
+    distill(config, inputs, out, replace(context, work=out / "work"))
+    lines = (out / "log" / "history.jsonl").read_text("utf-8").splitlines()
+    assert len(lines) == 4
+    return [json.loads(line)["losses"] for line in lines]
+
+
+@pytest.mark.filterwarnings("ignore:# The axis name")
+@pytest.mark.parametrize("batch", ["dynamic", 8])
+def test_an_onnx_file_teaches_as_the_model_that_it_was_exported_from(
+    base: Path, context: StepContext, batch: Any
+) -> None:
+    """Live and from its kept answers, on mixed views of bytes."""
+    train, validation = dataset(base), dataset(base, "validation", 1)
+    checkpoint, folder = teacher(base, context, train), base / "onnx"
+    folder.mkdir()
+    exported = ExportStep(TEACHER, ExportConfig(batch=batch), "classification")
+    model = export(exported, ExportInputs(checkpoint, train), folder, context)
+    config = step(teacher=None, cache=CacheConfig(views=4, dtype="float32"), layers=())
+    (base / "recording").mkdir()
+    recording = record(config, RecordInputs(model, train), base / "recording", context)
+    inputs, losses = DistillInputs(model, train, validation), (CeLoss(0.1), KdLoss(0.9))
+    torch_taught = replace(inputs, teacher=checkpoint)
+    expected = history(base / "torch", context, torch_taught, losses)
+    live = history(base / "live", context, inputs, losses)
+    kept = history(base / "kept", context, replace(inputs, recording=recording), losses)
+    for one, other, third in zip(expected, live, kept, strict=True):
+        assert other == pytest.approx(one, rel=1e-4)
+        assert third == pytest.approx(one, rel=1e-4)
+    with pytest.raises(ModelError, match="the recorded answers are of another teacher"):
+        history(base / "other", context, replace(torch_taught, recording=recording), losses)
 
 
 def test_the_largest_logits_are_kept_and_the_others_share_what_is_left(

@@ -9,7 +9,7 @@ import numpy
 import pytest
 
 import edgestill
-from edgestill.errors import DataError, DeviceError, ExitCode, UsageError
+from edgestill.errors import DataError, DeviceError, ExitCode, ModelError, UsageError
 from edgestill.release import open_release, read_manifest
 from edgestill.report.model import read_report
 from edgestill.targets import get_target
@@ -17,6 +17,8 @@ from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verdict import Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Project
 
     from edgestill.report.model import Report
@@ -31,6 +33,14 @@ def put_student_beside(project: Project) -> None:
     found = project.store.glob("objects/*/*/result/weights.safetensors")
     weights = min(found, key=lambda file: file.stat().st_size)
     (project.folder / "weights.safetensors").write_bytes(weights.read_bytes())
+
+
+def put_teacher_beside(project: Project) -> None:
+    """Write the teacher's ONNX model, the largest, to `teacher.onnx`."""
+    described = project.store.glob("objects/*/*/result/onnx.json")
+    models = [file.with_name("model.onnx") for file in described]
+    largest = max(models, key=lambda file: file.stat().st_size)
+    (project.folder / "teacher.onnx").write_bytes(largest.read_bytes())
 
 
 def test_the_release_holds_models_evidence_and_where_they_come_from(
@@ -298,3 +308,59 @@ def test_the_report_is_plain_json(finished: tuple[Project, Report]) -> None:
     assert content["device"]["cores"] >= 1
     assert content["versions"]["torch"].startswith("2.")
     assert all(step["seconds"] >= 0 for step in content["steps"])
+
+
+def test_a_recipe_may_have_an_onnx_file_as_its_teacher(
+    finished: tuple[Project, Report], project: Project, steps: Callable[[Report], set[str]]
+) -> None:
+    """It is asked before the first training, teaches, and is what the student is compared with."""
+    exported = [
+        file.parent / "model.onnx" for file in project.store.glob("objects/*/*/result/onnx.json")
+    ]
+    teacher = max(exported, key=lambda file: file.stat().st_size)
+    (project.folder / "teacher.onnx").write_bytes(teacher.read_bytes())
+    old = '{model: "model.py:teacher", normalize: {range: 255}, train: {epochs: 3, batch_size: 32}}'
+    project.replace("recipe.yaml", old, "{onnx: teacher.onnx}")
+    report = project.run()
+    hops = {hop.name: hop for hop in report.hops}
+    assert hops["student torch"].parent == "teacher onnx"
+    assert hops["teacher onnx"].parent is None
+    # As good as the one that the teacher taught in PyTorch.
+    (other,) = [hop for hop in finished[1].hops if hop.name == "student torch"]
+    assert hops["student torch"].score == pytest.approx(other.score, abs=0.05)
+    assert {"record teacher", "student"} <= steps(project.run("distill.cache={}"))
+    again = steps(project.run("distill.cache={}", "distill.epochs=2"))
+    assert "student" in again and "record teacher" not in again
+
+
+def test_a_student_learns_from_its_teacher_alone_where_train_has_no_labels(
+    project: Project,
+) -> None:
+    put_teacher_beside(project)
+    with numpy.load(project.folder / "data.npz") as archive:
+        image, label = archive["image"], archive["label"]
+    numpy.savez(project.folder / "train.npz", image=image[:250])
+    for role, rows in (("validation", slice(250, 320)), ("test", slice(320, 400))):
+        numpy.savez(project.folder / f"{role}.npz", image=image[rows], label=label[rows])
+    sources = "{train: train.npz, validation: validation.npz, test: test.npz}"
+    free = (
+        f"data={{source: {sources}}}",
+        "teacher={onnx: teacher.onnx}",
+        "distill={epochs: 8, batch_size: 32}",
+    )
+    report = project.run(*free)
+    (student,) = [hop for hop in report.hops if hop.name == "student torch"]
+    assert student.score is not None and student.score > 0.8  # a third by chance
+    history = next(
+        file
+        for file in project.store.glob("objects/*/*/result/log/history.jsonl")
+        if len(file.read_text("utf-8").splitlines()) == 8
+    )
+    terms = [json.loads(line)["losses"] for line in history.read_text("utf-8").splitlines()]
+    assert {tuple(term) for term in terms} == {("kd",)}
+    with pytest.raises(ModelError) as error:
+        project.run(*free, "distill.losses=[ce, kd]")
+    assert str(error.value) == (
+        "check: student: the loss ce reads labels, and the train split has none. Give train "
+        "labels, or learn from a teacher alone, such as by kd, dist or mse"
+    )
