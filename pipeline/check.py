@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgestill.artifact import Dataset, OnnxModel
 from edgestill.data.arrays import load_ids, load_inputs, load_labels
+from edgestill.distill.record import require_top_k
 from edgestill.distill.stage import require_same_prediction, student_losses, teacher_layers
 from edgestill.errors import EdgestillError, ModelError
 from edgestill.export.config import CheckStep
@@ -22,7 +23,7 @@ from edgestill.export.stage import write_onnx
 from edgestill.models.interface import require_classes
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
-from edgestill.train.learner import Learner
+from edgestill.train.learner import Learner, attended_tokens
 from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
 from edgestill.train.onnx_teacher import OnnxTeacher
 from edgestill.train.predict import to_tensors
@@ -79,6 +80,7 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
             teacher = OnnxTeacher(inputs.teacher, arrays, torch.get_num_threads(), mixed)
         if teacher is not None and config.distilled and "student" in models:
             require_same_prediction(teacher.prediction_shape, models["student"].prediction_shape)
+            require_top_k(config.top_k, teacher.prediction_shape)
         for role in config.trained:
             if role in models:
                 asked = teacher if role == "student" and config.distilled else None
@@ -121,7 +123,8 @@ def _try_losses(
     labels = load_labels(train)
     known = None if labels is None else Labels(torch.from_numpy(numpy.array(labels[:SAMPLES])))
     learner = Learner(model.train(), losses)
-    given = partial(LossInputs, teacher=answers, labels=known)
+    attended = attended_tokens(arrays, batch)
+    given = partial(LossInputs, teacher=answers, labels=known, attended=attended)
     learner.adapt(batch, given)
     seen = given(learner.outputs(batch))
     _require_gradient(seen.student.logits)
@@ -138,8 +141,13 @@ def _answers(
     if not any(loss.needs_teacher for loss in losses):
         return None
     layers = teacher_layers(losses)
-    asked = teacher if isinstance(teacher, OnnxTeacher) else LiveTeacher(teacher, layers)
-    return asked.answer(batch, numpy.arange(len(batch[0])), 0)
+    rows = numpy.arange(len(batch[0]))
+    if isinstance(teacher, OnnxTeacher):
+        return teacher.answer(batch, rows, 0)
+    asked = LiveTeacher(teacher, layers)
+    answers = asked.answer(batch, rows, 0)
+    asked.taps.close()
+    return answers
 
 
 def _require_gradient(logits: torch.Tensor) -> None:

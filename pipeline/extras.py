@@ -20,7 +20,12 @@ _SWITCHES = {
     "accelerate": {"HF_HUB_DISABLE_TELEMETRY": "1"},
     # Idle threads of OpenMP spin by default: beside another process a training becomes many times
     # slower, because a thread that waits keeps the core of the one that it waits for.
-    "torch": {"TORCHINDUCTOR_DISABLE_TELEMETRY": "1", "OMP_WAIT_POLICY": "passive"},
+    # cuBLAS repeats itself only with a workspace of a fixed size.
+    "torch": {
+        "TORCHINDUCTOR_DISABLE_TELEMETRY": "1",
+        "OMP_WAIT_POLICY": "passive",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+    },
 }
 
 # Modules that a user's code may import, and that the extra `build` brings.

@@ -105,6 +105,7 @@ class _Planner:
             trained=self._trained(),
             distilled=recipe.distill is not None,
             augment=self._augment(),
+            top_k=recipe.distill.cache.top_k if recipe.distill and recipe.distill.cache else None,
         )
         asked = {"teacher": self._answering} if self._black_box and recipe.distill else {}
         self._add(

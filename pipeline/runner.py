@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from edgestill.report.model import StepSummary
 from edgestill.source_code import CodeDigest, code_digest, stage_digest, undeclared
 from edgestill.step import StepContext
 from edgestill.store import Entry, Key, Store
+
+# Of files that a message lists.
+_TOLD = 3
 
 
 @dataclass(frozen=True)
@@ -180,12 +184,16 @@ class Runner:
         found = undeclared(*self._code.values(), before=before) if step.code else []
         hidden = [f for f in found if not any(f.is_relative_to(known) for known in declared)]
         if hidden:
-            files = ", ".join(_relative(file, base.resolve()) for file in hidden)
+            names = [_relative(file, base.resolve()) for file in hidden]
+            told, declared_as = ", ".join(names), ", ".join(names)
+            if len(names) > _TOLD:
+                told = f"{', '.join(names[:_TOLD])} and {len(names) - _TOLD} more files"
+                declared_as = _relative(Path(os.path.commonpath(hidden)), base.resolve())
             raise ModelError(
-                f"it imports {files} by a name or a path that is made while it runs, so that a "
+                f"it imports {told} by a name or a path that is made while it runs, so that a "
                 "change there would go unnoticed",
                 where=" and ".join(step.code),
-                fix=f"Declare it beside the callable, as files: [{files}]",
+                fix=f"Declare it beside the callable, as files: [{declared_as}]",
             )
 
     def _artifacts(self, value: Ref | Mapping[str, Ref]) -> Any:

@@ -58,6 +58,7 @@ class Stage:
 
 
 _TORCH = ("torch", "numpy")
+_VIEWS = (*_TORCH, "scipy")  # it draws how much of a mixed sample is its own
 _ONNX = ("onnx", "onnxscript", "onnx-ir", "onnxruntime")  # exported or read, then tried
 
 STAGES: Mapping[str, Stage] = {
@@ -68,7 +69,7 @@ STAGES: Mapping[str, Stage] = {
         "edgestill.train.stage:train",
         "TrainInputs",
         Checkpoint,
-        _TORCH,
+        _VIEWS,
         Hardware.TORCH,
         trains=True,
     ),
@@ -76,12 +77,12 @@ STAGES: Mapping[str, Stage] = {
         "edgestill.distill.stage:distill",
         "DistillInputs",
         Checkpoint,
-        _TORCH,
+        _VIEWS,
         Hardware.TORCH,
         trains=True,
     ),
     "record": Stage(
-        "edgestill.distill.record:record", "RecordInputs", Recording, _TORCH, Hardware.TORCH
+        "edgestill.distill.record:record", "RecordInputs", Recording, _VIEWS, Hardware.TORCH
     ),
     # Asked on the CPU wherever it was trained.
     "ask": Stage("edgestill.train.stage:ask", "AskInputs", Predictions, _TORCH, Hardware.CPU),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -54,8 +55,8 @@ def record(config: RecordStep, inputs: RecordInputs, out: Path, context: StepCon
             folder = context.work / "views" / str(view)
             if not folder.is_dir():
                 _record_view(config, teacher, views, view, columns, folder, context, device)
-    shutil.move(context.work / "views", out / "views")
-    numpy.save(out / "ids.npy", ids)
+    # Linked, not moved: until the result is committed, a next try finds its views.
+    shutil.copytree(context.work / "views", out / "views", copy_function=os.link)
     description = RecordingDescription(
         teacher=inputs.teacher.digest,
         samples=ids_digest(ids),
@@ -71,15 +72,25 @@ def _columns(config: RecordStep, prediction: tuple[int, ...]) -> tuple[Column, .
     top_k = config.cache.top_k
     columns = [Column(tap.layer, tap.part, 0, None) for tap in config.layers]
     if config.prediction:
+        require_top_k(top_k, prediction)
         classes = prediction[0] if prediction else 1
-        if top_k is not None and top_k >= classes:
-            raise ModelError(
-                f"top_k keeps {top_k} of {classes} classes",
-                where="distill.cache.top_k",
-                fix="Lower it, or leave it out",
-            )
         columns.insert(0, Column(None, "output", classes, top_k))
     return tuple(columns)
+
+
+def require_top_k(top_k: int | None, prediction: tuple[int, ...]) -> None:
+    """Refuse to keep some of the classes where that is all of them.
+
+    Raises:
+        ModelError: `prediction`, the shape for one sample, has no more classes.
+    """
+    classes = prediction[0] if prediction else 1
+    if top_k is not None and top_k >= classes:
+        raise ModelError(
+            f"top_k keeps {top_k} of {classes} classes",
+            where="distill.cache.top_k",
+            fix="Lower it, or leave it out",
+        )
 
 
 def _record_view(

@@ -51,7 +51,7 @@ def distill(
     with reproducible(config.seed, config.threads):
         trainer = student_trainer(config, inputs, context)
         trained = trainer.run(samples(inputs.validation), context.progress)
-    return write_trained(trainer.model, trained, config.student, "distilled", out)
+    return write_trained(trainer, trained, config.student, "distilled", out)
 
 
 def student_trainer(config: DistillStep, inputs: DistillInputs, context: StepContext) -> Trainer:

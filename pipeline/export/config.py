@@ -49,6 +49,7 @@ class CheckStep:
         trained: the roles that learn here, from labels or from the teacher.
         distilled: whether the student learns from the teacher, if there is one.
         augment: how the views of each role's training are made.
+        top_k: how many classes of the teacher's predictions are to be kept; None for all.
     """
 
     teacher: ModelConfig | None
@@ -60,3 +61,4 @@ class CheckStep:
     trained: tuple[str, ...]
     distilled: bool
     augment: tuple[AugmentConfig, ...] = ()
+    top_k: int | None = None

@@ -175,6 +175,8 @@ class DeviceModel(nn.Module):
         self.prediction_shape = tuple(list(named.values())[self.prediction_index].shape[1:])
 
     def _advice(self, raised: Exception, given: Sequence[TensorSpec]) -> str:
+        if out_of_memory(raised):
+            return SMALLER
         whole = [spec.name for spec in given if spec.name != self.normalized and _whole(spec)]
         if whole and "type" in str(raised):
             return (
@@ -195,6 +197,14 @@ def probe_samples(inputs: Sequence[TensorSpec], arrays: Mapping[str, NDArray[Any
     rows = [arrays[spec.name] for spec in inputs]
     take = [array.take(range(PROBE_SAMPLES), axis=0, mode="wrap") for array in rows]
     return [torch.from_numpy(numpy.ascontiguousarray(array)) for array in take]
+
+
+SMALLER = "It is memory that is short: lower batch_size, or raise accumulate"
+
+
+def out_of_memory(raised: BaseException) -> bool:
+    """Whether PyTorch could not allocate a tensor."""
+    return isinstance(raised, torch.OutOfMemoryError) or "can't allocate memory" in str(raised)
 
 
 def require_rows(name: str, output: Tensor, count: int) -> None:

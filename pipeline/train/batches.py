@@ -29,7 +29,7 @@ class Part:
 def epoch_batches(count: int, batch_size: int, seed: int, epoch: int) -> tuple[Rows, ...]:
     """The rows of each step: every one of `count` samples once, sizes that differ by one at most.
 
-    Even sizes, because a last batch of one sample has no batch statistics.
+    Even sizes, because a small last batch has poor batch statistics, and one sample has none.
     """
     generator = torch.Generator().manual_seed(derived_seed(seed, "epoch", epoch))
     order = torch.randperm(count, generator=generator)

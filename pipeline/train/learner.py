@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -14,6 +14,15 @@ from edgestill.train.taps import Taps
 
 # The rest of a batch, waiting for what the student says of it.
 Given = Callable[[Outputs], LossInputs]
+
+
+# An input of this name says which tokens are no padding, as in the transformers library.
+_ATTENDED = "attention_mask"
+
+
+def attended_tokens(names: Iterable[str], inputs: Sequence[Tensor]) -> Tensor | None:
+    """Which tokens are no padding, `[b, t]`; None where no input says so."""
+    return dict(zip(names, inputs, strict=True)).get(_ATTENDED)
 
 
 class Learner(nn.Module):
@@ -59,7 +68,7 @@ class Learner(nn.Module):
         device = inputs[0].device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.bf16), self.taps:
             logits = self.student.prediction(*inputs)
-        return Outputs(logits.float(), self.taps.collect())
+        return Outputs(logits.float(), self.taps.collect(len(inputs[0])))
 
     def forward(
         self, inputs: list[Tensor], given: Given, due: Sequence[int]

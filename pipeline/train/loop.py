@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgestill.errors import ModelError
-from edgestill.models.wrapper import DeviceModel
+from edgestill.models.wrapper import SMALLER, DeviceModel, out_of_memory
 from edgestill.train import state
 from edgestill.train.accelerator import start_accelerator
 from edgestill.train.batches import Part, epoch_batches, parts_of
 from edgestill.train.config import TrainConfig
-from edgestill.train.learner import Given, Learner
+from edgestill.train.learner import Given, Learner, attended_tokens
 from edgestill.train.losses.base import Labels, Loss, LossInputs
 from edgestill.train.optimizers import learning_rate, make_average, make_optimizer
 from edgestill.train.predict import Arrays, predict
@@ -35,8 +35,6 @@ from edgestill.train.views import Ids, Rows, View, Views, require_whole_labels
 CHECKPOINT_SHARE = 0.02
 CHECKPOINT_SECONDS = 2.0
 
-# An input of this name says which tokens are no padding, as in the transformers library.
-_ATTENDED = "attention_mask"
 _EXAMPLES = 2
 
 
@@ -129,6 +127,7 @@ class Trainer:
         own = {f"loss {i}": loss.optimizer for i, loss in enumerate(objective.losses)}
         optimizers = {name: optimizer for name, optimizer in own.items() if optimizer}
         self.tracked = state.Tracked(modules, {"optimizer": self.optimizer, **optimizers})
+        self._saved, self._save_seconds = time.monotonic(), 0.0
 
     def run(self, validation: Samples, progress: Callable[[float, str], None]) -> Trained:
         """Train for all epochs, or until they no longer help.
@@ -143,11 +142,12 @@ class Trainer:
             started = time.monotonic()
             self._epoch(at, best, steps)
             record = self._validate(validation, at, time.monotonic() - started, steps)
-            self._warn_of_idle_terms(at)
+            self._warn_of_idle_terms(at, steps)
             if at.best_epoch == 0 or self._at_least_as_good(record, at.history[at.best_epoch - 1]):
                 at.best_epoch = record.epoch
                 best = {k: v.detach().cpu().clone() for k, v in self.kept.state_dict().items()}
             at = state.Progress(record.epoch, 0, {}, at.best_epoch, (*at.history, record))
+            self._save_if_due(at, best)
             self.accelerator.log(
                 {**record.losses, **record.readings, "validation": record.validation},
                 step=record.epoch,
@@ -169,24 +169,19 @@ class Trainer:
 
     def _epoch(self, at: state.Progress, best: dict[str, Tensor], steps: int) -> None:
         batches = epoch_batches(len(self.train), self.config.batch_size, self.seed, at.epoch)
-        saved, save_seconds = time.monotonic(), 0.0
         self.wrapped.train()
         for step in range(at.step, steps):
-            try:
-                self._step(batches[step], at, steps)
-            except ModelError as error:
-                # The step before this one left weights that are still good.
-                if self.accelerator.is_main_process:
-                    state.save(self.work, self.tracked, best, at)
-                error.fix = f"{error.fix}; the last good weights are in {self.work}"
-                raise
+            self._step(batches[step], at, steps)
             at.step = step + 1
-            now = time.monotonic()
-            due = now - saved > max(CHECKPOINT_SECONDS, save_seconds / CHECKPOINT_SHARE)
-            if due and self.accelerator.is_main_process:
-                state.save(self.work, self.tracked, best, at)
-                saved = time.monotonic()
-                save_seconds = saved - now
+            self._save_if_due(at, best)
+
+    def _save_if_due(self, at: state.Progress, best: dict[str, Tensor]) -> None:
+        now = time.monotonic()
+        wait = max(CHECKPOINT_SECONDS, self._save_seconds / CHECKPOINT_SHARE)
+        if now - self._saved > wait and self.accelerator.is_main_process:
+            state.save(self.work, self.tracked, best, at)
+            self._saved = time.monotonic()
+            self._save_seconds = self._saved - now
 
     def _step(self, batch: Rows, at: state.Progress, steps: int) -> None:
         position = at.epoch * steps + at.step
@@ -231,21 +226,24 @@ class Trainer:
             rows = sum(part.sizes) if loss.relates_samples else len(part.rows) * len(part.sizes)
             total = total + weights[index] * (rows / part.whole) * term
             at.terms.setdefault(loss.name, state.Term()).add(value, len(part.rows))
-        self.accelerator.backward(total)
+        try:
+            # Not through Accelerate: a variable of its own would divide the loss.
+            total.backward()  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            raise ModelError(f"backward raised {error}", where="training", fix=SMALLER) from error
         return seen
 
     def _given(self, view: View, part: Part, number: int, progress: float) -> Given:
         """Everything that the losses read but the student's outputs."""
         teacher = self.objective.teacher
-        attended = None
-        if _ATTENDED in self.train.inputs:
-            attended = view.inputs[list(self.train.inputs).index(_ATTENDED)]
         return partial(
             LossInputs,
             teacher=teacher.answer(view.inputs, part.rows, number) if teacher else None,
             labels=self._labels(view, part.rows),
             progress=progress,
-            attended=attended,
+            attended=attended_tokens(self.train.inputs, view.inputs),
             gather=gatherer(part.sizes),
         )
 
@@ -286,9 +284,10 @@ class Trainer:
         shared: state.EpochRecord = from_first(record)
         return shared
 
-    def _warn_of_idle_terms(self, at: state.Progress) -> None:
+    def _warn_of_idle_terms(self, at: state.Progress, steps: int) -> None:
         for name, term in at.terms.items():
-            if term.least == term.greatest and term.count > len(self.train) / 2:
+            # One step, or a weight that has just risen, says nothing.
+            if term.least == term.greatest and 1 < term.steps > steps / 2:
                 same = "zero" if term.least == 0 else f"{term.least:.6g}"
                 self.say(
                     f"the loss {name} was {same} at every step of epoch {at.epoch + 1}: it teaches "

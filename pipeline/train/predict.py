@@ -42,7 +42,8 @@ def predict_batches(
     count = len(next(iter(inputs.values())))
     was_training = model.training
     model.eval()
-    with torch.inference_mode():
+    # Not inference mode: a model that keeps a mask would be left with one that cannot be trained.
+    with torch.no_grad():
         for start in range(0, count, BATCH):
             fed = to_tensors(inputs, slice(start, start + BATCH), device)
             outputs = model(*fed)

@@ -1,19 +1,20 @@
 """A teacher's answers on disk: written once, read in any order by any training.
 
     recording.json                what was recorded, of whom, on which samples and views
-    ids.npy                       each sample's hash, [n] uint64, ascending
     views/<v>/<column>.npy        [n, ...], one column per prediction or layer
     views/<v>/<column>.kept.npy   with top-k: which classes the k columns are, [n, k, ...]
     views/<v>/<column>.rest.npy   with top-k: the logit that all others share, [n, 1, ...]
 
-A row is found by its sample's hash and a view by its number, never by a place in a batch. Files are
-mapped into memory, and what was read is handed back to the kernel from time to time, so that a
-training does not grow by the size of the recording.
+A row is that of a sample of the split, whose hashes are compared when it is opened, and a view has
+a number: nothing is found by a place in a batch. Files are mapped into memory, and what was read is
+handed back to the kernel from time to time, so that a training does not grow by the size of the
+recording.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -74,7 +75,10 @@ class ColumnWriter:
         self._put(".kept", classes.cpu().numpy().astype(small))
 
     def close(self) -> None:
+        """On disk: a recording that was killed goes on behind the views that it finds."""
         for file in self._files.values():
+            file.flush()
+            os.fsync(file.fileno())
             file.close()
 
     def _narrowed(self, values: Tensor) -> Array:
@@ -153,7 +157,8 @@ class RecordedTeacher:
                 )
         self._description = description
         self._path = recording.path
-        self._readers: dict[tuple[int, str], ColumnReader] = {}
+        self._view = -1
+        self._readers: dict[str, ColumnReader] = {}
 
     def view_of(self, epoch: int) -> int:
         return epoch % self._description.views
@@ -185,7 +190,8 @@ class RecordedTeacher:
         return dense.scatter_(1, kept, values)
 
     def _read(self, view: int, name: str, rows: Rows) -> Array:
-        key = (view, name)
-        if key not in self._readers:
-            self._readers[key] = ColumnReader(self._path / "views" / str(view) / f"{name}.npy")
-        return self._readers[key].read(rows)
+        if view != self._view:
+            self._view, self._readers = view, {}  # of many views, the files of one are open
+        if name not in self._readers:
+            self._readers[name] = ColumnReader(self._path / "views" / str(view) / f"{name}.npy")
+        return self._readers[name].read(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from edgestill.models.resolve import build, load_callable, load_weights, number_
 from edgestill.models.wrapper import DeviceModel, probe_samples
 from edgestill.scoring import resolve_metric, score_outputs
 from edgestill.step import StepContext
+from edgestill.train.accelerator import TRACKERS
 from edgestill.train.config import AskStep, LoadStep, TrainStep
 from edgestill.train.loop import Objective, Samples, Trained, Trainer
 from edgestill.train.losses import default_losses, make_losses
@@ -51,7 +53,7 @@ def train(config: TrainStep, inputs: TrainInputs, out: Path, context: StepContex
     with reproducible(config.seed, config.threads):
         trainer = lone_trainer(config, inputs, context)
         trained = trainer.run(samples(inputs.validation), context.progress)
-    return write_trained(trainer.model, trained, config.model, "trained", out)
+    return write_trained(trainer, trained, config.model, "trained", out)
 
 
 def lone_trainer(config: TrainStep, inputs: TrainInputs, context: StepContext) -> Trainer:
@@ -200,11 +202,14 @@ def make_objective(
 
 
 def write_trained(
-    model: DeviceModel, trained: Trained, config: ModelConfig, origin: str, out: Path
+    trainer: Trainer, trained: Trained, config: ModelConfig, origin: str, out: Path
 ) -> Checkpoint:
     """The best epoch as a checkpoint; the history beside it, where it does not count."""
+    model = trainer.model
     model.load_state_dict(dict(trained.weights))
     (out / "log").mkdir()
+    if (trainer.work / TRACKERS).is_dir():
+        shutil.copytree(trainer.work / TRACKERS, out / "log" / TRACKERS)
     with (out / "log" / "history.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(record.to_json() + "\n" for record in trained.history)
     validation = tuple(record.validation for record in trained.history)

@@ -41,17 +41,19 @@ class Term:
 
     Attributes:
         total: summed over samples; `count` has how many.
-        least, greatest: of all steps.
+        least, greatest: of all steps, of which there were `steps`.
     """
 
     total: float = 0.0
     count: int = 0
+    steps: int = 0
     least: float = float("inf")
     greatest: float = float("-inf")
 
     def add(self, value: float, count: int) -> None:
         self.total += value * count
         self.count += count
+        self.steps += 1
         self.least, self.greatest = min(self.least, value), max(self.greatest, value)
 
 
@@ -114,6 +116,8 @@ def load(folder: Path, tracked: Tracked) -> tuple[Progress, dict[str, Tensor]] |
     """Put the saved state into what is tracked; None when there is no readable one."""
     from safetensors import SafetensorError, safe_open
 
+    for unfinished in folder.glob(f"{FILE}.*"):  # of a process that was killed while it saved
+        unfinished.unlink(missing_ok=True)
     path = folder / FILE
     if not path.is_file():
         return None

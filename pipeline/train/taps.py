@@ -58,13 +58,13 @@ class Taps:
         for reading in self._readings.values():
             reading.reads = False
 
-    def collect(self) -> dict[Tap, Tensor]:
+    def collect(self, count: int) -> dict[Tap, Tensor]:
         """What was read within the last `with`, each `[b, ...] float32`.
 
         Raises:
             ModelError: a layer did not run, ran more than once, or gave no such part.
         """
-        return {tap: self._take(tap, reading) for tap, reading in self._readings.items()}
+        return {tap: self._take(tap, reading, count) for tap, reading in self._readings.items()}
 
     def close(self) -> None:
         """Stop reading."""
@@ -72,7 +72,7 @@ class Taps:
             for handle in reading.handles:
                 handle.remove()
 
-    def _take(self, tap: Tap, reading: _Reading) -> Tensor:
+    def _take(self, tap: Tap, reading: _Reading, count: int) -> Tensor:
         pieces = reading.pieces
         times = max(len(piece) for piece in pieces)
         with _about(self._role, tap):
@@ -85,7 +85,19 @@ class Taps:
                     f"the layer ran {times} times in one forward",
                     fix="Name a layer that runs once, such as the block around it",
                 )
-            joined = reading.join([_tensor(piece[0]) for piece in pieces]).float()
+            given = [piece[0] for piece in pieces]
+            if any(isinstance(x, Tensor) and x._version != version for x, version in given):
+                raise ModelError(
+                    "what follows the layer changes its output in place, so that it is gone",
+                    fix="Name the block around it, or leave out inplace=True there",
+                )
+            joined = reading.join([_tensor(output) for output, _ in given]).float()
+            if len(joined) != count:
+                raise ModelError(
+                    f"it gives {list(joined.shape)} for {count} samples: its first axis is not the "
+                    "batch",
+                    fix="Name a layer whose output has the batch first",
+                )
         reading.begin()  # features are large: they live no longer than their step
         reading.reads = False
         return joined
@@ -103,9 +115,12 @@ def _about(role: str, tap: Tap) -> Iterator[None]:
 
 @dataclass
 class _Reading:
-    """What the hooks of one tap put down, piece by piece, and how that becomes one tensor."""
+    """What the hooks of one tap put down, piece by piece, and how that becomes one tensor.
 
-    pieces: list[list[Any]]
+    With each output goes its version, which PyTorch counts up when a tensor is written to.
+    """
+
+    pieces: list[list[tuple[Any, int]]]
     join: Callable[[Sequence[Tensor]], Tensor]
     handles: list[Any] = field(default_factory=list)
     reads: bool = False
@@ -116,7 +131,8 @@ class _Reading:
 
     def put(self, output: Any, piece: int = 0) -> None:
         if self.reads:
-            self.pieces[piece].append(output)
+            version = output._version if isinstance(output, Tensor) else 0
+            self.pieces[piece].append((output, version))
 
     def hook(self, layer: nn.Module, piece: int = 0) -> None:
         def put_down(_: nn.Module, __: Any, output: Any) -> None:

@@ -63,7 +63,7 @@ class LiveTeacher:
         self.model.to(inputs[0].device)
         with torch.no_grad(), self.taps:
             logits = self.model.prediction(*inputs).float()
-        return Outputs(logits, self.taps.collect())
+        return Outputs(logits, self.taps.collect(len(inputs[0])))
 
     def require_unchanged(self) -> None:
         if self.model.training or any(part.training for part in self.model.modules()):

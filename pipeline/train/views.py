@@ -52,7 +52,7 @@ class Views:
         ids: each sample's hash, `[n]`.
 
     Raises:
-        ModelError: not exactly one input is an image.
+        ModelError: not exactly one input is an image, or a crop that leaves nothing of it.
     """
 
     def __init__(self, config: AugmentConfig | None, arrays: Arrays, ids: Ids) -> None:
@@ -61,6 +61,14 @@ class Views:
         self.ids = ids
         if config is not None:
             self.image, self.channels_first = _image(arrays)
+            shape = list(arrays.values())[self.image].shape
+            side = min(shape[2:] if self.channels_first else shape[1:3])
+            if config.crop >= side:
+                raise ModelError(
+                    f"crop adds {config.crop} pixels to each side of images of {side}",
+                    where="augment.crop",
+                    fix="An eighth of the image is usual: much more leaves nothing but border",
+                )
 
     @property
     def mixed_input(self) -> str | None:

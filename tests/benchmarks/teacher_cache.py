@@ -57,7 +57,9 @@ def answers(start: int, count: int, view: int) -> torch.Tensor:
     return logits
 
 
-def write(folder: Path, top_k: int | None) -> Recording:
+def write(folder: Path, top_k: int | None) -> tuple[Recording, float]:
+    """The recording, and the most memory that the process had while it was written."""
+    most = 0.0
     ids = numpy.arange(SAMPLES, dtype=numpy.uint64)
     column = Column(None, "output", CLASSES, top_k)
     for view in range(VIEWS):
@@ -66,13 +68,15 @@ def write(folder: Path, top_k: int | None) -> Recording:
         with closing(ColumnWriter(place, 0, column, SAMPLES, "float16")) as writer:
             for start in range(0, SAMPLES, BATCH):
                 writer.append(answers(start, min(BATCH, SAMPLES - start), view))
+                most = max(most, resident())
     description = RecordingDescription("t", ids_digest(ids), None, VIEWS, SAMPLES, (column,))
     (folder / "recording.json").write_text(json.dumps(asdict(description)))
-    return Recording(folder, "")
+    return Recording(folder, ""), most
 
 
-def read(recording: Recording) -> None:
-    """Every row of every view once, in an order that is new for each view."""
+def read(recording: Recording) -> float:
+    """Every row of every view once, in an order that is new for each view; the most memory."""
+    most = 0.0
     ids = numpy.arange(SAMPLES, dtype=numpy.uint64)
     teacher = RecordedTeacher(recording, ids, "t", None)
     order = numpy.random.default_rng(0)
@@ -83,17 +87,17 @@ def read(recording: Recording) -> None:
                 raise SystemExit("a row is not that of its sample")
             if not (logits[:, 1] == 10 + epoch).all():
                 raise SystemExit("a row is not that of its view")
+            most = max(most, resident())
+    return most
 
 
 def figures(folder: Path, name: str, top_k: int | None, computed: float) -> Iterator[Figure]:
     began, before = time.monotonic(), resident()
-    recording = write(folder, top_k)
-    written = resident() - before
-    yield Figure(f"{name}: growth while written", "MB", written, 100)
+    recording, most = write(folder, top_k)
+    yield Figure(f"{name}: growth while written", "MB", most - before, 100)
     yield Figure(f"{name}: time to write", "s", time.monotonic() - began)
     began, before = time.monotonic(), resident()
-    read(recording)
-    yield Figure(f"{name}: growth while read", "MB", resident() - before, 100)
+    yield Figure(f"{name}: growth while read", "MB", read(recording) - before, 100)
     yield Figure(f"{name}: time to read", "s", time.monotonic() - began)
     size = sum(file.stat().st_size for file in folder.rglob("*.npy")) / MEGABYTE
     # A file has a header of 128 bytes.

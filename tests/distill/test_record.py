@@ -209,7 +209,7 @@ def test_what_is_kept_takes_the_space_that_it_should(
         assert files.pop(f"views/{view}/0.rest.npy") == COUNT * size
         assert files.pop(f"views/{view}/0.kept.npy") == COUNT * 4 * 2
         assert files.pop(f"views/{view}/1.npy") == COUNT * 6 * 36 * size
-    assert list(files) == ["ids.npy"]
+    assert files == {}
 
 
 def test_a_killed_recording_goes_on_with_the_view_it_was_at(
@@ -229,12 +229,27 @@ def test_a_killed_recording_goes_on_with_the_view_it_was_at(
 
     monkeypatch.setattr(recording_stage, "_record_view", killed)
     inputs = RecordInputs(Checkpoint(base / "teacher0", whole.description.teacher), train)
+    elsewhere = replace(context, work=base / "other work")
     (base / "again").mkdir()
     with pytest.raises(KeyboardInterrupt):
-        record(step(), inputs, base / "again", context)
-    again = record(step(), inputs, base / "again", context)
+        record(step(), inputs, base / "again", elsewhere)
+    again = record(step(), inputs, base / "again", elsewhere)
     assert begun == [0, 1, 1, 2]
     assert again.digest == whole.digest
+    # A result that could not be committed leaves its views to the next try.
+    (base / "once more").mkdir()
+    assert record(step(), inputs, base / "once more", elsewhere).digest == whole.digest
+    assert begun == [0, 1, 1, 2]
+
+
+def test_of_many_views_few_files_are_open(base: Path, context: StepContext) -> None:
+    train = dataset(base)
+    cache = CacheConfig(views=60, dtype="float32", top_k=3)
+    kept = reader(recorded(base, context, step(cache=cache, layers=()), train), train)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for epoch in range(60):
+        kept.answer([torch.zeros(1)], np.arange(3), kept.view_of(epoch))
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 10
 
 
 @pytest.mark.parametrize(

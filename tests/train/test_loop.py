@@ -125,6 +125,5 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
             trainer.run(samples(1), lambda share, words: None)
     assert str(error.value) == (
         "training: the loss boom is nan at step 2 of epoch 2. Lower learning_rate, set clip_norm, "
-        f"or look for extreme values in the data; the last good weights are in {tmp_path}"
+        "or look for extreme values in the data"
     )
-    assert (tmp_path / "training.safetensors").is_file()

@@ -217,6 +217,74 @@ def test_a_term_teaches_nothing_and_is_not_computed_before_its_weight_rises(tmp_
     assert sorted(trained.history[-1].losses) == ["kd"]
 
 
+def test_gradients_are_clipped_by_what_the_student_learns_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = (CeLoss(), AdversarialLoss(weight=0.1))
+    with reproducible(0, 2):
+        training = trainer(tmp_path, replace(CONFIG, clip_norm=1e-9), losses)
+        clip = training.accelerator.clip_grad_norm_
+        norms: list[float] = []
+
+        def watched(parameters: Any, norm: float) -> Any:
+            norms.append(float(clip(parameters, norm)))
+
+        monkeypatch.setattr(training.accelerator, "clip_grad_norm_", watched)
+        before: list[float] = []
+        backward = Trainer._backward
+
+        def noted(self: Trainer, *args: Any) -> Any:
+            seen = backward(self, *args)
+            own = [p.grad for p in self.model.parameters() if p.grad is not None]
+            before.append(float(torch.stack([gradient.norm() for gradient in own]).norm()))
+            return seen
+
+        monkeypatch.setattr(Trainer, "_backward", noted)
+        for step in range(4):
+            training._step(np.arange(16), Progress(step=step), 5)
+    assert norms == pytest.approx(before)
+
+
+def test_epochs_that_are_shorter_than_the_time_between_checkpoints_are_kept_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 0.05  # an epoch asks about ten times
+        return now
+
+    monkeypatch.setattr(loop.time, "monotonic", clock)
+    saved: list[int] = []
+    save = loop.state.save
+
+    def noted(folder: Path, tracked: Any, best: Any, at: Progress) -> None:
+        saved.append(at.epoch)
+        save(folder, tracked, best, at)
+
+    monkeypatch.setattr(loop.state, "save", noted)
+    train(tmp_path, replace(CONFIG, epochs=12, batch_size=70))
+    assert len(saved) >= 1
+
+
+def test_one_step_an_epoch_is_no_idle_term(tmp_path: Path) -> None:
+    said: list[str] = []
+    train(tmp_path, replace(CONFIG, batch_size=COUNT), (CeLoss(),), said.append)
+    assert said == []
+
+
+def test_variables_of_accelerate_change_no_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = train(tmp_path / "plain")
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "INDUCTOR")
+    other = train(tmp_path / "other")
+    for name, tensor in plain.weights.items():
+        assert torch.equal(tensor, other.weights[name]), name
+
+
 class Constant(nn.Module):
     """Says the same of every sample."""
 

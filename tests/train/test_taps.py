@@ -21,7 +21,7 @@ def read(model: nn.Module, tap: Tap, *inputs: Tensor, role: str = "student") -> 
     try:
         with taps:
             model(*inputs)
-        return taps.collect()[tap]
+        return taps.collect(len(inputs[0]))[tap]
     finally:
         taps.close()
 
@@ -48,7 +48,7 @@ def test_a_layer_is_read_each_time_the_model_runs_within() -> None:
         with taps:
             model(inputs)
         model(100 * inputs)  # not within
-        found = taps.collect()
+        found = taps.collect(2)
         assert torch.equal(found[Tap("0")], model[0](inputs))
         assert torch.equal(found[Tap("1")], model[0](inputs).relu())
     assert found[Tap("0")].requires_grad
@@ -59,8 +59,8 @@ def test_features_are_float32_and_not_kept_after_they_are_collected() -> None:
     taps = Taps(model, [Tap("0")], "student")
     with taps:
         model(torch.ones(2, 3, dtype=torch.bfloat16))
-    assert taps.collect()[Tap("0")].dtype == torch.float32
-    assert "did not run" in error_of(taps.collect)
+    assert taps.collect(2)[Tap("0")].dtype == torch.float32
+    assert "did not run" in error_of(lambda: taps.collect(2))
 
 
 def test_nothing_is_left_on_a_model_whose_taps_are_closed() -> None:
@@ -175,7 +175,7 @@ def test_checkpointed_layers_that_run_again_in_backward_ran_once() -> None:
     for _ in range(2):
         with taps:
             model(torch.ones(2, 3)).sum().backward()
-        taps.collect()
+        taps.collect(2)
 
 
 # Attention maps
@@ -266,7 +266,7 @@ def test_projections_of_multihead_attention_give_its_own_output(
     taps = Taps(model, [Tap("attention", QKV)], "teacher")
     with taps:
         output, _ = attention(given[0], key=given[1], value=given[1])
-    found = taps.collect()[Tap("attention", QKV)]
+    found = taps.collect(3)[Tap("attention", QKV)]
     assert found.shape == (3, 3, 5, 8)
     queries, keys, values = (part.reshape(3, 5, 2, 4).transpose(1, 2) for part in found.unbind(1))
     weights = (queries @ keys.transpose(2, 3) / 2).softmax(-1)
@@ -287,7 +287,7 @@ def test_pytorchs_fast_transformer_is_read_in_eval_mode(
     taps = Taps(model, [tap], "teacher")
     with torch.no_grad(), taps:
         output = model(tokens, src_key_padding_mask=padding if padded else None)
-    found = taps.collect()[tap]
+    found = taps.collect(2)[tap]
     taps.close()
     model.train()  # dropout is 0: only the fast path is left out
     inner = model.layers[0](tokens, src_key_padding_mask=padding)
@@ -329,4 +329,28 @@ def test_grouped_keys_and_values_are_refused(tokens: Tensor) -> None:
         "layer attention of the student: its queries, keys and values are [2, 5, 8], [2, 5, 2], "
         "[2, 5, 2], not three [b, tokens, width] alike. Name a self-attention with as many heads "
         "of keys and values as of queries"
+    )
+
+
+def test_an_output_that_is_changed_in_place_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True))
+    assert error_of(lambda: read(model, Tap("0"), torch.randn(2, 3))) == (
+        "layer 0 of the student: what follows the layer changes its output in place, so that it is "
+        "gone. Name the block around it, or leave out inplace=True there"
+    )
+    assert read(model, Tap("1"), torch.randn(2, 3)).shape == (2, 4)
+
+
+def test_an_output_whose_first_axis_is_not_the_batch_is_refused() -> None:
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x.transpose(0, 1)).transpose(0, 1)  # type: ignore[no-any-return]
+
+    assert error_of(lambda: read(Turned(), Tap("inner"), torch.randn(2, 5, 3))) == (
+        "layer inner of the student: it gives [5, 2, 3] for 2 samples: its first axis is not the "
+        "batch. Name a layer whose output has the batch first"
     )

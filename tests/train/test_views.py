@@ -292,3 +292,9 @@ def test_labels_of_pixels_do_not_go_with_moved_images() -> None:
         "augment: augment moves pixels, and the labels [8, 8] of a sample belong to positions. "
         "Leave augment out, or augment in the data that you bring"
     )
+
+
+def test_a_crop_that_leaves_nothing_of_an_image_is_refused() -> None:
+    images = {"image": np.zeros((2, 3, 8, 6), dtype=np.uint8)}
+    with pytest.raises(ModelError, match=r"^augment.crop: crop adds 6 pixels to each side of"):
+        Views(AugmentConfig(crop=6), images, np.arange(2, dtype=np.uint64))

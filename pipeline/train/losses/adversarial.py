@@ -82,9 +82,9 @@ class Adversarial(Loss):
             loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
         else:
             loss = functional.softplus(-real).mean() + functional.softplus(fake).mean()
-        self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        self.optimizer.zero_grad()  # else they count when the student's gradients are clipped
         self.discriminator.requires_grad_(False)
         told = (real > 0).float().mean() + (fake < 0).float().mean()
         self.told_apart = told.detach() / 2
