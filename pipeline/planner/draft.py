@@ -1,0 +1,79 @@
+"""A plan while it is made: the steps and hops so far, and what several parts of it ask."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from edgestill.metric_config import FunctionMetric
+from edgestill.models.config import ModelConfig
+from edgestill.plan import Hop, Plan, Ref, Step, TargetPlan
+from edgestill.recipe import Recipe
+
+
+class PlanDraft:
+    """Steps in an order in which they can run."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self._steps: dict[str, Step] = {}
+        self._hops: list[tuple[str, Ref, tuple[str, ...]]] = []
+
+    def finished(self, targets: tuple[TargetPlan, ...]) -> Plan:
+        """The plan, each hop with its parent where the recipe has one of those it may have."""
+        known = {name for name, _, _ in self._hops}
+        hops = tuple(
+            Hop(name, predictions, next((parent for parent in parents if parent in known), None))
+            for name, predictions, parents in self._hops
+        )
+        return Plan(self.recipe, self._steps, targets, hops)
+
+    def add(self, step: Step) -> str:
+        """Add a step; its name."""
+        self._steps[step.name] = step
+        return step.name
+
+    def hop(self, name: str, predictions: Ref, *parents: str) -> None:
+        """Add a hop below the first of these parents that the recipe has."""
+        self._hops.append((name, predictions, parents))
+
+    @property
+    def black_box(self) -> bool:
+        """Whether the teacher is an ONNX file."""
+        return self.recipe.teacher is not None and self.recipe.teacher.onnx is not None
+
+    @property
+    def answering(self) -> Ref:
+        """The teacher that a student learns from."""
+        return Ref("export teacher" if self.black_box else "teacher")
+
+    @property
+    def asked_in(self) -> tuple[str, ...]:
+        """The libraries beside torch that ask the teacher."""
+        return ("onnx", "onnxruntime") if self.black_box else ()
+
+    def code(self, *models: ModelConfig | None) -> tuple[str, ...]:
+        """The callables that build these models."""
+        return tuple(dict.fromkeys(model.model for model in models if model and model.model))
+
+    def metric_code(self) -> tuple[str, ...]:
+        """The user's own metric, which chooses the best epoch."""
+        metric = self.recipe.metric
+        return (metric.function,) if isinstance(metric, FunctionMetric) else ()
+
+    def files(self, *models: ModelConfig | None) -> tuple[Path, ...]:
+        """What these models' code reads, and their weights."""
+        given = [model for model in models if model]
+        names = [name for model in given for name in (*model.files, model.weights) if name]
+        return tuple(self.recipe.base / name for name in dict.fromkeys(names))
+
+
+def model_config(entry: ModelConfig) -> ModelConfig:
+    """The part of a recipe's entry that says what the model is, not how it is trained."""
+    return ModelConfig(**{item.name: getattr(entry, item.name) for item in fields(ModelConfig)})
+
+
+def without_weights(model: ModelConfig) -> ModelConfig:
+    """The model as its checkpoint's readers need it: the weights come from the checkpoint."""
+    values = {item.name: getattr(model, item.name) for item in fields(ModelConfig)}
+    return ModelConfig(**{**values, "weights": None})
