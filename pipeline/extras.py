@@ -18,12 +18,12 @@ _SWITCHES = {
     "datasets": {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"},
     "transformers": {"HF_HUB_DISABLE_TELEMETRY": "1"},
     "accelerate": {"HF_HUB_DISABLE_TELEMETRY": "1"},
-    # Idle threads of OpenMP spin by default: beside another process a training becomes many times
-    # slower, because a thread that waits keeps the core of the one that it waits for.
+    # Idle threads of OpenMP spin for long by default: beside another process a training becomes
+    # many times slower, because a thread that waits keeps the core of the one that it waits for.
     # cuBLAS repeats itself only with a workspace of a fixed size.
     "torch": {
         "TORCHINDUCTOR_DISABLE_TELEMETRY": "1",
-        "OMP_WAIT_POLICY": "passive",
+        "GOMP_SPINCOUNT": "1000",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
     },
 }

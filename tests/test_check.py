@@ -253,7 +253,7 @@ def test_teacher_and_student_of_different_shapes(base: Path) -> None:
     config = replace(STEP, teacher=net(outputs=5))
     message = (
         r"^student: the teacher predicts \[5\] values per sample, the student \[3\]. "
-        r"Give both the same number of classes, or name the outputs that match with output:$"
+        r"Give both a prediction of one shape, or name the outputs that match with output:$"
     )
     with pytest.raises(EdgestillError, match=message):
         run(base, config, dataset(base, CLASSES))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgestill.data.config import DataConfig
 from edgestill.errors import DataError
+from edgestill.quantities import count_text
 from edgestill.spelling import nearest
 
 Array = NDArray[Any]
@@ -129,7 +130,7 @@ def with_ignored(raw: RawData, names: Sequence[str], what: str) -> RawData:
     if not names:
         return raw
     listed = ", ".join(names[:3])
-    note = f"{raw.where}: {len(names)} files are not {what} by their ending: {listed}"
+    note = f"{raw.where}: {count_text(len(names), 'file', 'files')} left out, no {what} by ending: {listed}"
     return replace(raw, notes=(*raw.notes, note))
 
 

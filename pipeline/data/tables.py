@@ -270,8 +270,11 @@ def _shown(feature: Any) -> str:
 
 
 def _is_image(feature: Any, datasets: Any) -> bool:
-    return isinstance(feature, datasets.Image) or (
-        isinstance(feature, dict) and set(feature) == {"bytes", "path"}
+    """Encoded images: as `datasets` writes them, or bytes alone, which nothing else can be here."""
+    return (
+        isinstance(feature, datasets.Image)
+        or (isinstance(feature, dict) and set(feature) == {"bytes", "path"})
+        or getattr(feature, "dtype", None) in ("binary", "large_binary")
     )
 
 
@@ -279,7 +282,8 @@ def _encoded(files: Sequence[Path], name: str) -> Iterator[tuple[str, Encoded]]:
     for file, row, column in _batches(files, name):
         place = f" in {file}" if len(files) > 1 else ""
         for index, value in enumerate(column.to_pylist(), start=row):
-            yield f"{name} of row {index}{place}", value["bytes"] if value else None
+            encoded = value["bytes"] if isinstance(value, dict) else value
+            yield f"{name} of row {index}{place}", encoded or None
 
 
 def _batches(files: Sequence[Path], name: str) -> Iterator[tuple[Path, int, Any]]:

@@ -120,5 +120,5 @@ def require_same_prediction(teacher: tuple[int, ...], student: tuple[int, ...]) 
         raise ModelError(
             f"the teacher predicts {list(teacher)} values per sample, the student {list(student)}",
             where="student",
-            fix="Give both the same number of classes, or name the outputs that match with output:",
+            fix="Give both a prediction of one shape, or name the outputs that match with output:",
         )

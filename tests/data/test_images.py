@@ -133,7 +133,7 @@ def test_other_files_are_mentioned(folder):
     (folder / "cat" / "notes.txt").touch()
     notes = read_images(folder).notes
     assert len(notes) == 1
-    assert notes[0].endswith("1 files are not images by their ending: cat/notes.txt")
+    assert notes[0].endswith("1 file left out, no images by ending: cat/notes.txt")
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_images_without_a_folder_per_class_have_no_labels(folder):
     raw = read("flat", config, folder.parent, folder.parent / "work", optional=True)
     assert raw.labels is None
     assert raw.inputs["image"][:, :, 0, 0].tolist() == [[*GREEN]] * 2 + [[*RED]] * 2
-    assert raw.notes == (f"{flat}: 1 files are not images by their ending: notes.txt",)
+    assert raw.notes == (f"{flat}: 1 file left out, no images by ending: notes.txt",)
     with pytest.raises(DataError, match=r"it holds no folders. Put the images into a folder for"):
         read("flat", config, folder.parent, folder.parent / "work")
 

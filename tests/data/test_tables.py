@@ -98,7 +98,7 @@ def test_a_folder_of_files_and_what_else_lies_there(tmp_path):
     (tmp_path / "data" / "Thumbs.db").touch()
     raw = read("data", DataConfig("data"), tmp_path, tmp_path)
     assert raw.labels.tolist() == ["a.tsv", "b.tsv"]
-    assert raw.notes == (f"{tmp_path}/data: 1 files are not tables by their ending: README.md",)
+    assert raw.notes == (f"{tmp_path}/data: 1 file left out, no tables by ending: README.md",)
 
 
 @pytest.mark.parametrize(
@@ -334,3 +334,23 @@ def test_a_label_that_only_other_sources_have(tmp_path, name):
     assert read(name, config, tmp_path, tmp_path / "work", optional=True).labels is None
     with pytest.raises(DataError, match=r"there is no column or array 'digit'. There are: x"):
         read(name, config, tmp_path, tmp_path / "work")
+
+
+def test_a_column_of_encoded_bytes_alone_is_images_too(tmp_path):
+    from io import BytesIO
+
+    import pyarrow
+    import pyarrow.parquet
+    from PIL import Image
+
+    encoded = []
+    for shade in (10, 200):
+        file = BytesIO()
+        Image.new("RGB", (4, 3), (shade, 0, 0)).save(file, "PNG")
+        encoded.append(file.getvalue())
+    table = pyarrow.table({"image": pyarrow.array(encoded, pyarrow.binary()), "label": [0, 1]})
+    pyarrow.parquet.write_table(table, tmp_path / "raw.parquet")
+    config = DataConfig(str(tmp_path / "raw.parquet"))
+    raw = read(str(tmp_path / "raw.parquet"), config, tmp_path, tmp_path)
+    assert raw.inputs["image"].shape == (2, 3, 3, 4)
+    assert raw.inputs["image"][:, 0, 0, 0].tolist() == [10, 200]

@@ -291,7 +291,7 @@ def test_predictions_of_different_shapes(base: Path, context: StepContext) -> No
     student = ModelConfig(model="net.py:Student", arguments={"outputs": 5})
     message = (
         r"^student: the teacher predicts \[3\] values per sample, the student \[5\]. "
-        r"Give both the same number of classes, or name the outputs that match with output:$"
+        r"Give both a prediction of one shape, or name the outputs that match with output:$"
     )
     with pytest.raises(ModelError, match=message):
         distilled(prepared(base, context), context, student=student)
