@@ -130,7 +130,8 @@ def with_ignored(raw: RawData, names: Sequence[str], what: str) -> RawData:
     if not names:
         return raw
     listed = ", ".join(names[:3])
-    note = f"{raw.where}: {count_text(len(names), 'file', 'files')} left out, no {what} by ending: {listed}"
+    files = count_text(len(names), "file", "files")
+    note = f"{raw.where}: {files} left out, no {what} by ending: {listed}"
     return replace(raw, notes=(*raw.notes, note))
 
 
