@@ -310,10 +310,11 @@ class Trainer:
 
     def _require_finite(self, value: float, name: str, at: state.Progress) -> None:
         if not math.isfinite(value):
+            kept = (self.work / state.FILE).is_file()
             raise ModelError(
                 f"the loss {name} is {value} at step {at.step + 1} of epoch {at.epoch + 1}",
                 where="training",
-                fix=_ADVICE,
+                fix=_ADVICE + (f"; the last checkpoint is in {self.work}" if kept else ""),
             )
 
 

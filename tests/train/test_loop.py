@@ -110,7 +110,14 @@ def test_a_damaged_checkpoint_is_not_used(tmp_path: Path) -> None:
     assert len(train(tmp_path).history) == 3
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_loss_that_is_not_finite_stops_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    if kept:
+        monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+        monkeypatch.setattr(loop, "CHECKPOINT_SHARE", 1e9)
+
     class Exploding(Loss):
         calls = 0
 
@@ -126,4 +133,6 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
     assert str(error.value) == (
         "training: the loss boom is nan at step 2 of epoch 2. Lower learning_rate, set clip_norm, "
         "or look for extreme values in the data"
+        + (f"; the last checkpoint is in {tmp_path}" if kept else "")
     )
+    assert (tmp_path / "training.safetensors").is_file() == kept
