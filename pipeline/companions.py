@@ -39,7 +39,8 @@ class Task:
 
 def several() -> bool:
     """Whether other processes take part in this run."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    # Schedulers set WORLD_SIZE too; the local rank is the launchers' own.
+    return "LOCAL_RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def is_companion() -> bool:
@@ -75,5 +76,6 @@ def _broadcast(task: Task | None) -> Task | None:
     """What the first process sends, in all processes."""
     set_switches("torch")
     join_processes()
-    (sent,) = require("accelerate.utils", extra="build").broadcast_object_list([task])
-    return sent  # type: ignore[no-any-return]
+    sent = [task]
+    require("accelerate.utils", extra="build").broadcast_object_list(sent)
+    return sent[0]

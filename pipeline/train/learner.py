@@ -45,7 +45,7 @@ class Learner(nn.Module):
 
     @property
     def terms(self) -> Sequence[Loss]:
-        return list(self.losses)  # type: ignore[arg-type]
+        return [loss for loss in self.losses if isinstance(loss, Loss)]
 
     def adapt(self, inputs: list[Tensor], given: Given) -> list[str]:
         """Make what the shapes of an example ask for; what was made, in words.

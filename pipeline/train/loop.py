@@ -228,7 +228,7 @@ class Trainer:
             at.terms.setdefault(loss.name, state.Term()).add(value, len(part.rows))
         try:
             # Not through Accelerate: a variable of its own would divide the loss.
-            total.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(total)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise

@@ -82,7 +82,7 @@ class Adversarial(Loss):
             loss = functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
         else:
             loss = functional.softplus(-real).mean() + functional.softplus(fake).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad()  # else they count when the student's gradients are clipped
         self.discriminator.requires_grad_(False)

@@ -86,7 +86,7 @@ class HiddenStates(Loss):
         self.hints = nn.ModuleList(Hint(pair, task) for pair in pairs)
 
     def adapt(self, example: LossInputs) -> str | None:
-        words = [hint.adapt(example) for hint in self.hints]  # type: ignore[operator]
+        words = [hint.adapt(example) for hint in self.hints if isinstance(hint, Hint)]
         return "; ".join(word for word in words if word) or None
 
     def forward(self, inputs: LossInputs) -> Tensor:
