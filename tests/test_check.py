@@ -26,7 +26,8 @@ from edgestill.export.config import CheckStep, ExportConfig
 from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.onnx_file import tensor_specs
 from edgestill.step import StepContext
-from edgestill.train.config import AugmentConfig, CeLoss, DkdLoss, KdLoss, LossConfig, MseLoss
+from edgestill.train.config import AugmentConfig
+from edgestill.train.losses.config import CeLoss, DkdLoss, KdLoss, LossConfig, MseLoss
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:# The axis name", "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"

@@ -12,7 +12,8 @@ import yaml
 
 from edgestill.distill.config import CacheConfig
 from edgestill.recipe import load_recipe
-from edgestill.train.config import LOSS_CONFIGS, AugmentConfig, LossConfig, TrainConfig
+from edgestill.train.config import AugmentConfig, TrainConfig
+from edgestill.train.losses.config import LOSS_CONFIGS, LossConfig
 from edgestill.train.schedule import Schedule
 
 PAGE = (Path(__file__).parents[1] / "docs" / "distillation.md").read_text("utf-8")

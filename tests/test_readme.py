@@ -13,7 +13,8 @@ from edgestill.metrics import METRICS
 from edgestill.recipe import load_recipe
 from edgestill.recipe.draft import KEYS
 from edgestill.targets import TARGETS
-from edgestill.train.config import LOSS_CONFIGS, TrainConfig
+from edgestill.train.config import TrainConfig
+from edgestill.train.losses.config import LOSS_CONFIGS
 from edgestill.verify.config import GATE_CONFIGS
 
 ROOT = Path(__file__).parents[1]

@@ -19,7 +19,8 @@ from edgestill.recipe.draft import KEYS
 from edgestill.recipe.load import presets_folder
 from edgestill.recipe.tasks import DEFAULT_METRICS, LOSS_TASKS, METRIC_FACTS, TASKS
 from edgestill.targets import TARGETS
-from edgestill.train.config import LOSS_CONFIGS, CeLoss, KdLoss, MseLoss, TrainConfig
+from edgestill.train.config import TrainConfig
+from edgestill.train.losses.config import LOSS_CONFIGS, CeLoss, KdLoss, MseLoss
 from edgestill.verify.config import LatencyGate, ScoreGate
 
 SHORTEST = "{name: demo, data: {source: sklearn.digits}, student: {model: model.py:net, train: {}}}"

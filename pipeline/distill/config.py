@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
-
-from edgestill.config import config
+from edgestill.config import Count, config
 from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
-from edgestill.train.config import AugmentConfig, LossConfig, TrainConfig
-from edgestill.train.losses.config import Tap
-
-Count = Annotated[int, Field(gt=0)]
+from edgestill.train.config import AugmentConfig, TrainConfig
+from edgestill.train.losses.config import LossConfig, Tap
 
 
 @config

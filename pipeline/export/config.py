@@ -8,7 +8,8 @@ from pydantic import Field
 
 from edgestill.config import config
 from edgestill.models.config import ModelConfig
-from edgestill.train.config import AugmentConfig, LossConfig
+from edgestill.train.config import AugmentConfig
+from edgestill.train.losses.config import LossConfig
 
 
 @config

@@ -7,10 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from edgestill.config import config
-
-# Of something that the teacher has.
-Portion = Annotated[float, Field(gt=0, le=1)]
+from edgestill.config import Portion, config
 
 
 @config

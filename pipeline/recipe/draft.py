@@ -9,7 +9,7 @@ from typing import Any
 from edgestill.recipe.problems import Path, Problems, misspelt
 from edgestill.recipe.reader import key_of
 from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, TrainedModelConfig
-from edgestill.train.config import LossConfig
+from edgestill.train.losses.config import LossConfig
 
 # In the order in which a recipe is best written.
 KEYS = (

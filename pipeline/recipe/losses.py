@@ -9,8 +9,7 @@ from edgestill.recipe.problems import Path, show_value
 from edgestill.recipe.reader import Reader
 from edgestill.recipe.tasks import LOSS_TASKS
 from edgestill.spelling import did_you_mean
-from edgestill.train.config import LOSS_CONFIGS, LossConfig, MseLoss
-from edgestill.train.losses.config import reads_of
+from edgestill.train.losses.config import LOSS_CONFIGS, LossConfig, MseLoss, reads_of
 from edgestill.train.schedule import extremes
 
 _KNOWN = tuple(LOSS_CONFIGS)

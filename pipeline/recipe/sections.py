@@ -24,7 +24,7 @@ from edgestill.recipe.targets import read_targets
 from edgestill.recipe.tasks import DEFAULT_METRICS, metrics_of
 from edgestill.spelling import did_you_mean
 from edgestill.targets.fingerprint import usable_cores
-from edgestill.train.config import LossConfig
+from edgestill.train.losses.config import LossConfig
 from edgestill.verify.config import MeasureConfig
 
 _Threads = Annotated[int, Field(gt=0, le=1024)]

@@ -6,52 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgestill.config import config
+from edgestill.config import Count, Fraction, NonNegative, Positive, config
 from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
-from edgestill.train.losses.config import (
-    LOSS_CONFIGS,
-    AdversarialLoss,
-    AttentionLoss,
-    CeLoss,
-    DistLoss,
-    DkdLoss,
-    HiddenLoss,
-    HintLoss,
-    KdLoss,
-    LossConfig,
-    MinilmLoss,
-    MseLoss,
-    RelationLoss,
-    SimilarityLoss,
-)
-
-Count = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-
-__all__ = [
-    "LOSS_CONFIGS",
-    "AdversarialLoss",
-    "AskStep",
-    "AttentionLoss",
-    "AugmentConfig",
-    "CeLoss",
-    "DistLoss",
-    "DkdLoss",
-    "HiddenLoss",
-    "HintLoss",
-    "KdLoss",
-    "LoadStep",
-    "LossConfig",
-    "MinilmLoss",
-    "MseLoss",
-    "RelationLoss",
-    "SimilarityLoss",
-    "TrainConfig",
-    "TrainStep",
-]
 
 
 @config
@@ -105,8 +62,8 @@ class TrainConfig:
     learning_rate: Positive = 3e-3
     schedule: Literal["cosine", "one_cycle", "step", "constant"] = "cosine"
     weight_decay: NonNegative = 1e-2
-    momentum: Share = 0.9
-    warmup: Share = 0.1
+    momentum: Fraction = 0.9
+    warmup: Fraction = 0.1
     clip_norm: Positive | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     early_stop: Count | None = None

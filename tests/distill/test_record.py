@@ -23,8 +23,8 @@ from edgestill.export.config import ExportConfig, ExportStep
 from edgestill.export.stage import ExportInputs, export
 from edgestill.models.config import ModelConfig
 from edgestill.step import StepContext
-from edgestill.train.config import AugmentConfig, CeLoss, HintLoss, KdLoss, LoadStep
-from edgestill.train.losses.config import Tap
+from edgestill.train.config import AugmentConfig, LoadStep
+from edgestill.train.losses.config import CeLoss, HintLoss, KdLoss, Tap
 from edgestill.train.recording import RecordedTeacher
 from edgestill.train.stage import LoadInputs, load, restore
 from edgestill.train.teachers import LiveTeacher

@@ -29,8 +29,9 @@ from edgestill.metric_config import FunctionMetric, MetricConfig
 from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
-from edgestill.train.config import CeLoss, KdLoss, LoadStep, LossConfig, MseLoss
+from edgestill.train.config import LoadStep
 from edgestill.train.loop import Trainer
+from edgestill.train.losses.config import CeLoss, KdLoss, LossConfig, MseLoss
 from edgestill.train.predict import predict
 from edgestill.train.stage import LoadInputs, load, restore
 from edgestill.train.teachers import LiveTeacher

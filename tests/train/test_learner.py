@@ -9,11 +9,18 @@ from torch import Tensor, nn
 from edgestill.artifact import TensorSpec
 from edgestill.errors import ModelError
 from edgestill.models.wrapper import DeviceModel
-from edgestill.train.config import AdversarialLoss, CeLoss, HintLoss, KdLoss, SimilarityLoss
 from edgestill.train.learner import Learner
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
-from edgestill.train.losses.config import Reads, Tap
+from edgestill.train.losses.config import (
+    AdversarialLoss,
+    CeLoss,
+    HintLoss,
+    KdLoss,
+    Reads,
+    SimilarityLoss,
+    Tap,
+)
 from edgestill.train.teachers import LiveTeacher
 
 

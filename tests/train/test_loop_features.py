@@ -21,17 +21,10 @@ from edgestill.extras import installed
 from edgestill.metrics.classification import accuracy
 from edgestill.models.wrapper import DeviceModel
 from edgestill.train import loop
-from edgestill.train.config import (
-    AdversarialLoss,
-    AugmentConfig,
-    CeLoss,
-    HintLoss,
-    KdLoss,
-    LossConfig,
-    TrainConfig,
-)
+from edgestill.train.config import AugmentConfig, TrainConfig
 from edgestill.train.loop import Objective, Samples, Trained, Trainer
 from edgestill.train.losses import make_losses
+from edgestill.train.losses.config import AdversarialLoss, CeLoss, HintLoss, KdLoss, LossConfig
 from edgestill.train.reproducible import reproducible
 from edgestill.train.schedule import Schedule
 from edgestill.train.state import Progress

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed, nn
 
-from edgestill.train.config import DistLoss, LossConfig, RelationLoss, SimilarityLoss
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
+from edgestill.train.losses.config import DistLoss, LossConfig, RelationLoss, SimilarityLoss
 from edgestill.train.ranks import gatherer, processes
 
 SIZES = (3, 2)

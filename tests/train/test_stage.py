@@ -21,9 +21,10 @@ from edgestill.errors import ModelError
 from edgestill.metric_config import FunctionMetric, MetricConfig
 from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.step import StepContext
-from edgestill.train.config import AskStep, CeLoss, LoadStep, TrainConfig, TrainStep
+from edgestill.train.config import AskStep, LoadStep, TrainConfig, TrainStep
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.base import Labels, LossInputs, Outputs
+from edgestill.train.losses.config import CeLoss
 from edgestill.train.stage import (
     AskInputs,
     LoadInputs,

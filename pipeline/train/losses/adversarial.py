@@ -10,9 +10,8 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from edgestill.train.adapters import Adapter, channels_last
-from edgestill.train.config import AdversarialLoss
 from edgestill.train.losses.base import Loss, LossInputs
-from edgestill.train.losses.config import reads_of
+from edgestill.train.losses.config import AdversarialLoss, reads_of
 
 # How far apart two outputs are judged at most that lie one deviation of the teacher's apart. The
 # margins of `hinge` are 2 apart: with less it stays unsure, with much more students collapse.

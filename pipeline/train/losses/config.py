@@ -12,12 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgestill.config import config
+from edgestill.config import Count, NonNegative, Positive, config
 from edgestill.train.schedule import Schedule, Scheduled, extremes
 
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(gt=0)]
 Temperature = Positive | Schedule | Literal["adaptive"]
 
 

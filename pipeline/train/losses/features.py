@@ -10,9 +10,8 @@ from torch.nn import functional
 
 from edgestill.errors import ModelError
 from edgestill.train.adapters import Adapter, Channels, channels_last
-from edgestill.train.config import AttentionLoss, HiddenLoss, HintLoss, MinilmLoss
 from edgestill.train.losses.base import Loss, LossInputs
-from edgestill.train.losses.config import reads_of
+from edgestill.train.losses.config import AttentionLoss, HiddenLoss, HintLoss, MinilmLoss, reads_of
 
 
 class Hint(Loss):

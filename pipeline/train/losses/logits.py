@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgestill.metrics import IGNORED_LABEL
-from edgestill.train.config import CeLoss, DkdLoss, KdLoss, MseLoss
 from edgestill.train.losses.base import Labels, Loss, LossInputs
-from edgestill.train.losses.config import reads_of
+from edgestill.train.losses.config import CeLoss, DkdLoss, KdLoss, MseLoss, reads_of
 from edgestill.train.losses.positions import class_rows, is_binary, paired_rows, rows_of_one
 from edgestill.train.losses.temperature import make_temperature, standardized
 

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgestill.train.config import DistLoss, RelationLoss, SimilarityLoss
 from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
-from edgestill.train.losses.config import reads_of
+from edgestill.train.losses.config import DistLoss, RelationLoss, SimilarityLoss, reads_of
 from edgestill.train.losses.positions import paired_rows
 from edgestill.train.losses.temperature import make_temperature
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from edgestill.train.config import LossConfig
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
+from edgestill.train.losses.config import LossConfig
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from edgestill.train.config import AdversarialLoss
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.adversarial import Adversarial, Discriminator
 from edgestill.train.losses.base import LossInputs, Outputs
+from edgestill.train.losses.config import AdversarialLoss
 
 BATCH = 256
 

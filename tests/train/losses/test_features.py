@@ -11,9 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from edgestill.errors import ModelError
-from edgestill.train.config import AttentionLoss, HiddenLoss, HintLoss, LossConfig, MinilmLoss
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.base import LossInputs, Outputs
+from edgestill.train.losses.config import (
+    AttentionLoss,
+    HiddenLoss,
+    HintLoss,
+    LossConfig,
+    MinilmLoss,
+)
 
 Array = NDArray[np.float64]
 Evaluate = Callable[..., float]

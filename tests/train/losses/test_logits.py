@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from edgestill.errors import ModelError
-from edgestill.train.config import CeLoss, DkdLoss, KdLoss, LossConfig, MseLoss
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.base import Labels, LossInputs, Outputs
+from edgestill.train.losses.config import CeLoss, DkdLoss, KdLoss, LossConfig, MseLoss
 
 Array = NDArray[np.float64]
 Evaluate = Callable[..., float]

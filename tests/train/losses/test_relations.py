@@ -11,9 +11,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from edgestill.train.config import DistLoss, LossConfig, RelationLoss, SimilarityLoss
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.base import LossInputs, Outputs
+from edgestill.train.losses.config import DistLoss, LossConfig, RelationLoss, SimilarityLoss
 
 Array = NDArray[np.float64]
 Evaluate = Callable[..., float]

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from edgestill.train.config import DkdLoss, KdLoss
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.base import Loss, LossInputs, Outputs
+from edgestill.train.losses.config import DkdLoss, KdLoss
 from edgestill.train.losses.temperature import AdaptiveTemperature
 from edgestill.train.schedule import Schedule
 
