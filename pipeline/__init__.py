@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgestill.api.application import load
+    from edgestill.api.baseline import accept_baseline, check_baseline
     from edgestill.api.compare import compare_releases
     from edgestill.api.doctor import Diagnosis, diagnose
     from edgestill.api.plan import plan_recipe
@@ -62,6 +63,8 @@ __all__ = [
     "UsageError",
     "Verdict",
     "__version__",
+    "accept_baseline",
+    "check_baseline",
     "compare_releases",
     "diagnose",
     "get_target",
@@ -82,6 +85,8 @@ _HOMES = {
     "Report": "edgestill.report.model",
     "Store": "edgestill.store",
     "Verdict": "edgestill.verdict",
+    "accept_baseline": "edgestill.api.baseline",
+    "check_baseline": "edgestill.api.baseline",
     "compare_releases": "edgestill.api.compare",
     "diagnose": "edgestill.api.doctor",
     "get_target": "edgestill.targets",

@@ -162,6 +162,7 @@ class _Verification:
             seed=description.seed,
             threads=description.threads,
             splits={"test": self.test.description.count},
+            evaluation=self.test.digest,
             models=(),
             hops=hop_results(
                 self.hops, self.rules.test, self.rules.measure.level, shipped=self.shipped

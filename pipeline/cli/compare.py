@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
-from edgestill.cli.options import targets_option
+from edgestill.cli.options import budget_options, targets_option
 from edgestill.cli.output import output_in_color, output_width, write_result
 from edgestill.errors import ExitCode
-
-
-def _budget(name: str, default: str, what: str) -> Callable[[Any], Any]:
-    return click.option(
-        f"--{name}",
-        metavar="CHANGE",
-        help=f"How much {what}, or `none`.  [default: {default}]",
-    )
 
 
 @click.command(short_help="Compare two releases on this device, with a verdict on each change.")
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @targets_option
-@_budget("score", "what the new release allows int8", "worse the metric may get, such as 0.5pp")
-@_budget("latency", "5%", "longer the median call may take")
-@_budget("memory", "10%", "higher the peak memory may be")
-@_budget("size", "5%", "larger what ships may be")
+@budget_options(score="what the new release allows int8")
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),

@@ -10,6 +10,7 @@ import numpy
 from edgestill.quantities import worse
 from edgestill.scoring import Scorer
 from edgestill.stats import speedup
+from edgestill.stats.ratios import excess
 from edgestill.verdict import Estimate, Interval, Verdict, decide
 from edgestill.verify.budgets import Budgets
 from edgestill.verify.comparison import Change
@@ -69,7 +70,7 @@ def _timed(
     old, new = (summarize(evidence, name, batch, threads, level, ()) for name in (OLD, NEW))
     if evidence.failures or old is None or new is None:
         return
-    slower = _more(speedup_over(evidence, NEW, OLD, batch, level))
+    slower = excess(speedup_over(evidence, NEW, OLD, batch, level))
     yield _judged(
         Change("p50 latency", "ns", "rise", old.median_ns, new.median_ns, by=slower),
         budgets.latency,
@@ -93,17 +94,7 @@ def _memory(
     }
     ratio = speedup(peaks[NEW], peaks[OLD], level)
     sizes = (float(old.memory_bytes), float(new.memory_bytes))
-    return Change("peak memory", "bytes", "rise", *sizes, by=_more(ratio))
-
-
-def _more(ratio: Estimate) -> Estimate:
-    """How much more than 1 a ratio is."""
-    interval = ratio.interval
-    return Estimate(
-        ratio.value - 1,
-        interval and Interval(interval.low - 1, interval.high - 1, interval.level),
-        ratio.count,
-    )
+    return Change("peak memory", "bytes", "rise", *sizes, by=excess(ratio))
 
 
 def _judged(change: Change, budget: float | None) -> Change:

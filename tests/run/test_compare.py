@@ -102,7 +102,7 @@ def test_releases_of_other_samples_are_refused(former: Path, tmp_path: Path) -> 
     other = described(
         former, tmp_path / "classes", "evaluation/dataset.json", class_names=["a", "b", "c"]
     )
-    with pytest.raises(UsageError, match="the releases differ in their classes: .* and a, b, c"):
+    with pytest.raises(UsageError, match=r"the releases differ in their classes: .* and a, b, c"):
         compare_releases(former, other)
 
 
