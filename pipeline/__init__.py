@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgestill.api.application import load
+    from edgestill.api.baseline import accept_baseline, check_baseline
+    from edgestill.api.compare import compare_releases
     from edgestill.api.doctor import Diagnosis, diagnose
     from edgestill.api.plan import plan_recipe
     from edgestill.api.profile import profile_model
@@ -36,10 +38,14 @@ if TYPE_CHECKING:
     from edgestill.targets import get_target
     from edgestill.templates import write_templates
     from edgestill.verdict import Verdict
+    from edgestill.verify.budgets import Budgets
+    from edgestill.verify.comparison import Comparison
 
     __version__: str
 
 __all__ = [
+    "Budgets",
+    "Comparison",
     "DamagedRelease",
     "DataError",
     "DeviceError",
@@ -57,6 +63,9 @@ __all__ = [
     "UsageError",
     "Verdict",
     "__version__",
+    "accept_baseline",
+    "check_baseline",
+    "compare_releases",
     "diagnose",
     "get_target",
     "load",
@@ -70,10 +79,15 @@ __all__ = [
 
 # Where each public name is defined; what is not listed is an error.
 _HOMES = {
+    "Budgets": "edgestill.verify.budgets",
+    "Comparison": "edgestill.verify.comparison",
     "Diagnosis": "edgestill.api.doctor",
     "Report": "edgestill.report.model",
     "Store": "edgestill.store",
     "Verdict": "edgestill.verdict",
+    "accept_baseline": "edgestill.api.baseline",
+    "check_baseline": "edgestill.api.baseline",
+    "compare_releases": "edgestill.api.compare",
     "diagnose": "edgestill.api.doctor",
     "get_target": "edgestill.targets",
     "load": "edgestill.api.application",

@@ -27,7 +27,7 @@ LAYERS = (
     {"stages", "check"},
     {"recipe"},
     {"plan", "planner", "report", "templates", "companions"},
-    {"runner", "release"},
+    {"runner", "release", "baseline"},
     {"api"},
     {"cli", "__init__", "__main__"},
 )

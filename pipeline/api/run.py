@@ -105,6 +105,7 @@ def _judge(gathering: Gathering) -> Report:
         seed=recipe.seed,
         threads=recipe.threads,
         splits={role: gathering.split(role).description.count for role in roles},
+        evaluation=gathering.split("test").digest,
         models=gathering.models(),
         hops=hop_results(hops, rules.test, rules.measure.level, shipped=shipped),
         targets=results,

@@ -118,7 +118,7 @@ class _Verification:
         self.console = console
         self.scratch = scratch
         self.test = release.evaluation
-        self.rules = _rules(release, allow_code)
+        self.rules = rules_of(release, allow_code)
         self.hops: Hops = []
         self.shipped: list[str] = []
 
@@ -162,6 +162,7 @@ class _Verification:
             seed=description.seed,
             threads=description.threads,
             splits={"test": self.test.description.count},
+            evaluation=self.test.digest,
             models=(),
             hops=hop_results(
                 self.hops, self.rules.test, self.rules.measure.level, shipped=self.shipped
@@ -211,7 +212,7 @@ class _Verification:
         return replace(assessed, target=result)
 
 
-def _rules(release: Release, allow_code: bool) -> Rules:
+def rules_of(release: Release, allow_code: bool) -> Rules:
     """What the release says to decide by."""
     description = release.description
     metric_config: Any = description.metric

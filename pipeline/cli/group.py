@@ -16,6 +16,8 @@ COMMANDS: Mapping[str, str] = {
     "plan":    "Show what a run would do, and what it would reuse.",
     "run":     "Build, verify and release what a recipe describes.",
     "verify":  "Check a release on this device: accuracy, latency, size.",
+    "compare": "Compare two releases on this device, with a verdict on each change.",
+    "baseline": "Accept figures, or hold a report against them.",
     "profile": "Measure the latency of a release, an engine or an ONNX file.",
     "report":  "Show the report of a release again.",
     "targets": "List the targets, and whether they can run here.",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 recipe_argument = click.argument("recipe")
 
@@ -35,3 +39,25 @@ store_option = click.option(
     show_envvar=True,
     help="Where results are kept.",
 )
+
+
+def budget_options(score: str) -> Callable[[Command], Command]:
+    """How much worse something may get than it was.
+
+    Args:
+        score: the default of `--score`, in words.
+    """
+    told = {
+        "score": (score, "worse the metric may get, such as 0.5pp"),
+        "latency": ("5%", "longer the median call may take"),
+        "memory": ("10%", "higher the peak memory may be"),
+        "size": ("5%", "larger what ships may be"),
+    }
+
+    def decorate(command: Command) -> Command:
+        for name, (default, what) in reversed(told.items()):
+            words = f"How much {what}, or `none` for no limit.  [default: {default}]"
+            command = click.option(f"--{name}", metavar="CHANGE", help=words)(command)
+        return command
+
+    return decorate

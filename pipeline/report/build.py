@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timezone
 
 from edgestill import __version__
@@ -36,14 +36,22 @@ def overall(gates: Sequence[GateResult], failures: Sequence[str] = ()) -> tuple[
     Args:
         failures: targets that had to run and could not.
     """
-    verdicts = [gate.verdict for gate in gates]
-    withheld = any(g.verdict is Verdict.NOT_RUN and g.gate != EVERY_GATE for g in gates)
-    if failures:
-        failed = Verdict.FAIL in verdicts
-        return Verdict.FAIL if failed else Verdict.INCONCLUSIVE, ExitCode.ENVIRONMENT
+    decisive = [g for g in gates if g.gate != EVERY_GATE]
+    return verdict_on([gate.verdict for gate in decisive], failed=bool(failures))
+
+
+def verdict_on(verdicts: Collection[Verdict], *, failed: bool) -> tuple[Verdict, ExitCode]:
+    """The verdict on all of `verdicts`, and the exit code.
+
+    Args:
+        failed: whether the environment or the device did.
+    """
+    if failed:
+        found = Verdict.FAIL if Verdict.FAIL in verdicts else Verdict.INCONCLUSIVE
+        return found, ExitCode.ENVIRONMENT
     if Verdict.FAIL in verdicts:
         return Verdict.FAIL, ExitCode.GATE_FAILED
-    if Verdict.INCONCLUSIVE in verdicts or withheld:
+    if Verdict.INCONCLUSIVE in verdicts or Verdict.NOT_RUN in verdicts:
         return Verdict.INCONCLUSIVE, ExitCode.INCONCLUSIVE
     if Verdict.PASS in verdicts:
         return Verdict.PASS, ExitCode.PASSED
@@ -60,6 +68,7 @@ def make_report(
     seed: int,
     threads: int,
     splits: dict[str, int],
+    evaluation: str,
     models: Sequence[ModelSummary],
     hops: Sequence[HopResult],
     targets: Sequence[TargetResult],
@@ -85,6 +94,7 @@ def make_report(
         seed=seed,
         threads=threads,
         splits=splits,
+        evaluation=evaluation,
         models=tuple(models),
         hops=tuple(hops),
         targets=tuple(targets),

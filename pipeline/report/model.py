@@ -11,6 +11,7 @@ from typing import Any
 from edgestill.digest import canonical
 from edgestill.errors import ExitCode, UsageError
 from edgestill.quantities import count_text
+from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verdict import Verdict
 from edgestill.verify.results import GateResult, HopResult, TargetResult
 
@@ -58,6 +59,7 @@ class Report:
         kind: `run` or `verify`.
         metric: the task's metric, with `bigger_is_better`.
         splits: samples per split; for a verification only the test split.
+        evaluation: the digest of the test split.
         device: the fingerprint of the machine that measured.
         versions: distribution -> version.
         notes: what a reader has to know, such as data that the teacher may have seen.
@@ -76,6 +78,7 @@ class Report:
     seed: int
     threads: int
     splits: Mapping[str, int]
+    evaluation: str
     models: tuple[ModelSummary, ...]
     hops: tuple[HopResult, ...]
     targets: tuple[TargetResult, ...]
@@ -84,6 +87,11 @@ class Report:
     device: Mapping[str, Any]
     versions: Mapping[str, str]
     notes: tuple[str, ...] = ()
+
+    @property
+    def device_name(self) -> str:
+        """What people call the machine that measured."""
+        return Fingerprint(**{**self.device, "os": "", "python": ""}).name
 
     def to_json(self) -> str:
         return json.dumps(canonical(self), indent=2, ensure_ascii=False) + "\n"

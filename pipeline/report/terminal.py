@@ -12,10 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgestill.report import content
+from edgestill.errors import ExitCode
+from edgestill.report import comparison, content
 from edgestill.report.figures import Cell, Column, Section, latencies
 from edgestill.report.model import Report
 from edgestill.verdict import Verdict
+from edgestill.verify.comparison import Comparison
 from edgestill.verify.results import GateResult, LatencyResult
 
 LONGEST_STEPS = 5
@@ -77,6 +79,37 @@ def render_latencies(
     section = latencies(measured)
     page = _Page(width, color)
     page.section(Section(title, section.columns, section.rows, (*section.lines, *notes)), turn=True)
+    return page.text
+
+
+def render_comparison(found: Comparison, *, width: int = 80, color: bool = False) -> str:
+    """A comparison of two releases as text of at most `width` columns."""
+    page = _Page(width, color)
+    page.line(comparison.headline(found), _STYLES[found.verdict])
+    for target in comparison.sections(found):
+        page.section(target)
+    if found.notes:
+        page.section(Section("Notes", lines=found.notes))
+    page.line()
+    page.line(f"{found.verdict}, exit code {int(found.exit_code)}", _STYLES[found.verdict])
+    return page.text
+
+
+def render_check(
+    headline: str,
+    gates: Sequence[GateResult],
+    verdict: Verdict,
+    exit_code: ExitCode,
+    *,
+    width: int = 80,
+    color: bool = False,
+) -> str:
+    """Verdicts alone as text of at most `width` columns."""
+    page = _Page(width, color)
+    page.line(headline, _STYLES[verdict])
+    page.gates(content.worst_first(gates))
+    page.line()
+    page.line(f"{verdict}, exit code {int(exit_code)}", _STYLES[verdict])
     return page.text
 
 

@@ -42,6 +42,7 @@ def empty_report(verdict: Verdict, exit_code: ExitCode) -> Report:
         seed=0,
         threads=2,
         splits={"test": 718},
+        evaluation="e" * 64,
         models=(),
         hops=(),
         targets=(),

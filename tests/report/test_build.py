@@ -65,6 +65,7 @@ def report(*verdicts: Verdict, failures: tuple[str, ...] = ()) -> Report:
         seed=3,
         threads=2,
         splits={"test": 718},
+        evaluation="e" * 64,
         models=(),
         hops=(),
         targets=(),

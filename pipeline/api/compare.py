@@ -1,0 +1,265 @@
+"""`edgestill compare`: two releases on this machine, on the same samples, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from edgestill.api.verify import rules_of
+from edgestill.arguments import Names, PathLike, as_count, as_names, as_path
+from edgestill.artifact import Dataset
+from edgestill.capture import captured
+from edgestill.console import Console
+from edgestill.digest import canonical, digest_file
+from edgestill.errors import DeviceError, UsageError
+from edgestill.measuring import Session, measured_rounds
+from edgestill.release import MANIFEST, Release, ReleasedTarget, open_release
+from edgestill.report.build import verdict_on
+from edgestill.report.model import read_report
+from edgestill.step import StepContext
+from edgestill.targets import get_target
+from edgestill.targets.blocks import Round
+from edgestill.targets.fingerprint import Fingerprint
+from edgestill.targets.measure import Candidate as MeasuredCandidate
+from edgestill.verify.assess import Rules
+from edgestill.verify.budgets import DEFAULTS, Budgets
+from edgestill.verify.changes import NEW, OLD, changes
+from edgestill.verify.comparison import FORMAT, Compared, Comparison, TargetComparison
+from edgestill.verify.config import EvaluateStep
+from edgestill.verify.evidence import Candidate, Evidence
+from edgestill.verify.stage import EvaluateInputs, evaluate
+
+ROUNDS = 24
+
+
+def compare_releases(
+    old: PathLike,
+    new: PathLike,
+    *,
+    targets: Names = (),
+    budgets: Budgets = DEFAULTS,
+    rounds: int = ROUNDS,
+    allow_code: bool = False,
+    console: Console | None = None,
+) -> Comparison:
+    """Ask and time what two releases ship, interleaved, and decide what may have got worse.
+
+    Both are asked about the new release's evaluation set, and judged by its metric.
+
+    Args:
+        targets: only these; by default all that both have and that run here.
+        budgets: how much worse the new one may be.
+        rounds: blocks of each engine; fewer than 12 give no interval.
+        allow_code: whether the new release's own metric, which is code in it, may run.
+
+    Raises:
+        UsageError: one of the folders is no release, or the two cannot be compared.
+        DamagedRelease: a file is not what a manifest says; nothing of it was opened.
+        DeviceError: no target of both can run here.
+    """
+    console = console or Console()
+    releases = (open_release(as_path(old, "old")), open_release(as_path(new, "new")))
+    rounds, names = as_count(rounds, "rounds"), as_names(targets, "targets")
+    _require_comparable(*releases)
+    rules = rules_of(releases[1], allow_code)
+    if budgets.score == "release":
+        budgets = replace(budgets, score=rules.accuracy_drop)
+    pairs, notes = _pairs(*releases, names)
+    with TemporaryDirectory(prefix="edgestill-") as name, captured(Path(name) / "log.txt"):
+        comparing = _Comparing(releases, rules, budgets, rounds, Path(name), console)
+        found = tuple(comparing.shipped(pair) for pair in pairs)
+    verdicts = [c.verdict for target in found for c in target.changes if c.verdict is not None]
+    verdict, exit_code = verdict_on(verdicts, failed=any(target.failures for target in found))
+    return Comparison(
+        format=FORMAT,
+        old=_compared(releases[0]),
+        new=_compared(releases[1]),
+        task=rules.test.task,
+        metric=rules.test.metric.name,
+        metric_unit=rules.test.unit,
+        samples=releases[1].evaluation.description.count,
+        targets=found,
+        verdict=verdict,
+        exit_code=exit_code,
+        device=canonical(Fingerprint.read()),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        notes=(*notes, *_remarks(*releases)),
+    )
+
+
+def _require_comparable(old: Release, new: Release) -> None:
+    """Refuse two releases of which one could not answer the other's samples.
+
+    Raises:
+        UsageError: the tasks, the inputs or the classes differ.
+    """
+    first, second = (release.evaluation.description for release in (old, new))
+    facts = {
+        "task": (first.task, second.task),
+        "inputs": tuple(_inputs(description.inputs) for description in (first, second)),
+        "classes": tuple(", ".join(d.class_names) or "none" for d in (first, second)),
+    }
+    for what, (one, other) in facts.items():
+        if one != other:
+            raise UsageError(
+                f"the releases differ in their {what}: {one} and {other}",
+                where=str(new.path),
+                fix="Compare two releases of one task on the same kind of samples; `edgestill "
+                "profile` times each of them",
+            )
+
+
+def _inputs(specs: Sequence[object]) -> str:
+    return ", ".join(sorted(map(str, specs)))
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The folders of two engines for one target, and their precisions."""
+
+    target: str
+    precisions: tuple[str, str]
+    folders: tuple[str, str]
+
+    @classmethod
+    def all_of(cls, old: ReleasedTarget, new: ReleasedTarget) -> list[_Pair]:
+        """One where each ships one engine; of several, those of one precision."""
+        if len(old.shipped) == len(new.shipped) == 1:
+            precisions = [(old.shipped[0], new.shipped[0])]
+        else:
+            precisions = [(name, name) for name in new.shipped if name in old.shipped]
+        return [
+            cls(new.target, (one, other), (old.candidates[one], new.candidates[other]))
+            for one, other in precisions
+        ]
+
+
+def _pairs(old: Release, new: Release, names: Sequence[str]) -> tuple[list[_Pair], list[str]]:
+    """What both releases ship for a target that runs here, and what is left out.
+
+    Raises:
+        DeviceError: none of them can run here, or not one that is named.
+    """
+    former = {target.target: target for target in old.targets(names)}
+    pairs: list[_Pair] = []
+    notes: list[str] = []
+    reasons: list[str] = []
+    for target in new.targets(names):
+        found = get_target(target.target).probe()
+        name = target.target
+        if name not in former:
+            notes.append(f"Only the new release has {name}.")
+        elif not found.can_run:
+            reasons.append(f"{name} cannot run here ({found.reason})")
+        elif found_here := _Pair.all_of(former[name], target):
+            pairs += found_here
+        else:
+            notes.append(f"The releases ship no engines of one precision for {name}.")
+    known = {target.target for target in new.targets(names)}
+    notes += [f"Only the old release has {name}." for name in former if name not in known]
+    if not pairs or (names and reasons):
+        raise DeviceError(
+            "; ".join(reasons) or "the releases have no target in common",
+            where=str(new.path),
+            fix="Compare them on a device that has their runtime, or name another --target",
+        )
+    return pairs, [*notes, *(f"{reason}." for reason in reasons)]
+
+
+class _Comparing:
+    """Asks and times the two engines of a target.
+
+    Args:
+        releases: the old one and the new one.
+    """
+
+    def __init__(
+        self,
+        releases: tuple[Release, Release],
+        rules: Rules,
+        budgets: Budgets,
+        rounds: int,
+        scratch: Path,
+        console: Console,
+    ) -> None:
+        self.releases = releases
+        self.rules = rules
+        self.budgets = budgets
+        self.rounds = rounds
+        self.scratch = scratch
+        self.console = console
+        self.samples: Dataset = releases[1].evaluation
+
+    def shipped(self, pair: _Pair) -> TargetComparison:
+        candidates = self._candidates(pair)
+        same = candidates[0].engine.digest == candidates[1].engine.digest
+        batch, level = self.rules.measure.batch, self.rules.measure.level
+        timed = replace(self.rules.timing(batch), rounds=self.rounds)
+        rounds: tuple[Round, ...] = ()
+        if not same:
+            measured = [MeasuredCandidate(c.name, c.engine, c.test) for c in candidates]
+            session = Session(measured, self.samples, timed)
+            with self.console.step(f"measure {pair.target}"):
+                rounds = tuple(measured_rounds(session, self.console.progress))
+        evidence = Evidence(pair.target, candidates, {batch: rounds})
+        scorer, (former, latter) = self.rules.test, (c.test for c in candidates)
+        alike = scorer.comparable(former, latter)
+        return TargetComparison(
+            target=pair.target,
+            runtime=f"{pair.target} {get_target(pair.target).probe().version}",
+            old=pair.precisions[0],
+            new=pair.precisions[1],
+            same_engine=same,
+            changes=changes(
+                evidence, scorer, self.budgets, batch=batch, threads=timed.threads, level=level
+            ),
+            agreement=scorer.agreement(former, latter, level) if alike else None,
+            blocks=len(rounds),
+            batch=batch,
+            threads=timed.threads,
+            failures=tuple(f"{name} failed: {what}" for name, what in evidence.failures.items()),
+        )
+
+    def _candidates(self, pair: _Pair) -> tuple[Candidate, ...]:
+        engines = {
+            name: release.engine(folder)
+            for name, release, folder in zip((OLD, NEW), self.releases, pair.folders, strict=True)
+        }
+        out = self.scratch / f"{pair.target}-{pair.precisions[1]}"
+        out.mkdir()
+        context = StepContext(self.releases[1].path, out, self.console.progress, self.console.say)
+        with self.console.step(f"evaluate {pair.target}"):
+            answers = evaluate(
+                EvaluateStep(self.rules.threads),
+                EvaluateInputs(engines, {"test": self.samples}),
+                out,
+                context,
+            )
+        return tuple(
+            Candidate(name, engine, None, answers[f"{name}/test"])
+            for name, engine in engines.items()
+        )
+
+
+def _compared(release: Release) -> Compared:
+    report = read_report(release.path / "report.json")
+    return Compared(
+        path=str(release.path),
+        name=release.description.name,
+        digest=digest_file(release.path / MANIFEST),
+        created=report.created,
+        edgestill=report.edgestill,
+    )
+
+
+def _remarks(old: Release, new: Release) -> list[str]:
+    found = []
+    if old.evaluation.digest != new.evaluation.digest:
+        found.append("The evaluation sets differ: both were asked about the new release's.")
+    metrics = [release.description.metric for release in (old, new)]
+    if metrics[0] != metrics[1]:
+        found.append("The metrics differ: both were judged by the new release's.")
+    return found

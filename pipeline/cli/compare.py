@@ -1,0 +1,59 @@
+"""`edgestill compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgestill.cli.options import budget_options, targets_option
+from edgestill.cli.output import output_in_color, output_width, write_result
+from edgestill.errors import ExitCode
+
+
+@click.command(short_help="Compare two releases on this device, with a verdict on each change.")
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@targets_option
+@budget_options(score="what the new release allows int8")
+@click.option(
+    "--rounds",
+    type=click.IntRange(min=1),
+    help="Blocks of each engine; fewer than 12 give no interval.  [default: 24]",
+)
+@click.option(
+    "--allow-code",
+    is_flag=True,
+    help="Let the new release's own metric run: that is code that came with it.",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write it there, too.")
+def command(
+    old: Path,
+    new: Path,
+    targets: tuple[str, ...],
+    rounds: int | None,
+    allow_code: bool,
+    json_file: Path | None,
+    **budgets: str | None,
+) -> ExitCode:
+    """Ask and time what OLD and NEW ship, on this device and NEW's evaluation set.
+
+    Blocks of the two alternate, so that whatever slows the machine slows both. Each change for the
+    worse is decided on its confidence interval: PASS, FAIL or INCONCLUSIVE.
+    """
+    from edgestill.api.compare import ROUNDS, compare_releases
+    from edgestill.report.terminal import render_comparison
+    from edgestill.verify.budgets import Budgets
+
+    found = compare_releases(
+        old,
+        new,
+        targets=targets,
+        budgets=Budgets.parse(budgets),
+        rounds=rounds or ROUNDS,
+        allow_code=allow_code,
+    )
+    if json_file is not None:
+        json_file.write_text(found.to_json(), encoding="utf-8")
+    write_result(render_comparison(found, width=output_width(), color=output_in_color()))
+    return found.exit_code

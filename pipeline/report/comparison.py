@@ -1,0 +1,104 @@
+"""A comparison of two releases, as sections that the terminal and Markdown lay out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgestill.errors import ExitCode
+from edgestill.quantities import count_text, digits, score_text, size_text
+from edgestill.report.figures import Cell, Column, Section, figure, interval_text, ns_text
+from edgestill.verdict import Verdict
+from edgestill.verify.comparison import Change, Comparison, TargetComparison
+
+
+def headline(found: Comparison) -> str:
+    """The one line for a reader in a hurry, which starts with the verdict."""
+    judged = [(t, c) for t in found.targets for c in t.changes if c.verdict is not None]
+    names = {
+        verdict: ", ".join(f"{c.name} on {t.target}" for t, c in judged if c.verdict is verdict)
+        for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NOT_RUN)
+    }
+    if found.exit_code is ExitCode.ENVIRONMENT:
+        what = "an engine failed"
+    elif names[Verdict.FAIL]:
+        what = f"worse than allowed: {names[Verdict.FAIL]}"
+    elif names[Verdict.INCONCLUSIVE]:
+        what = f"not decided: {names[Verdict.INCONCLUSIVE]}"
+    elif names[Verdict.NOT_RUN]:
+        what = f"not run: {names[Verdict.NOT_RUN]}"
+    else:
+        what = f"nothing is worse than allowed, of {count_text(len(judged), 'budget', 'budgets')}"
+    return f"{found.verdict}  {found.new.name} against {found.old.name}: {what}"
+
+
+def sections(found: Comparison) -> list[Section]:
+    """A table for each target."""
+    return [_target(target, found) for target in found.targets]
+
+
+def _target(target: TargetComparison, found: Comparison) -> Section:
+    columns = (
+        Column("", numeric=False),
+        Column("old"),
+        Column("new"),
+        Column("worse by"),
+        Column("at most"),
+        Column("verdict", numeric=False),
+    )
+    rows = tuple(_row(change, found.metric_unit) for change in target.changes)
+    shipped = target.new if target.old == target.new else f"{target.old} -> {target.new}"
+    return Section(
+        f"{target.runtime}, {shipped}", columns, rows, tuple(_lines(target, found.metric_unit))
+    )
+
+
+def _row(change: Change, unit: str) -> tuple[Cell, ...]:
+    text = _texts(change, unit)
+    by = _by_text(change, unit)
+    return (
+        Cell(change.name),
+        Cell(text(change.old) if change.old is not None else ""),
+        Cell(text(change.new) if change.new is not None else ""),
+        figure(change.by, by) if change.by is not None else Cell(),
+        Cell(by(change.budget) if change.budget is not None else ""),
+        Cell(str(change.verdict) if change.verdict is not None else ""),
+    )
+
+
+def _texts(change: Change, unit: str) -> Callable[[float], str]:
+    return {
+        "score": lambda value: score_text(value, unit),
+        "ns": ns_text,
+        "bytes": size_text,
+        "per second": lambda value: f"{digits(value, 4)}/s",
+    }[change.unit]
+
+
+def _by_text(change: Change, unit: str) -> Callable[[float], str]:
+    if change.unit == "score":
+        return lambda value: score_text(value, unit, drop=True)
+    return lambda value: f"{100 * value:.1f}%"
+
+
+def _lines(target: TargetComparison, unit: str) -> list[str]:
+    lines = [f"{failure.removesuffix('.')}." for failure in target.failures]
+    if target.same_engine:
+        lines.append("Both ship the very same engine, so nothing was timed.")
+    for change in target.changes:
+        if change.verdict is Verdict.FAIL and change.by is not None:
+            basis = interval_text(change.by, _by_text(change, unit))
+            lines.append(f"{change.name}: the whole interval {basis} is above the budget.")
+        elif change.advice:
+            lines.append(f"{change.name}: {change.advice}.")
+    if target.agreement is not None:
+        share = figure(target.agreement, lambda value: score_text(value, "pp"))
+        lines.append(f"They answer alike: {share.text} {share.basis}.")
+    if target.blocks:
+        blocks = count_text(target.blocks, "block", "blocks")
+        threads = count_text(target.threads, "thread", "threads")
+        lines.append(
+            f"Timed in {blocks} of each, interleaved, at batch {target.batch} with {threads}; what "
+            "has no `worse by` is shown and not judged. Brackets are confidence intervals of "
+            "paired differences, negative is better."
+        )
+    return lines

@@ -1,0 +1,109 @@
+"""From evidence about two engines to what changed, and whether it was allowed to: pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy
+
+from edgestill.quantities import worse
+from edgestill.scoring import Scorer
+from edgestill.stats import speedup
+from edgestill.stats.ratios import excess
+from edgestill.verdict import Estimate, Interval, Verdict, decide
+from edgestill.verify.budgets import Budgets
+from edgestill.verify.comparison import Change
+from edgestill.verify.evidence import Candidate, Evidence
+from edgestill.verify.latency import speedup_over, summarize
+from edgestill.verify.results import LatencyResult
+
+OLD, NEW = "old", "new"  # the names of the candidates
+
+_SHOWN = ("50", "95", "99")
+
+
+def changes(
+    evidence: Evidence, scorer: Scorer, budgets: Budgets, *, batch: int, threads: int, level: float
+) -> tuple[Change, ...]:
+    """Every property side by side; a failed engine leaves the timed ones without a verdict.
+
+    The relative changes of time and memory are decided on pairs of blocks of one round each, so
+    that a drift of the machine weighs on both alike; the score on pairs of answers to one sample.
+    Two engines of the same files do not differ, on samples that were not seen either.
+    """
+    candidates = {candidate.name: candidate for candidate in evidence.candidates}
+    old, new = candidates[OLD], candidates[NEW]
+    assert budgets.score != "release"
+    found = [_score(old, new, scorer, budgets.score, level)]
+    found += _timed(evidence, budgets, batch, threads, level)
+    sizes = (old.engine.size_bytes, new.engine.size_bytes)
+    share = (sizes[1] - sizes[0]) / sizes[0]
+    exact = Estimate(share, Interval(share, share, level), 1)
+    found.append(_judged(Change("size", "bytes", "rise", *sizes, by=exact), budgets.size))
+    return tuple(found)
+
+
+def _score(
+    old: Candidate, new: Candidate, scorer: Scorer, budget: float | None, level: float
+) -> Change:
+    change = Change(scorer.metric.name, "score", worse(scorer.metric.bigger_is_better), None, None)
+    if scorer.withheld is not None:
+        return replace(change, verdict=Verdict.NOT_RUN, advice=scorer.withheld)
+    drop = scorer.drop(old.test, new.test, level)
+    if old.engine.digest == new.engine.digest:
+        drop = Estimate(0.0, Interval(0.0, 0.0, level), drop.count)
+    scores = scorer.score_of(old.test), scorer.score_of(new.test)
+    change = _judged(replace(change, old=scores[0], new=scores[1], by=drop), budget)
+    if change.verdict is Verdict.INCONCLUSIVE and budget is not None:
+        enough = scorer.samples_to_decide(old.test, new.test, budget, level)
+        count = change.by.count if change.by else 0
+        known = enough is not None and enough > count
+        advice = f"about {enough} samples would decide it" if known else "more samples would"
+        change = replace(change, advice=advice)
+    return change
+
+
+def _timed(
+    evidence: Evidence, budgets: Budgets, batch: int, threads: int, level: float
+) -> Iterable[Change]:
+    old, new = (summarize(evidence, name, batch, threads, level, ()) for name in (OLD, NEW))
+    if evidence.failures or old is None or new is None:
+        return
+    slower = excess(speedup_over(evidence, NEW, OLD, batch, level))
+    yield _judged(
+        Change("p50 latency", "ns", "rise", old.median_ns, new.median_ns, by=slower),
+        budgets.latency,
+    )
+    for name in _SHOWN[1:]:
+        if name in old.percentiles_ns and name in new.percentiles_ns:
+            before, after = old.percentiles_ns[name].value, new.percentiles_ns[name].value
+            yield Change(f"p{name} latency", "ns", "rise", before, after)
+    yield Change("throughput", "per second", "drop", old.throughput.value, new.throughput.value)
+    yield _judged(_memory(evidence, batch, level, old, new), budgets.memory)
+    yield Change("first load", "ns", "rise", old.first_load_ns, new.first_load_ns)
+    yield Change("later loads", "ns", "rise", old.later_load_ns, new.later_load_ns)
+
+
+def _memory(
+    evidence: Evidence, batch: int, level: float, old: LatencyResult, new: LatencyResult
+) -> Change:
+    peaks = {
+        name: [numpy.array([b.peak_rss_bytes]) for b in evidence.blocks(name, batch)]
+        for name in (OLD, NEW)
+    }
+    ratio = speedup(peaks[NEW], peaks[OLD], level)
+    sizes = (float(old.memory_bytes), float(new.memory_bytes))
+    return Change("peak memory", "bytes", "rise", *sizes, by=excess(ratio))
+
+
+def _judged(change: Change, budget: float | None) -> Change:
+    if budget is None or change.by is None:
+        return change
+    verdict = decide(change.by, at_most=budget)
+    advice = (
+        "more rounds or a quieter machine would decide it"
+        if (verdict is Verdict.INCONCLUSIVE)
+        else ""
+    )
+    return replace(change, budget=budget, verdict=verdict, advice=advice)

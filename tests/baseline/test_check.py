@@ -1,0 +1,147 @@
+"""A report held against what was accepted: a verdict on each figure, or none comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from edgestill.baseline.accept import accepted_figures
+from edgestill.baseline.check import check
+from edgestill.baseline.file import Baseline
+from edgestill.errors import ExitCode
+from edgestill.report.model import Report
+from edgestill.targets.fingerprint import Fingerprint
+from edgestill.verdict import Verdict
+from edgestill.verify.budgets import DEFAULTS, Budgets
+
+Make = Callable[..., Report]
+OTHER = replace(Fingerprint.read(), cpu="Cortex-A76", cores=4, board=None, gpus=())
+
+
+def baseline(*reports: Report) -> Baseline:
+    return Baseline().with_entries(
+        entry for report in reports for entry in accepted_figures(report, "first", "dist/digits")
+    )
+
+
+def verdicts(found: Report, before: Baseline, budgets: Budgets = DEFAULTS) -> dict[str, Verdict]:
+    return {gate.gate: gate.verdict for gate in check(found, before, budgets).gates}
+
+
+def test_the_same_figures_pass(report: Make) -> None:
+    found = check(report(), baseline(report()), DEFAULTS)
+    assert {gate.gate for gate in found.gates} == {"accuracy", "latency", "size", "memory"}
+    assert (found.verdict, found.exit_code) == (Verdict.PASS, ExitCode.PASSED)
+    assert {gate.target for gate in found.gates} == {"onnxruntime fp32"}
+
+
+@pytest.mark.parametrize(
+    ("gate", "better", "kept", "broken"),
+    [
+        ("accuracy", {"score": 0.99}, {"score": 0.955}, {"score": 0.9549}),
+        ("size", {"size": 10}, {"size": 105_000}, {"size": 105_001}),
+        ("memory", {"memory": 10}, {"memory": 88_000_000}, {"memory": 88_000_001}),
+        ("latency", {"latency_us": 50.0}, {"latency_us": 103.0}, {"latency_us": 107.0}),
+    ],
+)
+def test_a_figure_may_get_worse_by_its_budget(
+    report: Make,
+    gate: str,
+    better: dict[str, float],
+    kept: dict[str, float],
+    broken: dict[str, float],
+) -> None:
+    before = baseline(report())
+    for values, verdict in ((better, Verdict.PASS), (kept, Verdict.PASS), (broken, Verdict.FAIL)):
+        found = verdicts(report(**values), before)
+        assert found.pop(gate) is verdict
+        assert set(found.values()) == {Verdict.PASS}
+
+
+def test_what_is_near_the_budget_is_not_decided(report: Make) -> None:
+    (gate,) = (
+        gate
+        for gate in check(report(latency_us=105.0), baseline(report()), DEFAULTS).gates
+        if gate.gate == "latency"
+    )
+    assert gate.verdict is Verdict.INCONCLUSIVE
+    assert gate.budget == "p50 latency rise since the baseline <= 5.0%"
+    assert gate.found == (
+        "5.0% [3.5%, 6.5%], n = 12 blocks or calls, relative to the teacher's engine"
+    )
+    assert gate.advice.startswith("more rounds in both measurements, or edgestill compare")
+
+
+def test_a_slower_day_weighs_on_the_teacher_too(report: Make) -> None:
+    slow_day = report(latency_us=130.0, teacher_us=1040.0)
+    assert verdicts(slow_day, baseline(report()))["latency"] is Verdict.PASS
+    alone = report(latency_us=130.0, teacher_us=None)
+    assert verdicts(alone, baseline(report()))["latency"] is Verdict.FAIL
+
+
+def test_another_teacher_is_no_yardstick(report: Make) -> None:
+    found = report(latency_us=100.0, teacher_us=400.0)
+    (target,) = found.targets
+    assert target.baseline is not None
+    other = replace(target, baseline=replace(target.baseline, digest="u" * 64))
+    assert verdicts(found, baseline(report()))["latency"] is Verdict.FAIL
+    assert verdicts(replace(found, targets=(other,)), baseline(report()))["latency"] is Verdict.PASS
+
+
+def test_another_machine_has_no_comparable_baseline_and_no_pass(report: Make) -> None:
+    found = check(report(), baseline(report(machine=OTHER)), DEFAULTS)
+    (gate,) = found.gates
+    assert gate.verdict is Verdict.INCONCLUSIVE
+    assert gate.found == "no comparable baseline: accepted were figures of Cortex-A76, 4 cores"
+    assert found.exit_code is ExitCode.INCONCLUSIVE
+    (gate,) = check(report(), Baseline(), DEFAULTS).gates
+    assert gate.found == ("no comparable baseline: nothing was accepted of digits on onnxruntime")
+
+
+@pytest.mark.parametrize(
+    ("changed", "gate", "why"),
+    [
+        ({"evaluation": "f" * 64}, "accuracy", "it is of another evaluation set or metric"),
+        ({"metric": "top5"}, "top5", "it is of another evaluation set or metric"),
+        ({"score": None}, "accuracy", "it is of another evaluation set or metric"),
+        ({"batch": 8}, "latency", "it is of batch 1 with 2 threads"),
+    ],
+)
+def test_what_cannot_be_compared_is_inconclusive(
+    report: Make, changed: dict[str, object], gate: str, why: str
+) -> None:
+    found = check(report(**changed), baseline(report()), DEFAULTS)
+    (result,) = (each for each in found.gates if each.gate == gate)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.found.startswith(f"no comparable baseline: {why}")
+
+
+def test_another_precision_that_ships_alone_is_held_against_the_former(report: Make) -> None:
+    before = baseline(report(precision="fp32"))
+    assert verdicts(report(precision="int8", size=30_000), before)["size"] is Verdict.PASS
+    assert verdicts(report(precision="int8", size=300_000), before)["size"] is Verdict.FAIL
+
+
+def test_a_report_without_measurements_is_no_pass(report: Make) -> None:
+    (target,) = report().targets
+    elsewhere = report(targets=(replace(target, verify="elsewhere"),))
+    found = check(elsewhere, baseline(report()), DEFAULTS)
+    assert found.exit_code is ExitCode.INCONCLUSIVE
+    assert found.gates[0].found == "the report has nothing that ships and was measured"
+
+
+def test_a_lifted_budget_has_no_verdict(report: Make) -> None:
+    lifted = Budgets(score=None, latency=None, memory=None, size=0.05)
+    assert verdicts(report(score=0.1), baseline(report()), lifted) == {"size": Verdict.PASS}
+
+
+def test_an_error_that_rises_is_worse(report: Make) -> None:
+    options = {"metric": "mae", "bigger_is_better": False, "task": "regression"}
+    before = baseline(report(score=1.0, **options))
+    budgets = Budgets(score=0.1)
+    assert verdicts(report(score=1.1, **options), before, budgets)["mae"] is Verdict.PASS
+    assert verdicts(report(score=1.2, **options), before, budgets)["mae"] is Verdict.FAIL
+    # What a rise of half a point would be, nobody can say of an error.
+    assert "mae" not in verdicts(report(score=9.0, **options), before)

@@ -1,0 +1,143 @@
+"""Two releases on one device, asked and timed together."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from edgestill.api.compare import compare_releases
+from edgestill.errors import DamagedRelease, DeviceError, ExitCode, UsageError
+from edgestill.release import writing
+from edgestill.report.terminal import render_comparison
+from edgestill.verdict import Verdict
+from edgestill.verify.budgets import Budgets
+from edgestill.verify.comparison import Comparison
+
+if TYPE_CHECKING:
+    from conftest import Project
+
+    from edgestill.report.model import Report
+
+
+@pytest.fixture(scope="module")
+def former(finished: tuple[Project, Report]) -> Path:
+    return finished[0].release
+
+
+@pytest.fixture(scope="module")
+def latter(finished: tuple[Project, Report], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release whose student has a hundred times the channels."""
+    folder = tmp_path_factory.mktemp("wide") / "project"
+    shutil.copytree(finished[0].folder, folder)
+    project = type(finished[0])(folder)
+    project.replace("model.py", "net(4)", "net(400)")
+    project.run("distill.epochs=1", "quantize=null", "targets=[onnxruntime]")
+    return project.release
+
+
+@pytest.fixture(scope="module")
+def found(former: Path, latter: Path) -> Comparison:
+    return compare_releases(former, latter, budgets=Budgets(score=0.9), rounds=12)
+
+
+def described(release: Path, copy: Path, file: str, **values: Any) -> Path:
+    """A copy of a release with other values in one of its descriptions, sealed anew."""
+    with writing(copy) as writer:
+        shutil.copytree(release, writer.folder, dirs_exist_ok=True)
+        (writer.folder / "manifest.json").unlink()
+        content = json.loads((writer.folder / file).read_text("utf-8"))
+        writer.add_text(file, json.dumps({**content, **values}))
+    return copy
+
+
+def test_a_slower_and_larger_release_fails(found: Comparison) -> None:
+    (target,) = found.targets
+    changes = {change.name: change for change in target.changes}
+    assert list(changes) == [
+        "accuracy", "p50 latency", *(n for n in changes if n.startswith("p9")), "throughput",
+        "peak memory", "first load", "later loads", "size",
+    ]  # fmt: skip
+    assert changes["size"].verdict is Verdict.FAIL
+    assert changes["p50 latency"].verdict is Verdict.FAIL
+    assert changes["accuracy"].verdict is Verdict.PASS
+    assert (found.verdict, found.exit_code) == (Verdict.FAIL, ExitCode.GATE_FAILED)
+    assert (target.new, target.blocks, target.same_engine) == ("fp32", 12, False)
+
+
+def test_what_is_found_is_told_and_written(found: Comparison) -> None:
+    shown = render_comparison(found, width=100)
+    first, last = shown.splitlines()[0], shown.splitlines()[-1]
+    assert first.startswith("FAIL  small against small: worse than allowed: p50 latency on onnx")
+    assert last == "FAIL, exit code 1"
+    assert "p50 latency: the whole interval [" in shown
+    assert "Timed in 12 blocks of each, interleaved, at batch 1 with 1 thread" in shown
+    assert json.loads(found.to_json())["targets"][0]["changes"][-1]["name"] == "size"
+
+
+def test_a_release_against_itself_passes_without_timing(former: Path) -> None:
+    same = compare_releases(former, former, budgets=Budgets(score=0.0, latency=0.0))
+    (target,) = same.targets
+    assert target.same_engine
+    assert target.blocks == 0
+    assert [c.name for c in target.changes if c.verdict is Verdict.PASS] == ["accuracy", "size"]
+    assert same.exit_code is ExitCode.PASSED
+    assert "Both ship the very same engine" in render_comparison(same)
+
+
+def test_a_damaged_release_is_not_opened(former: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(former, tmp_path / "broken"))
+    (broken / "release.json").write_text("{}")
+    for pair in ((former, broken), (broken, former)):
+        with pytest.raises(DamagedRelease, match=r"release\.json: the file was changed"):
+            compare_releases(*pair)
+
+
+def test_releases_of_other_samples_are_refused(former: Path, tmp_path: Path) -> None:
+    other = described(
+        former, tmp_path / "classes", "evaluation/dataset.json", class_names=["a", "b", "c"]
+    )
+    with pytest.raises(UsageError, match=r"the releases differ in their classes: .* and a, b, c"):
+        compare_releases(former, other)
+
+
+def test_targets_that_only_one_has_are_told(former: Path, tmp_path: Path) -> None:
+    content = json.loads((former / "release.json").read_text("utf-8"))
+    (target,) = content["targets"]
+    both = [target, {**target, "target": "tensorrt-rtx"}]
+    other = described(former, tmp_path / "more", "release.json", targets=both)
+    assert compare_releases(former, other).notes == ("Only the new release has tensorrt-rtx.",)
+    assert compare_releases(other, former).notes == ("Only the old release has tensorrt-rtx.",)
+    (note,) = compare_releases(other, other).notes
+    assert note.startswith("tensorrt-rtx cannot run here (")
+    with pytest.raises(DeviceError, match="tensorrt-rtx cannot run here"):
+        compare_releases(other, other, targets=["tensorrt-rtx"])
+    with pytest.raises(DeviceError, match="the releases have no target in common"):
+        compare_releases(
+            former, described(former, tmp_path / "else", "release.json", targets=both[1:])
+        )
+
+
+def test_the_command_ends_with_the_verdict(former: Path, latter: Path, tmp_path: Path) -> None:
+    def compare(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "edgestill", "compare", str(former), str(latter), *options],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    lifted = ("--score", "none", "--latency", "none", "--memory", "none", "--rounds", "1")
+    done = compare(*lifted, "--json", str(tmp_path / "found.json"))
+    assert done.returncode == 1, done.stderr
+    assert "worse than allowed: size on onnxruntime" in done.stdout
+    assert json.loads((tmp_path / "found.json").read_text("utf-8"))["verdict"] == "FAIL"
+    assert compare(*lifted, "--size", "none").returncode == 0
+    wrong = compare("--latency", "5")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "error: --latency: '5' has the unit ''" in wrong.stderr
