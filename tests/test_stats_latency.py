@@ -13,6 +13,7 @@ from scipy import stats as reference
 
 from edgestill.stats import (
     Estimate,
+    calls_needed,
     mean_throughput,
     percentile,
     smallest_sample,
@@ -167,11 +168,11 @@ def test_properties_of_percentile(seed: int, k: int, calls: int, p: float, level
     assert percentile(shuffled, p, level) == found
     scaled = percentile([block * 4 for block in blocks], p, level)
     assert scaled.value == pytest.approx(4 * found.value)
+    wider = percentile(blocks, p, (1 + level) / 2).interval
     if found.interval is None:
-        assert k * calls < smallest_sample(p)
-    else:
-        wider = percentile(blocks, p, (1 + level) / 2).interval
-        assert wider is not None
+        assert k * calls < calls_needed(p, level)
+        assert wider is None
+    elif wider is not None:
         assert wider.low <= found.interval.low <= found.interval.high <= wider.high
 
 
