@@ -1,4 +1,4 @@
-"""Whether an engine has become slower: the verdict from blocks, and measured until it is decided."""
+"""Whether an engine has become slower: decided on blocks, and measured until it is."""
 
 from __future__ import annotations
 
