@@ -9,8 +9,7 @@ their time. In `aa-busy` another process burns one core, on and off. Beside it s
 20 calls of each in a process of its own, medians compared.
 
 Each trial is a line of the results, so a run that was stopped goes on; all trials take an hour or
-two. Prints
-a table of the trials there are, and ends with 1 when a bound is missed.
+two. Prints a table of the trials there are, and ends with 1 when a bound is missed.
 """
 
 from __future__ import annotations
