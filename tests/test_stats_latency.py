@@ -15,6 +15,7 @@ from edgestill.stats import (
     Estimate,
     calls_needed,
     mean_throughput,
+    noise_floor,
     percentile,
     smallest_sample,
     speedup,
@@ -127,6 +128,29 @@ def test_one_slow_block_does_not_change_the_speedup() -> None:
 def test_speedup_needs_pairs() -> None:
     with pytest.raises(ValueError, match="12 baseline blocks and 13 candidate blocks"):
         speedup(drifting(1, 12, 5), drifting(1, 13, 5))
+
+
+def test_the_noise_floor_is_what_an_engine_against_itself_would_show() -> None:
+    """Of 200 series: its median is the median half width of an A/A comparison of as many rounds."""
+    floors, widths = [], []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        # The machine drifts by several times what neighbours differ by.
+        wander = 1e6 * np.exp(np.cumsum(0.01 * rng.standard_normal(24)))
+        first, second = (
+            [np.array([level * np.exp(0.02 * rng.standard_normal())]) for level in wander]
+            for _ in range(2)
+        )
+        floor, interval = noise_floor(first), speedup(first, second).interval
+        assert floor is not None and interval is not None
+        floors.append(floor)
+        widths.append(math.sqrt(interval.high / interval.low) - 1)
+    assert np.median(floors) == pytest.approx(np.median(widths), rel=0.12)
+
+
+def test_the_noise_floor_needs_12_blocks_and_is_nought_without_noise() -> None:
+    assert noise_floor(drifting(0, 11, 9)) is None
+    assert noise_floor([np.array([1e6])] * 13) == 0.0
 
 
 def test_throughput_is_all_samples_over_all_time() -> None:

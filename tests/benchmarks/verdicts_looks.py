@@ -3,11 +3,11 @@
     python tests/benchmarks/verdicts_looks.py --results build/looks.jsonl
 
 Series of blocks of 60 calls are looked at after 12, 24, 48 and 96 rounds until the budget is
-decided. At a budget that is the truth itself either verdict is an error, which at the level 0.95 may
-each have a probability of 2.5 %. Beside it stands the naive way, every look at the full level. At
-budgets 5 % from the truth, the table says how many series were decided rightly, how many wrongly,
-and after how many rounds. Ends with 1 where an error is more frequent than 2.5 % and three standard
-errors for the number of runs. Each case is a line of the results, so a stopped run goes on.
+decided. At a budget that is the truth itself, either verdict is an error, which may have a
+probability of 2.5 % at the level 0.95. Beside it stands the naive way, every look at the full
+level. At budgets 5 % from the truth, the table says how many series were decided rightly, how many
+wrongly, and after how many rounds. Ends with 1 where an error is more frequent than 2.5 % and three
+standard errors for the number of runs. Each case is a line of the results: a stopped run goes on.
 """
 
 from __future__ import annotations
@@ -153,10 +153,11 @@ def main() -> int:
     for case, found in zip(chosen.values(), simulate_all(simulate, arguments.results), strict=True):
         error = max(found["false_pass"], found["false_fail"])
         worst, missed = max(worst, error), missed + (error > allowed)
+        mark = "TOO MANY" if error > allowed else ""
         print(
             f"{case.name:<32} {found['false_pass']:<8.2%} {found['false_fail']:<9.2%} "
             f"{found['naive_pass']:<8.2%} {found['naive_fail']:<11.2%} {found['right']:<8.1%} "
-            f"{found['wrong']:<6.2%} {found['rounds']:>6.1f}  {'TOO MANY' if error > allowed else ''}",
+            f"{found['wrong']:<6.2%} {found['rounds']:>6.1f}  {mark}",
             flush=True,
         )
     print(f"{len(chosen)} cases, the largest error {worst:.2%}, {missed} above {allowed:.2%}")
