@@ -16,7 +16,7 @@ import argparse
 import math
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -100,25 +100,35 @@ def _speedup(blocks: Blocks, level: float) -> Estimate:
     return stats.speedup([pair[0] for pair in blocks], [pair[1] for pair in blocks], level)
 
 
-def decided(blocks: Blocks, case: Case, budget: float, *, naive: bool) -> tuple[Verdict, int]:
-    """The first verdict on `at_most`, and the rounds that it took."""
+Outcome = tuple[Verdict, int]
+
+
+def decided(
+    blocks: Blocks, case: Case, budgets: Mapping[str, float], *, naive: bool
+) -> dict[str, Outcome]:
+    """Of each budget on `at_most` the first verdict, and the rounds that it took."""
+    found: dict[str, Outcome] = {}
     for look in LOOKS:
         estimate = case.figure(blocks[: look.rounds], LEVEL if naive else look.level(LEVEL))
-        verdict = stats.decide(estimate, at_most=budget)
-        if verdict is not Verdict.INCONCLUSIVE:
-            return verdict, look.rounds
-    return Verdict.INCONCLUSIVE, MOST
+        for name in budgets.keys() - found.keys():
+            verdict = stats.decide(estimate, at_most=budgets[name])
+            if verdict is not Verdict.INCONCLUSIVE:
+                found[name] = verdict, look.rounds
+        if len(found) == len(budgets):
+            break
+    return dict.fromkeys(budgets, (Verdict.INCONCLUSIVE, MOST)) | found
 
 
 def run(case: Case, runs: int) -> dict[str, float]:
     rng = np.random.default_rng(zlib.crc32(case.name.encode()))
-    found: dict[str, list[tuple[Verdict, int]]] = {"at": [], "naive": [], "above": [], "below": []}
+    budgets = {"at": case.truth, "above": case.truth * (1 + OFF), "below": case.truth * (1 - OFF)}
+    found: dict[str, list[Outcome]] = {"at": [], "naive": [], "above": [], "below": []}
     for _ in range(runs):
         blocks = case.draw(rng)
-        found["at"].append(decided(blocks, case, case.truth, naive=False))
-        found["naive"].append(decided(blocks, case, case.truth, naive=True))
-        found["above"].append(decided(blocks, case, case.truth * (1 + OFF), naive=False))
-        found["below"].append(decided(blocks, case, case.truth * (1 - OFF), naive=False))
+        outcomes = decided(blocks, case, budgets, naive=False)
+        outcomes |= decided(blocks, case, {"naive": case.truth}, naive=True)
+        for name, outcome in outcomes.items():
+            found[name].append(outcome)
 
     def share(of: str, verdict: Verdict) -> float:
         return sum(one is verdict for one, _ in found[of]) / runs
