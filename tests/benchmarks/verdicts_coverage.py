@@ -305,7 +305,7 @@ def main() -> int:
         runs = arguments.runs // 5 if case.slow else arguments.runs
         cases[f"{case.function} {case.name}, {runs} runs"] = (case, runs)
     simulate = {name: partial(run, *call) for name, call in cases.items()}
-    lowest, short = 1.0, 0
+    lowest: dict[str, list[float]] = {}
     for found in simulate_all(simulate, arguments.results):
         case, _ = cases[found["case"]]
         kept = found["covered"] >= PROMISED
@@ -317,10 +317,14 @@ def main() -> int:
             flush=True,
         )
         if not case.stress:
-            lowest, short = min(lowest, found["covered"]), short + (not kept)
-    counted = sum(not case.stress for case, _ in cases.values())
-    print(f"{counted} cases, lowest {lowest:.3f}, {short} below {PROMISED}")
-    return 1 if short else 0
+            lowest.setdefault(case.function, []).append(found["covered"])
+    for function, covered in lowest.items():
+        short = sum(one < PROMISED for one in covered)
+        print(
+            f"{function:15} {len(covered):>3} cases, covered {min(covered):.3f} to "
+            f"{max(covered):.3f}, {short} below {PROMISED}"
+        )
+    return int(any(min(covered) < PROMISED for covered in lowest.values()))
 
 
 if __name__ == "__main__":
