@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: quickstart test check bench bench-distillation intervals clean
+.PHONY: quickstart test check bench bench-distillation intervals verdicts clean
 
 quickstart: $(READY)            ## distil, quantize, compile, verify and release the digits preset
 	$(BIN)/edgestill run digits
@@ -20,8 +20,12 @@ check: $(READY) build/types     ## formatting, lint and types
 bench: $(READY)                 ## print the numbers of the README and write bench.json
 	$(BIN)/python tests/benchmarks/spine.py --json bench.json
 
-intervals: $(READY)             ## simulate how often the intervals of verdicts cover the truth
-	$(BIN)/python tests/benchmarks/verdicts_coverage.py --json intervals.json
+intervals: $(READY)             ## simulate how often intervals cover the truth, and verdicts err; goes on where it was
+	$(BIN)/python tests/benchmarks/verdicts_coverage.py
+	$(BIN)/python tests/benchmarks/verdicts_looks.py
+
+verdicts: $(READY)              ## compare engines of a known truth again and again; takes hours, goes on where it was
+	$(BIN)/python tests/benchmarks/verdicts.py $(TRIALS)
 
 bench-distillation: $(READY)    ## what distillation costs and is worth; needs CIFAR-10, takes an hour, goes on where it was
 	$(BIN)/python tests/benchmarks/teacher_cache.py --json teacher_cache.json

@@ -1,12 +1,14 @@
-"""Blocks as facts: measured once on a device, appended, reused until nothing can be decided."""
+"""Blocks as facts: measured on a device, appended, and more of them until everything is decided."""
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import count, takewhile
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -57,51 +59,138 @@ def series_key(
     return Key(f"measure {target}", "measure", parts)
 
 
-def latest_series(facts: Facts, rounds: int, *, mend: bool = True) -> tuple[Round, ...]:
-    """The newest series that is complete; empty when there is none.
+@dataclass(frozen=True)
+class Noted:
+    """A series in the store, where a run may go on with it."""
 
-    One in which a candidate failed is not: what crashed once is tried again. Neither is one that
-    another version of edgestill noted in another form.
+    name: str
+    rounds: tuple[Round, ...]
+
+
+def latest_series(facts: Facts, *, mend: bool = True) -> Noted | None:
+    """The newest series; rounds that a killed run has left are its beginning.
+
+    One in which a candidate failed is passed over: what crashed once is tried again. So are rounds
+    that another version of edgestill noted in another form.
     """
-    series: dict[str, list[Round]] = {}
+    series: dict[str, dict[int, Round]] = {}
     for record in facts.read(mend=mend):
         with suppress(ValidationError):
             round_ = Round.from_json(record["round"])
-            series.setdefault(record["series"], []).append(round_)
-    complete = [
-        tuple(found)
-        for found in series.values()
-        if len(found) >= rounds and not any(map(_failed, found))
-    ]
-    return complete[-1] if complete else ()
+            # Two runs that go on with one series at once both note a round of the same index.
+            series.setdefault(record["series"], {}).setdefault(round_.index, round_)
+    for name, found in reversed(series.items()):
+        rounds = tuple(found[index] for index in takewhile(found.__contains__, count()))
+        if rounds and not any(map(_failed, found.values())):
+            return Noted(name, rounds)
+    return None
 
 
 def _failed(round_: Round) -> bool:
     return bool(round_.failures) or any(block.mismatches for block in round_.blocks)
 
 
-def measure_series(
-    session: Session, facts: Facts, progress: Callable[[float, str], None]
-) -> tuple[Round, ...]:
-    """Measure a new series; every round is kept as soon as it is there."""
-    name, found = uuid.uuid4().hex, []
-    for round_ in measured_rounds(session, progress):
-        facts.append({"series": name, "round": round_.to_json()})
-        found.append(round_)
-    return tuple(found)
+class Series:
+    """The rounds of a session, which grow from look to look.
+
+    Args:
+        facts: where every round is kept as soon as it is there; None to keep none.
+        former: what there is already, to go on from.
+    """
+
+    def __init__(self, session: Session, facts: Facts | None = None, former: Noted | None = None):
+        self.session = session
+        self.rounds = former.rounds if former else ()
+        self.measured = 0  # rounds of this process
+        self.seconds = 0.0
+        self._name = former.name if former else uuid.uuid4().hex
+        self._facts = facts
+
+    @property
+    def at_first_look(self) -> bool:
+        return len(self.rounds) >= self.session.config.rounds
+
+    def may_go_on(self, limit_s: float) -> bool:
+        """Whether the next look can be taken within the limit. The first one of this process always
+        can, so that every run brings an open decision forward; none can where a candidate failed.
+        """
+        if any(map(_failed, self.rounds)):
+            return False
+        if not self.measured:
+            return True
+        missing = self._next_look() - len(self.rounds)
+        return self.seconds * (1 + missing / self.measured) <= limit_s
+
+    def measure_on(self, progress: Callable[[float, str], None]) -> None:
+        """Measure up to the next look."""
+        started = time.monotonic()
+        indices = range(len(self.rounds), self._next_look())
+        for round_ in measured_rounds(self.session, progress, indices):
+            if self._facts is not None:
+                self._facts.append({"series": self._name, "round": round_.to_json()})
+            self.rounds += (round_,)
+            self.measured += 1
+            self.seconds += time.monotonic() - started
+            started = time.monotonic()
+
+    def _next_look(self) -> int:
+        from edgestill.stats import next_look  # with numpy, which a plan does without
+
+        return next_look(self.session.config.rounds, len(self.rounds)).rounds
 
 
-def measured_rounds(session: Session, progress: Callable[[float, str], None]) -> Iterator[Round]:
-    """Measure round by round; where no candidate is left, the last round says why."""
+class Judged(Protocol):
+    """What was decided, and the batch sizes whose rounds leave something open."""
+
+    @property
+    def open_batches(self) -> Collection[int]: ...
+
+
+JudgedT = TypeVar("JudgedT", bound=Judged)
+
+
+def measure_until_decided(
+    series: Mapping[int, Series],
+    judge: Callable[[Mapping[int, tuple[Round, ...]]], JudgedT],
+    measure_on: Callable[[Series], None],
+    limit_s: float,
+) -> JudgedT:
+    """Measure and judge, at fixed looks, until nothing is open or no look fits into the time.
+
+    Args:
+        series: by batch size.
+        measure_on: takes a series to its next look.
+        limit_s: for each series.
+    """
+    for one in series.values():
+        if not one.at_first_look:
+            measure_on(one)
+    while True:
+        judged = judge({batch: one.rounds for batch, one in series.items()})
+        open_ = [series[batch] for batch in judged.open_batches]
+        going_on = [one for one in open_ if one.may_go_on(limit_s)]
+        if not going_on:
+            return judged
+        for one in going_on:
+            measure_on(one)
+
+
+def measured_rounds(
+    session: Session, progress: Callable[[float, str], None], indices: range | None = None
+) -> Iterator[Round]:
+    """Measure round by round; where no candidate is left, the last round says why.
+
+    Args:
+        indices: of the rounds; by default as many as the session's settings say.
+    """
     from edgestill.targets.measure import measure  # with numpy, which a plan does without
 
-    rounds, failed = session.config.rounds, False
+    indices = range(session.config.rounds) if indices is None else indices
+    failed = False
     try:
-        for index, round_ in enumerate(
-            measure(session.candidates, session.dataset, session.config)
-        ):
+        for round_ in measure(session.candidates, session.dataset, session.config, indices=indices):
             failed = failed or bool(round_.failures)
-            progress((index + 1) / rounds, f"round {index + 1}/{rounds}")
+            progress((round_.index + 1) / indices.stop, f"round {round_.index + 1}/{indices.stop}")
             yield round_
     except DeviceError:
         if not failed:

@@ -19,7 +19,7 @@ class MeasureConfig:
     """How candidates are timed.
 
     Attributes:
-        rounds: blocks of each candidate.
+        rounds: blocks of each candidate at the first look, after which more may be asked for.
         batch: samples of one call.
         threads: that a CPU runtime may use for one call.
         block_seconds: how long the timed calls of a block take together, at least.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -99,6 +99,7 @@ def measure(
     dataset: Dataset,
     config: MeasureConfig,
     *,
+    indices: Iterable[int] | None = None,
     workers: Workers | None = None,
 ) -> Iterator[Round]:
     """Time candidates in interleaved blocks, each in a fresh process; yields round by round.
@@ -107,6 +108,7 @@ def measure(
     A round in which the last of them failed is yielded too, before the error.
 
     Args:
+        indices: of the rounds, where they go on from former ones; else `config.rounds` from 0.
         workers: processes to use; without them they are started and ended here.
 
     Raises:
@@ -115,18 +117,20 @@ def measure(
     """
     for candidate in candidates:
         _require_fit(candidate, dataset, config)
-    return _rounds(candidates, dataset, config, workers)
+    indices = range(config.rounds) if indices is None else indices
+    return _rounds(candidates, dataset, config, indices, workers)
 
 
 def _rounds(
     candidates: Sequence[Candidate],
     dataset: Dataset,
     config: MeasureConfig,
+    indices: Iterable[int],
     workers: Workers | None,
 ) -> Iterator[Round]:
     left = list(candidates)
     with Workers() if workers is None else nullcontext(workers) as running:
-        for index in range(config.rounds):
+        for index in indices:
             started = _now()
             blocks: list[Block] = []
             failures: list[Failure] = []

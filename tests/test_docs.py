@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import yaml
 
 from edgestill.distill.config import CacheConfig
 from edgestill.recipe import load_recipe
+from edgestill.stats import calls_needed, last_look, smallest_sample
+from edgestill.stats.looks import looks
 from edgestill.train.config import AugmentConfig, TrainConfig
 from edgestill.train.losses.config import LOSS_CONFIGS, LossConfig
 from edgestill.train.schedule import Schedule
+from edgestill.verify.config import MeasureConfig
 
 PAGE = (Path(__file__).parents[1] / "docs" / "distillation.md").read_text("utf-8")
+VERDICTS = (Path(__file__).parents[1] / "docs" / "verdicts.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(("name", "config"), LOSS_CONFIGS.items())
@@ -33,6 +38,36 @@ def test_every_key_of_a_schedule_is_explained(config: type[Any]) -> None:
 
 def test_every_key_of_a_changing_value_is_shown() -> None:
     assert [field.name for field in fields(Schedule) if f"{field.name}: " not in PAGE] == []
+
+
+def row(name: str) -> list[str]:
+    """The cells of a row of a table on verdicts, but for the first."""
+    (found,) = re.findall(rf"^\| {re.escape(name)} \|(.*)\|$", VERDICTS, re.MULTILINE)
+    return [cell.strip() for cell in found.split("|")]
+
+
+def test_the_smallest_samples_are_those_of_the_code() -> None:
+    assert row("calls") == [str(smallest_sample(float(p))) for p in row("percentile")]
+    at_a_look = last_look(12, 12).level(0.95)
+    assert f"{calls_needed(95, at_a_look)} calls for p95" in VERDICTS
+    assert f"{calls_needed(99, at_a_look)} for p99" in VERDICTS
+
+
+def test_the_looks_are_those_of_the_code() -> None:
+    first = list(islice(looks(MeasureConfig().rounds), 6))
+    assert row("look") == [str(look.number) for look in first]
+    assert row("rounds") == [str(look.rounds) for look in first]
+    spent = [(1 - look.level(0.95)) / 0.05 for look in first]
+    assert row("share of the error") == [f"1/{round(1 / share)}" for share in spent]
+    assert row("level of its interval") == [f"{100 * look.level(0.95):g} %" for look in first]
+
+
+def test_the_commands_that_print_the_tables_are_in_the_makefile() -> None:
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text("utf-8")
+    commands = re.findall(r"`make (\w+)`", VERDICTS)
+    assert {"verdicts", "intervals"} <= set(commands)
+    assert [command for command in commands if f"\n{command}:" not in makefile] == []
+    assert "@@" not in VERDICTS
 
 
 def test_its_recipe_is_one(tmp_path: Path) -> None:

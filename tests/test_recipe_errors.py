@@ -272,6 +272,10 @@ CASES = {
         RECIPE + "measure: {block: 0 ms}\n",
         "9: measure.block: '0 ms' is no time. Write a value above 0.",
     ),
+    "time below zero": (
+        RECIPE + "measure: {decide_within: -1 s}\n",
+        "9: measure.decide_within: '-1 s' is no time. Write 0 s or more.",
+    ),
     "time limit that no load keeps": (
         RECIPE + "measure: {time_limit: 1 ms}\n",
         "9: measure.time_limit: '1 ms' is too short for an engine to load. Write 1 s or more.",

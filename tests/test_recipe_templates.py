@@ -33,7 +33,7 @@ def test_what_the_written_recipe_shows_in_comments_is_right(tmp_path: Path) -> N
         "quantize.samples=300",
         "targets=[onnxruntime, {target: openvino}, "
         "{target: tensorrt-rtx, precision: [fp16, int8], verify: elsewhere}]",
-        "measure={rounds: 12, block: 60 ms, level: 0.95, time_limit: 60 s}",
+        "measure={rounds: 12, block: 60 ms, level: 0.95, time_limit: 60 s, decide_within: 60 s}",
         "gates.throughput={at_least: 1000/s, batch: 8}",
         "gates.speedup={over: teacher, at_least: 1.5x}",
         "gates.memory={at_most: 500 MB}",

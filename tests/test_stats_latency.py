@@ -13,7 +13,9 @@ from scipy import stats as reference
 
 from edgestill.stats import (
     Estimate,
+    calls_needed,
     mean_throughput,
+    noise_floor,
     percentile,
     smallest_sample,
     speedup,
@@ -128,6 +130,29 @@ def test_speedup_needs_pairs() -> None:
         speedup(drifting(1, 12, 5), drifting(1, 13, 5))
 
 
+def test_the_noise_floor_is_what_an_engine_against_itself_would_show() -> None:
+    """Of 200 series: its median is the median half width of an A/A comparison of as many rounds."""
+    floors, widths = [], []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        # The machine drifts by several times what neighbours differ by.
+        wander = 1e6 * np.exp(np.cumsum(0.01 * rng.standard_normal(24)))
+        first, second = (
+            [np.array([level * np.exp(0.02 * rng.standard_normal())]) for level in wander]
+            for _ in range(2)
+        )
+        floor, interval = noise_floor(first), speedup(first, second).interval
+        assert floor is not None and interval is not None
+        floors.append(floor)
+        widths.append(math.sqrt(interval.high / interval.low) - 1)
+    assert np.median(floors) == pytest.approx(np.median(widths), rel=0.12)
+
+
+def test_the_noise_floor_needs_12_blocks_and_is_nought_without_noise() -> None:
+    assert noise_floor(drifting(0, 11, 9)) is None
+    assert noise_floor([np.array([1e6])] * 13) == 0.0
+
+
 def test_throughput_is_all_samples_over_all_time() -> None:
     blocks = [np.full(calls, 2e6) for calls in range(1, 13)]
     found = mean_throughput(blocks, 8)
@@ -167,11 +192,11 @@ def test_properties_of_percentile(seed: int, k: int, calls: int, p: float, level
     assert percentile(shuffled, p, level) == found
     scaled = percentile([block * 4 for block in blocks], p, level)
     assert scaled.value == pytest.approx(4 * found.value)
+    wider = percentile(blocks, p, (1 + level) / 2).interval
     if found.interval is None:
-        assert k * calls < smallest_sample(p)
-    else:
-        wider = percentile(blocks, p, (1 + level) / 2).interval
-        assert wider is not None
+        assert k * calls < calls_needed(p, level)
+        assert wider is None
+    elif wider is not None:
         assert wider.low <= found.interval.low <= found.interval.high <= wider.high
 
 

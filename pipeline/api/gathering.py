@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from edgestill.api.series import measurement, series_of
@@ -11,7 +10,7 @@ from edgestill.artifact import Checkpoint, Dataset, Engine, OnnxModel, Predictio
 from edgestill.capture import captured
 from edgestill.data.arrays import load_labels
 from edgestill.data.remarks import read_remarks
-from edgestill.measuring import Session, latest_series, measure_series
+from edgestill.measuring import Series, Session, latest_series, measure_until_decided
 from edgestill.metrics import MetricSpec
 from edgestill.models.resolve import load_callable
 from edgestill.plan import Ref, TargetPlan
@@ -20,13 +19,12 @@ from edgestill.recipe import Recipe
 from edgestill.report.model import ModelSummary
 from edgestill.runner import Runner
 from edgestill.scoring import Scorer, resolve_metric
-from edgestill.store import Facts
 from edgestill.targets import TARGETS
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.targets.measure import Round
 from edgestill.verdict import Estimate
-from edgestill.verify.assess import Assessment, Rules, assess, undecided
+from edgestill.verify.assess import Assessment, Rules, assess
 from edgestill.verify.choice import choose_unmeasured
 from edgestill.verify.config import BASELINE, FLOAT
 from edgestill.verify.evidence import Candidate, Evidence
@@ -138,32 +136,26 @@ class Gathering:
         return {"int8": rules.validation.drop(reference, quantized, rules.measure.level)}
 
     def judged(self, target: TargetPlan, rules: Rules) -> Assessment:
-        """The choice and the gates of a target; measured again where former blocks leave a gate
-        open, since what could not be decided is never shown a second time."""
+        """The choice and the gates of a target. Where former blocks leave a gate open, their series
+        goes on: what could not be decided is never shown again as it was."""
         candidates = self._candidates(target)
-        sessions = {batch: self._session(candidates, rules, batch) for batch in rules.batches}
-        former = {
-            batch: () if self.fresh else latest_series(self._facts(target, s), s.config.rounds)
-            for batch, s in sessions.items()
-        }
-        rounds = {b: former[b] or self._measure(target, s) for b, s in sessions.items()}
-        judged = self._assess(target, candidates, rounds, rules)
-        reused = [batch for batch, found in former.items() if found]
-        if reused and undecided(judged.gates, rules.gates):
-            rounds |= {batch: self._measure(target, sessions[batch]) for batch in reused}
-            judged = self._assess(target, candidates, rounds, rules)
-        return judged
+        series = {batch: self._series(target, candidates, rules, batch) for batch in rules.batches}
 
-    def _assess(
-        self,
-        target: TargetPlan,
-        candidates: tuple[Candidate, ...],
-        rounds: dict[int, tuple[Round, ...]],
-        rules: Rules,
-    ) -> Assessment:
-        evidence = Evidence(target.config.target, candidates, rounds)
-        auto, runtime = target.config.auto, self._runtime(target)
-        return assess(evidence, rules, auto=auto, shipped=None, runtime=runtime)
+        def judge(rounds: Mapping[int, tuple[Round, ...]]) -> Assessment:
+            evidence = Evidence(target.config.target, candidates, rounds, rules.measure.rounds)
+            auto, runtime = target.config.auto, self._runtime(target)
+            return assess(evidence, rules, auto=auto, shipped=None, runtime=runtime)
+
+        def measure_on(one: Series) -> None:
+            label = measurement(target, one.session.config.batch)
+            with self.runner.console.step(label), captured(self.runner.log):
+                one.measure_on(self.runner.console.progress)
+
+        judged = measure_until_decided(series, judge, measure_on, rules.measure.decide_within)
+        for batch, one in series.items():
+            if one.measured:
+                self.runner.note(measurement(target, batch), one.seconds)
+        return judged
 
     def _candidates(self, target: TargetPlan) -> tuple[Candidate, ...]:
         assert target.evaluate is not None
@@ -177,23 +169,13 @@ class Gathering:
             for name, ref in target.engines.items()
         )
 
-    def _session(self, candidates: Sequence[Candidate], rules: Rules, batch: int) -> Session:
+    def _series(
+        self, target: TargetPlan, candidates: Sequence[Candidate], rules: Rules, batch: int
+    ) -> Series:
         measured = tuple(MeasuredCandidate(c.name, c.engine, c.test) for c in candidates)
-        return Session(measured, self.split("test"), rules.timing(batch))
-
-    def _measure(self, target: TargetPlan, session: Session) -> tuple[Round, ...]:
-        batch = session.config.batch
-        label = measurement(target, batch)
-        started = time.monotonic()
-        with self.runner.console.step(label), captured(self.runner.log):
-            rounds = measure_series(
-                session, self._facts(target, session), self.runner.console.progress
-            )
-        self.runner.note(label, time.monotonic() - started)
-        return rounds
-
-    def _facts(self, target: TargetPlan, session: Session) -> Facts:
-        return series_of(self.runner, target, session.config, self.fingerprint)
+        session = Session(measured, self.split("test"), rules.timing(batch))
+        facts = series_of(self.runner, target, session.config, self.fingerprint)
+        return Series(session, facts, None if self.fresh else latest_series(facts))
 
     def _runtime(self, target: TargetPlan) -> str:
         name = target.config.target

@@ -33,7 +33,7 @@ def series_of(
 def measurements(runner: Runner, steps: Mapping[str, Prospect]) -> Iterator[Prospect]:
     """For each measurement of a run whether there is one that fits, from what each step would do.
 
-    A hit leaves open whether it decides every gate: where it does not, a run measures again.
+    A hit leaves open whether it decides every gate: where it does not, a run goes on with it.
     """
     recipe = runner.plan.recipe
     for target in runner.plan.targets:
@@ -48,7 +48,8 @@ def measurements(runner: Runner, steps: Mapping[str, Prospect]) -> Iterator[Pros
                 continue
             config = timing(recipe.measure, recipe.threads, batch)
             facts = series_of(runner, target, config, runner.machine.fingerprint)
-            if latest_series(facts, config.rounds, mend=False):
+            found = latest_series(facts, mend=False)
+            if found is not None and len(found.rounds) >= config.rounds:
                 yield Prospect(name, "hit", ())
             else:
                 yield Prospect(name, "miss", ("no complete measurement of these engines here",))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,7 @@ from edgestill.capture import captured
 from edgestill.console import Console
 from edgestill.data.arrays import load_labels
 from edgestill.errors import DamagedRelease, DeviceError, UsageError
-from edgestill.measuring import Session, measured_rounds
+from edgestill.measuring import Series, Session, measure_until_decided
 from edgestill.metric_config import FunctionMetric
 from edgestill.metrics import METRICS
 from edgestill.reference import load as load_reference
@@ -27,6 +27,7 @@ from edgestill.step import StepContext
 from edgestill.targets import get_target
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate as MeasuredCandidate
+from edgestill.targets.measure import Round
 from edgestill.verify.assess import (
     Assessment,
     Rules,
@@ -190,24 +191,28 @@ class _Verification:
             for name, engine in engines.items()
         )
         measured = [MeasuredCandidate(c.name, c.engine, c.test) for c in candidates]
-        rounds = {}
-        for batch in self.rules.batches:
-            session = Session(measured, self.test, self.rules.timing(batch))
-            with self.console.step(f"measure {target.target}"):
-                rounds[batch] = tuple(measured_rounds(session, self.console.progress))
+        series = {
+            batch: Series(Session(measured, self.test, self.rules.timing(batch)))
+            for batch in self.rules.batches
+        }
         for candidate in candidates:
             if candidate.name != BASELINE:
                 name = f"{target.target} {candidate.name}"
                 if candidate.name in target.shipped:
                     self.shipped.append(name)
                 self.hops.append((name, "student (from the build)", candidate.test))
-        assessed = assess(
-            Evidence(target.target, candidates, rounds),
-            self.rules,
-            auto=target.auto,
-            shipped=target.shipped,
-            runtime=runtime,
-        )
+
+        def judge(rounds: Mapping[int, tuple[Round, ...]]) -> Assessment:
+            evidence = Evidence(target.target, candidates, rounds, self.rules.measure.rounds)
+            auto, shipped = target.auto, target.shipped
+            return assess(evidence, self.rules, auto=auto, shipped=shipped, runtime=runtime)
+
+        def measure_on(one: Series) -> None:
+            with self.console.step(f"measure {target.target}"):
+                one.measure_on(self.console.progress)
+
+        limit_s = self.rules.measure.decide_within
+        assessed = measure_until_decided(series, judge, measure_on, limit_s)
         result = replace(assessed.target, selected_on=target.selected_on)
         return replace(assessed, target=result)
 

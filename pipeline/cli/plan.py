@@ -25,7 +25,7 @@ def command(recipe: str, overrides: tuple[str, ...], store: Path, explain: bool)
 
     hit: the stored result is used. miss: the step runs. damaged: the stored result is broken and
     the step runs again. unknown: that depends on what a step before it gives. A measurement that
-    is a hit is made again where it leaves a gate undecided.
+    is a hit goes on where it leaves a gate undecided.
     """
     from edgestill.api.plan import plan_recipe
 

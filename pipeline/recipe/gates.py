@@ -197,6 +197,9 @@ def _check_times(draft: Draft) -> None:
         elif key == "time_limit" and value < _SHORTEST_LIMIT_S:
             what = f"{show_value(draft.raw('measure', key))} is too short for an engine to load"
             draft.problems.add(("measure", key), what, "Write 1 s or more.")
+    if measure.decide_within < 0:
+        what = f"{show_value(draft.raw('measure', 'decide_within'))} is no time"
+        draft.problems.add(("measure", "decide_within"), what, "Write 0 s or more.")
 
 
 def _check_budget(draft: Draft) -> None:

@@ -15,6 +15,7 @@ from edgestill.report.figures import (
     figure,
     interval_text,
     measured_percentile,
+    noise_floors,
     seconds_text,
 )
 from edgestill.report.model import ModelSummary, Report, StepSummary
@@ -209,14 +210,16 @@ def _target_lines(
     if timed:
         first = timed[0][1]
         calls = ", ".join(f"{name} {latency.calls:,}" for name, latency in timed)
+        looks = f" in {first.looks} looks" if first.looks > 1 else ""
         rests.append(
             f"times at batch {first.batch} with {count_text(first.threads, 'thread', 'threads')}, "
-            f"{first.blocks} blocks, calls: {calls}"
+            f"{first.blocks} blocks{looks}, calls: {calls}"
         )
     levels = {e.interval.level for c in everyone for e in _estimates(c) if e.interval}
     if levels:
         rests.append(f"brackets are {' and '.join(f'{x:.0%}' for x in sorted(levels))} intervals")
     lines += [f"It rests on {'; '.join(rests)}."] if rests else []
+    lines += noise_floors(timed)
     return lines + [line for name, latency in timed for line in doubts(name, latency)]
 
 

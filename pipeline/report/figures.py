@@ -118,7 +118,14 @@ def latencies(measured: Sequence[tuple[str, LatencyResult]]) -> Section:
         for name, latency in measured
     )
     lines = [line for name, latency in measured for line in doubts(name, latency)]
-    return Section("", columns, rows, tuple(lines))
+    return Section("", columns, rows, (*noise_floors(measured), *lines))
+
+
+def noise_floors(measured: Sequence[tuple[str, LatencyResult]]) -> list[str]:
+    """How small a change of speed the blocks of each engine can tell from none."""
+    known = [(name, found.noise_floor) for name, found in measured if found.noise_floor is not None]
+    floors = ", ".join(f"{name} {floor:.1%}" for name, floor in known)
+    return [f"Noise floor of the speed, each engine against itself: {floors}."] if known else []
 
 
 def doubts(name: str, latency: LatencyResult) -> list[str]:

@@ -6,28 +6,48 @@ Every interval is two-sided at `level`; a gate reads one of its ends (see `decid
 from edgestill.stats.bootstrap import paired_drop_of, score_of
 from edgestill.stats.latency import (
     SMALLEST_BLOCKS,
+    calls_needed,
     mean_throughput,
+    noise_floor,
     percentile,
     smallest_sample,
     speedup,
+)
+from edgestill.stats.looks import (
+    MOST_FORESEEN,
+    Look,
+    last_look,
+    look_for_calls,
+    look_to_decide,
+    next_look,
+    repeated,
 )
 from edgestill.stats.proportions import mcnemar_exact
 from edgestill.stats.scores import mean_score, paired_drop, samples_to_bound, samples_to_decide
 from edgestill.verdict import Estimate, Interval, Verdict, decide, decide_exact
 
 __all__ = [
+    "MOST_FORESEEN",
     "SMALLEST_BLOCKS",
     "Estimate",
     "Interval",
+    "Look",
     "Verdict",
+    "calls_needed",
     "decide",
     "decide_exact",
+    "last_look",
+    "look_for_calls",
+    "look_to_decide",
     "mcnemar_exact",
     "mean_score",
     "mean_throughput",
+    "next_look",
+    "noise_floor",
     "paired_drop",
     "paired_drop_of",
     "percentile",
+    "repeated",
     "samples_to_bound",
     "samples_to_decide",
     "score_of",

@@ -40,6 +40,11 @@ def smallest_sample(percentile: float, confidence: float = 0.99) -> int:
     return math.ceil(math.log(1.0 - confidence) / math.log(max(share, 1.0 - share)) - 1e-9)
 
 
+def calls_needed(percentile: float, level: float) -> int:
+    """How many calls an interval of a percentile needs: at 99 %, or its own level if stricter."""
+    return smallest_sample(percentile, max(0.99, (1.0 + level) / 2))
+
+
 def percentile(blocks: Sequence[Block], p: float, level: float = 0.95) -> Estimate:
     """The percentile `p` (0 to 100) of all calls, in ns; `count` is the number of calls.
 
@@ -49,14 +54,14 @@ def percentile(blocks: Sequence[Block], p: float, level: float = 0.95) -> Estima
     percentile (Woodruff 1952, with the block as cluster); and the normal tolerance limit of k
     blocks (Natrella 1963; NIST handbook, 7.2.6.3) with the spread of block medians, which carries
     an upper bound past the slowest call when few drifting blocks have not shown the slowest yet.
-    No interval from fewer than 12 blocks or `smallest_sample(p)` calls.
+    No interval from fewer than 12 blocks or `calls_needed(p, level)` calls.
     """
     share = _share(p)
     series = _checked(blocks)
     pooled = np.sort(np.concatenate(series))
     count = len(pooled)
     value = float(np.quantile(pooled, share))
-    if len(series) < SMALLEST_BLOCKS or count < smallest_sample(p):
+    if len(series) < SMALLEST_BLOCKS or count < calls_needed(p, level):
         return Estimate(value, None, count)
 
     low_rank, high_rank = _order_ranks(count, share, (1.0 - level) / 2)
@@ -95,11 +100,30 @@ def speedup(
             f"{len(baseline)} baseline blocks and {len(candidate)} candidate blocks: "
             "speedup pairs them one by one"
         )
-    pairs = len(baseline)
     medians = np.array(
         [[np.median(a), np.median(b)] for a, b in zip(baseline, candidate, strict=True)]
     )
-    log_ratios = np.log(medians[:, 0]) - np.log(medians[:, 1])
+    return _typical_ratio(np.log(medians[:, 0]) - np.log(medians[:, 1]), level)
+
+
+def noise_floor(blocks: Sequence[Block], level: float = 0.95) -> float | None:
+    """The smallest change of speed that so many rounds can tell from none, as a share.
+
+    An engine against itself, for free: of rounds that run A B, B A, the blocks of one engine in
+    rounds 1 and 2, 3 and 4 and so on are neighbours as those of a comparison are. Their log ratios,
+    each taken both ways since neither comes first, stand for those of as many rounds of an A/A run,
+    and half the width of the interval that `speedup` would give it is the floor. None from fewer
+    than 12 blocks.
+    """
+    medians = np.log([np.median(block) for block in _checked(blocks)])
+    even = len(medians) // 2 * 2
+    ratios = medians[0:even:2] - medians[1:even:2]
+    found = _typical_ratio(np.concatenate([ratios, -ratios]), level) if even else None
+    return found.interval.high - 1.0 if found and found.interval else None
+
+
+def _typical_ratio(log_ratios: Floats, level: float) -> Estimate:
+    pairs = len(log_ratios)
     first, second = np.triu_indices(pairs)
     walsh_means = np.sort((log_ratios[first] + log_ratios[second]) / 2)
     value = math.exp(float(np.median(walsh_means)))

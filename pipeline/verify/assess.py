@@ -82,6 +82,11 @@ class Assessment:
     gates: tuple[GateResult, ...]
     failures: tuple[str, ...]
 
+    @property
+    def open_batches(self) -> set[int]:
+        """The batch sizes at which more rounds may decide a gate."""
+        return {gate.open_at_batch for gate in self.gates if gate.open_at_batch is not None}
+
 
 def assess(
     evidence: Evidence, rules: Rules, *, auto: bool, shipped: Sequence[str] | None, runtime: str
@@ -178,12 +183,6 @@ def not_run(target: str, gates: tuple[tuple[str, Any], ...], why: str) -> tuple[
         if gates
         else ()
     )
-
-
-def undecided(gates: Sequence[GateResult], configs: tuple[tuple[str, Any], ...]) -> bool:
-    """Whether a gate that rests on time ended without a verdict."""
-    timed = {name for name, gate in configs if hasattr(gate, "batch")}
-    return any(gate.verdict is Verdict.INCONCLUSIVE and gate.gate in timed for gate in gates)
 
 
 def _validation_drop(evidence: Evidence, candidate: Candidate, rules: Rules) -> Estimate | None:

@@ -84,7 +84,10 @@ class MeasureConfig:
     """How latency is measured.
 
     Attributes:
-        rounds: blocks of each candidate, interleaved; fewer than 12 give no interval.
+        rounds: blocks of each candidate, interleaved, at the first look; fewer than 12 give no
+            interval. While a gate on time is open, a look follows at twice as many, and so on.
+        decide_within: how long that may take for each target and batch size; the look that a run
+            begins with is taken however long it takes.
         batch: samples per call where no gate says otherwise; choices are made on it.
         block: how long the timed calls of one block take together, at least.
         level: the confidence of every interval.
@@ -96,6 +99,7 @@ class MeasureConfig:
     block: Seconds = 0.06
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     time_limit: Seconds = 60.0
+    decide_within: Seconds = 60.0
 
 
 # Gates that every task has; any other name of a gate is a metric of the task, with a ScoreGate.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy
 from numpy.typing import NDArray
 
 from edgestill.artifact import Engine, Predictions
+from edgestill.stats import Look, last_look, repeated
 from edgestill.targets.measure import Block, Round
 from edgestill.verdict import Estimate
 from edgestill.verify.config import BASELINE, FLOAT
@@ -38,11 +39,14 @@ class Evidence:
 
     Attributes:
         rounds: by batch size, interleaved blocks of every candidate.
+        first_look: the rounds after which a series is first looked at; None for series of a fixed
+            length, which are looked at once.
     """
 
     target: str
     candidates: tuple[Candidate, ...]
     rounds: Mapping[int, tuple[Round, ...]]
+    first_look: int | None = None
 
     @property
     def baseline(self) -> Candidate | None:
@@ -66,10 +70,22 @@ class Evidence:
         """The candidate that others are compared with: the float one, or the first there is."""
         return next((c for c in self.precisions if c.name == FLOAT), self.precisions[0])
 
+    def look(self, batch: int) -> Look | None:
+        """The last look that a series has reached; None where its length was fixed."""
+        if self.first_look is None:
+            return None
+        return last_look(self.first_look, len(self.rounds.get(batch, ())))
+
+    def estimate(
+        self, batch: int, level: float, estimate_at: Callable[[float], Estimate]
+    ) -> Estimate:
+        """An estimate from a series, whose interval holds at `level` with all its looks."""
+        look = self.look(batch)
+        return estimate_at(level) if look is None else repeated(estimate_at, look, level)
+
     def blocks(self, candidate: str, batch: int) -> list[Block]:
-        """The blocks of a candidate, in the order of the rounds."""
-        rounds = self.rounds.get(batch, ())
-        return [b for round_ in rounds for b in round_.blocks if b.candidate == candidate]
+        """The blocks of a candidate up to the last look, in the order of the rounds."""
+        return _blocks(self._seen(batch), candidate)
 
     def blocks_ns(self, candidate: str, batch: int) -> list[NDArray[numpy.int64]]:
         """The timed calls of a candidate, one array per block."""
@@ -80,16 +96,20 @@ class Evidence:
     ) -> list[tuple[NDArray[numpy.int64], NDArray[numpy.int64]]]:
         """The timed calls of two candidates, of each round that has a block of both."""
         pairs = []
-        for round_ in self.rounds.get(batch, ()):
+        for round_ in self._seen(batch):
             blocks = {block.candidate: block for block in round_.blocks}
             if first in blocks and second in blocks:
                 pairs.append((_calls_ns(blocks[first]), _calls_ns(blocks[second])))
         return pairs
 
+    def _seen(self, batch: int) -> tuple[Round, ...]:
+        look, rounds = self.look(batch), self.rounds.get(batch, ())
+        return rounds if look is None else rounds[: look.rounds]
+
     def _mismatches(self, batch: int) -> dict[str, str]:
         found = {}
         for candidate in self.candidates:
-            blocks = self.blocks(candidate.name, batch)
+            blocks = _blocks(self.rounds[batch], candidate.name)
             calls = sum(len(block.samples_ns) for block in blocks)
             if wrong := sum(block.mismatches for block in blocks):
                 found[candidate.name] = (
@@ -97,6 +117,10 @@ class Evidence:
                     "run that its accuracy was taken from"
                 )
         return found
+
+
+def _blocks(rounds: Sequence[Round], candidate: str) -> list[Block]:
+    return [b for round_ in rounds for b in round_.blocks if b.candidate == candidate]
 
 
 def _calls_ns(block: Block) -> NDArray[numpy.int64]:

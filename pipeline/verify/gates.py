@@ -17,16 +17,8 @@ from edgestill.quantities import (
     time_text,
 )
 from edgestill.scoring import Scorer
-from edgestill.stats import (
-    SMALLEST_BLOCKS,
-    Estimate,
-    Verdict,
-    decide,
-    decide_exact,
-    mean_throughput,
-    percentile,
-    smallest_sample,
-)
+from edgestill.stats import Estimate, Verdict, decide, decide_exact, smallest_sample
+from edgestill.verify.advice import more_calls, more_rounds
 from edgestill.verify.config import (
     BASELINE,
     FLOAT,
@@ -39,8 +31,10 @@ from edgestill.verify.config import (
     ThroughputGate,
 )
 from edgestill.verify.evidence import Candidate, Evidence
-from edgestill.verify.latency import speedup_over
+from edgestill.verify.latency import percentile_of, speedup_over, throughput_of
 from edgestill.verify.results import GateResult
+
+_NOT_MEASURED = ("not measured", "it was not run here")
 
 
 @dataclass(frozen=True)
@@ -51,6 +45,7 @@ class Finding:
     budget: str
     found: str
     advice: str = ""
+    open_at_batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,15 @@ def decide_gates(subject: Subject, gates: tuple[tuple[str, Any], ...]) -> tuple[
     for name, gate in gates:
         found = _DECIDERS[type(gate)](subject, name, gate)
         results.append(
-            GateResult(name, target, found.verdict, found.budget, found.found, found.advice)
+            GateResult(
+                name,
+                target,
+                found.verdict,
+                found.budget,
+                found.found,
+                found.advice,
+                found.open_at_batch,
+            )
         )
     return tuple(results)
 
@@ -135,33 +138,39 @@ def _agreement(subject: Subject, name: str, gate: AgreementGate) -> Finding:
 
 def _latency(subject: Subject, name: str, gate: LatencyGate) -> Finding:
     del name
-    budget = f"p{gate.percentile:g} <= {time_text(gate.at_most)} (batch {gate.batch})"
-    blocks = subject.evidence.blocks_ns(subject.candidate.name, gate.batch)
-    calls, needed = sum(len(block) for block in blocks), smallest_sample(gate.percentile)
-    if calls < needed:
-        return Finding(
-            Verdict.INCONCLUSIVE, budget, f"{calls} calls", f"p{gate.percentile:g} needs {needed}"
-        )
-    in_ns = percentile(blocks, gate.percentile, subject.level)
-    verdict = decide(in_ns, at_most=gate.at_most * 1e9)
+    evidence, candidate, share = subject.evidence, subject.candidate.name, gate.percentile
+    budget = f"p{share:g} <= {time_text(gate.at_most)} (batch {gate.batch})"
+    calls = sum(len(block) for block in evidence.blocks_ns(candidate, gate.batch))
+    if not calls:
+        return Finding(Verdict.INCONCLUSIVE, budget, *_NOT_MEASURED)
+    if calls < smallest_sample(share):
+        advice = more_calls(evidence, gate.batch, share, calls, subject.level)
+        return Finding(Verdict.INCONCLUSIVE, budget, f"{calls} calls", advice, gate.batch)
+    in_ns = percentile_of(evidence, candidate, gate.batch, share, subject.level)
+    at_most = gate.at_most * 1e9
+    verdict = decide(in_ns, at_most=at_most)
     found = estimate_text(in_ns, lambda value: time_text(value / 1e9), of="calls")
-    return Finding(verdict, budget, found, _more_blocks(verdict, in_ns, len(blocks)))
+    advice = more_rounds(evidence, gate.batch, in_ns, at_most, subject.level)
+    if in_ns.interval is None:
+        advice = advice or more_calls(evidence, gate.batch, share, calls, subject.level)
+    return _of_time(verdict, budget, found, advice, gate.batch)
 
 
 def _throughput(subject: Subject, name: str, gate: ThroughputGate) -> Finding:
+    evidence, candidate, level = subject.evidence, subject.candidate.name, subject.level
     budget = f"{name} >= {digits(gate.at_least, 4)}/s (batch {gate.batch})"
-    blocks = subject.evidence.blocks_ns(subject.candidate.name, gate.batch)
-    if not blocks:
-        return Finding(Verdict.INCONCLUSIVE, budget, "not measured", "it was not run here")
-    estimate = mean_throughput(blocks, gate.batch, subject.level)
+    if not evidence.blocks(candidate, gate.batch):
+        return Finding(Verdict.INCONCLUSIVE, budget, *_NOT_MEASURED)
+    estimate = throughput_of(evidence, candidate, gate.batch, level)
     verdict = decide(estimate, at_least=gate.at_least)
     found = estimate_text(estimate, lambda value: f"{digits(value, 4)}/s", of="calls")
-    return Finding(verdict, budget, found, _more_blocks(verdict, estimate, len(blocks)))
+    advice = more_rounds(evidence, gate.batch, estimate, gate.at_least, level)
+    return _of_time(verdict, budget, found, advice, gate.batch)
 
 
 def _speedup(subject: Subject, name: str, gate: SpeedupGate) -> Finding:
     budget = f"{name} over {gate.over} >= {gate.at_least:g}x (batch {gate.batch})"
-    evidence = subject.evidence
+    evidence, level = subject.evidence, subject.level
     baseline = BASELINE if gate.over == "teacher" else FLOAT
     if baseline in evidence.failures:
         why = f"{baseline} failed: {evidence.failures[baseline]}"
@@ -170,10 +179,18 @@ def _speedup(subject: Subject, name: str, gate: SpeedupGate) -> Finding:
     if not evidence.pairs_ns(baseline, candidate, gate.batch):
         why = f"the {gate.over} in {FLOAT} was not measured here"
         return Finding(Verdict.INCONCLUSIVE, budget, "no baseline", why)
-    estimate = speedup_over(evidence, baseline, candidate, gate.batch, subject.level)
+    estimate = speedup_over(evidence, baseline, candidate, gate.batch, level)
     verdict = decide(estimate, at_least=gate.at_least)
     found = estimate_text(estimate, lambda value: f"{value:.2f}x", of="pairs of blocks")
-    return Finding(verdict, budget, found, _more_blocks(verdict, estimate, estimate.count))
+    advice = more_rounds(evidence, gate.batch, estimate, gate.at_least, level)
+    return _of_time(verdict, budget, found, advice, gate.batch)
+
+
+def _of_time(verdict: Verdict, budget: str, found: str, advice: str, batch: int) -> Finding:
+    """A finding that more rounds at this batch size may decide, where it is open."""
+    if verdict is not Verdict.INCONCLUSIVE:
+        return Finding(verdict, budget, found)
+    return Finding(verdict, budget, found, advice, batch)
 
 
 def _size(subject: Subject, name: str, gate: SizeGate) -> Finding:
@@ -187,7 +204,7 @@ def _memory(subject: Subject, name: str, gate: MemoryGate) -> Finding:
     budget = f"{name} <= {size_text(gate.at_most)} (batch {batch})"
     blocks = subject.evidence.blocks(subject.candidate.name, batch)
     if not blocks:
-        return Finding(Verdict.INCONCLUSIVE, budget, "not measured", "it was not run here")
+        return Finding(Verdict.INCONCLUSIVE, budget, *_NOT_MEASURED)
     peak = max(block.peak_rss_bytes for block in blocks)
     found = f"{size_text(peak)} peak of {count_text(len(blocks), 'process', 'processes')}"
     return Finding(decide_exact(peak, at_most=gate.at_most), budget, found)
@@ -202,15 +219,6 @@ def _so_many_samples(enough: int | None, estimate: Estimate) -> str:
     if enough is None or enough <= estimate.count:
         return ""
     return f"about {enough} test samples would decide it"
-
-
-def _more_blocks(verdict: Verdict, estimate: Estimate, blocks: int) -> str:
-    if verdict is not Verdict.INCONCLUSIVE:
-        return ""
-    if estimate.interval is None:
-        found = count_text(blocks, "block", "blocks")
-        return f"{found}; an interval needs {SMALLEST_BLOCKS} (measure.rounds)"
-    return "more rounds or a quieter machine would decide it (measure.rounds, --fresh)"
 
 
 _DECIDERS: Mapping[type, Callable[[Subject, str, Any], Finding]] = {

@@ -1,4 +1,4 @@
-"""From measured rounds to latency figures."""
+"""From measured rounds to figures of time, each at the look that its series has reached."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import os
 import statistics
 from collections.abc import Iterable
 
-from edgestill.stats import Estimate, mean_throughput, percentile, smallest_sample, speedup
+from edgestill.stats import (
+    Estimate,
+    mean_throughput,
+    noise_floor,
+    percentile,
+    smallest_sample,
+    speedup,
+)
 from edgestill.verify.evidence import Evidence
 from edgestill.verify.results import LatencyResult
 
@@ -36,14 +43,17 @@ def summarize(
     loads = [block.load_ns for block in blocks]
     # Before a block, since what it starts itself counts after it.
     waiting = [block.before.load for block in blocks if block.before.load is not None]
+    look = evidence.look(batch)
     return LatencyResult(
         batch=batch,
         threads=threads,
         calls=calls,
         blocks=len(blocks),
-        median_ns=percentile(samples, 50.0, level).value,
-        percentiles_ns={f"{p:g}": percentile(samples, p, level) for p in supported},
-        throughput=mean_throughput(samples, batch, level),
+        median_ns=percentile_of(evidence, candidate, batch, 50.0, level).value,
+        percentiles_ns={
+            f"{p:g}": percentile_of(evidence, candidate, batch, p, level) for p in supported
+        },
+        throughput=throughput_of(evidence, candidate, batch, level),
         steady=statistics.fmean(block.steady for block in blocks),
         mismatches=sum(block.mismatches for block in blocks),
         first_load_ns=loads[0],
@@ -51,7 +61,23 @@ def summarize(
         memory_bytes=max(block.peak_rss_bytes for block in blocks),
         measured_at=evidence.rounds[batch][0].started,
         load=statistics.median(waiting) / (os.cpu_count() or 1) if waiting else None,
+        looks=max(1, look.number) if look else 1,
+        noise_floor=noise_floor(samples, look.level(level) if look else level),
     )
+
+
+def percentile_of(
+    evidence: Evidence, candidate: str, batch: int, p: float, level: float
+) -> Estimate:
+    """A percentile of the time of one call, in ns."""
+    blocks = evidence.blocks_ns(candidate, batch)
+    return evidence.estimate(batch, level, lambda at: percentile(blocks, p, at))
+
+
+def throughput_of(evidence: Evidence, candidate: str, batch: int, level: float) -> Estimate:
+    """Samples per second, one call after the other."""
+    blocks = evidence.blocks_ns(candidate, batch)
+    return evidence.estimate(batch, level, lambda at: mean_throughput(blocks, batch, at))
 
 
 def speedup_over(
@@ -59,4 +85,5 @@ def speedup_over(
 ) -> Estimate:
     """How many times faster `candidate` is than `baseline`, from blocks of the same rounds."""
     pairs = evidence.pairs_ns(baseline, candidate, batch)
-    return speedup([first for first, _ in pairs], [second for _, second in pairs], level)
+    first, second = [one for one, _ in pairs], [other for _, other in pairs]
+    return evidence.estimate(batch, level, lambda at: speedup(first, second, at))

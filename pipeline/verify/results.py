@@ -17,6 +17,7 @@ class GateResult:
         budget: the budget in words, such as `p95 latency <= 5 ms`.
         found: what was found, in words, with the bound that decided.
         advice: what would decide it, or why it was not run; empty for a plain verdict.
+        open_at_batch: the batch size of a budget that more rounds may decide; else None.
     """
 
     gate: str
@@ -25,6 +26,7 @@ class GateResult:
     budget: str
     found: str
     advice: str = ""
+    open_at_batch: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class LatencyResult:
         later_load_ns: the median of the later ones.
         memory_bytes: the peak resident memory of the process, the largest block.
         load: processes per core that wanted to run, before a block; the median.
+        looks: how often the series was looked at, until every gate was decided or time was up.
+        noise_floor: the smallest change that so many blocks can tell from none, as a share.
     """
 
     batch: int
@@ -78,6 +82,8 @@ class LatencyResult:
     memory_bytes: int
     measured_at: str
     load: float | None = None
+    looks: int = 1
+    noise_floor: float | None = None
 
 
 @dataclass(frozen=True)

@@ -185,6 +185,27 @@ def test_a_target_says_what_its_figures_rest_on(passing: Report) -> None:
     )
 
 
+def test_looks_and_noise_floors_are_told(passing: Report) -> None:
+    (target,) = passing.targets
+    candidates = tuple(
+        replace(
+            candidate,
+            latency=replace(candidate.latency, blocks=24, looks=2, noise_floor=floor),
+        )
+        for candidate, floor in zip(target.candidates, (0.0123, 0.004), strict=True)
+        if candidate.latency
+    )
+    assert len(candidates) == 2
+    (section,) = content.targets(
+        replace(passing, targets=(replace(target, candidates=candidates),))
+    )
+    assert "2 threads, 24 blocks in 2 looks, calls" in section.lines[-2]
+    first, second = (candidate.name for candidate in candidates)
+    assert section.lines[-1] == (
+        f"Noise floor of the speed, each engine against itself: {first} 1.2%, {second} 0.4%."
+    )
+
+
 def test_doubts_stand_with_the_target(verification: Report) -> None:
     (section,) = content.targets(verification)
     assert "int8: 6 blocks; an interval needs 12." in section.lines

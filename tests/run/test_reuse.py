@@ -215,12 +215,29 @@ def test_blocks_are_measured_again_only_when_asked_for(project: Project, steps: 
     assert steps(project.run(fresh=True)) == {"measure onnxruntime"}
 
 
-def test_what_was_left_undecided_is_measured_again(project: Project, steps: Computed) -> None:
-    few = "measure.rounds=3"  # carries no interval, so the gate on latency stays open
-    assert project.run(few).exit_code is ExitCode.INCONCLUSIVE
-    again = project.run(few)
-    assert steps(again) == {"measure onnxruntime"}
-    assert project.run(few, "gates.latency=null", "gates.size={at_most: 1 MB}").exit_code == 0
+def test_what_was_left_undecided_goes_on_where_it_stopped(
+    project: Project, steps: Computed
+) -> None:
+    few = "measure={rounds: 3, decide_within: 0 s}"  # carries no interval: the gate stays open
+    first = project.run(few)
+    assert first.exit_code is ExitCode.INCONCLUSIVE
+    second = project.run(few)
+    assert steps(second) == {"measure onnxruntime"}
+    assert (blocks(first), blocks(second)) == (3, 12)
+    assert second.exit_code is ExitCode.PASSED
+    assert steps(project.run(few)) == set()
+
+
+def test_a_stopped_series_is_decided_again_as_it_was(project: Project, steps: Computed) -> None:
+    one_look = "measure.decide_within=0 s"
+    tight = project.run(one_look, "gates.latency.at_most=1 ns")
+    assert (tight.exit_code, steps(tight)) == (ExitCode.GATE_FAILED, set())
+    assert project.run(one_look, "gates.latency.at_most=1 ns").gates == tight.gates
+
+
+def blocks(report: Report) -> int:
+    (latency,) = {c.latency.blocks for c in report.targets[0].candidates if c.latency}
+    return latency
 
 
 def test_inputs_in_another_order_are_other_inputs(project: Project, steps: Computed) -> None:

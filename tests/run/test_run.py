@@ -111,7 +111,7 @@ def test_figures_say_what_they_rest_on(finished: tuple[Project, Report]) -> None
 def test_a_gate_gates(
     project: Project, override: str, gate: str, verdict: Verdict, code: ExitCode
 ) -> None:
-    report = project.run(override, "measure.block=1 ms")
+    report = project.run(override, "measure.block=1 ms", "measure.decide_within=0 s")
     (shipped,) = report.targets[0].shipped
     assert verdicts(report)[f"{gate} on onnxruntime {shipped}"] is verdict
     assert report.exit_code is code
@@ -124,7 +124,8 @@ def test_a_gate_gates(
 
 
 def test_a_failed_gate_outweighs_an_undecided_one(project: Project) -> None:
-    report = project.run("measure.rounds=3", "gates.size={at_most: 10 B}")
+    few = "measure={rounds: 3, decide_within: 0 s}"
+    report = project.run(few, "gates.size={at_most: 10 B}")
     assert report.exit_code is ExitCode.GATE_FAILED
 
 

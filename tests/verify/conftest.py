@@ -181,6 +181,7 @@ def evidence(
         wrong: Mapping[str, int] | None = None,
         batches: Sequence[int] = (1,),
         sizes: Mapping[str, int] | None = None,
+        first_look: int | None = None,
         **options: Any,
     ) -> Evidence:
         wrong, sizes = wrong or {}, sizes or {}
@@ -194,7 +195,7 @@ def evidence(
             for name in times
         )
         measured = {batch: rounds(times, batch=batch, **options) for batch in batches}
-        return Evidence("openvino", candidates, measured)
+        return Evidence("openvino", candidates, measured, first_look)
 
     return make
 
@@ -234,7 +235,7 @@ def subject(
         of: str = "int8",
         **options: Any,
     ) -> Subject:
-        found = evidence(times, wrong={of: wrong}, **options)
+        found = evidence(times, wrong={of: wrong}, **{"first_look": 12, **options})
         candidate = next(c for c in found.candidates if c.name == of)
         made = rules()
         return Subject(found, candidate, made.references, made.test, 0.95)

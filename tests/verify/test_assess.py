@@ -15,8 +15,8 @@ from edgestill.metrics import METRICS
 from edgestill.report.build import overall
 from edgestill.scoring import Scorer
 from edgestill.stats import Estimate, Verdict
-from edgestill.verify.assess import Assessment, Rules, assess, not_run, undecided
-from edgestill.verify.config import LatencyGate, MeasureConfig, SizeGate, SpeedupGate
+from edgestill.verify.assess import Assessment, Rules, assess, not_run
+from edgestill.verify.config import LatencyGate, MeasureConfig, ScoreGate, SizeGate, SpeedupGate
 from edgestill.verify.evidence import Evidence
 from edgestill.verify.results import CandidateResult, GateResult
 
@@ -225,16 +225,23 @@ def test_gates_of_another_machine_are_one_line() -> None:
     assert not_run("tensorrt", (), "verify: elsewhere") == ()
 
 
-@pytest.mark.parametrize(
-    ("name", "verdict", "expected"),
-    [
-        ("latency", Verdict.INCONCLUSIVE, True),
-        ("latency", Verdict.FAIL, False),
-        ("size", Verdict.INCONCLUSIVE, False),
-    ],
-)
-def test_only_an_open_gate_on_time_asks_for_more_blocks(
-    name: str, verdict: Verdict, expected: bool
+def test_more_blocks_are_asked_for_at_the_batch_whose_gate_is_open(
+    evidence: MakeEvidence, rules: MakeRules
 ) -> None:
-    gates = [GateResult(name, "openvino int8", verdict, "", "")]
-    assert undecided(gates, (SIZE, ("latency", LatencyGate(1.0)))) is expected
+    gates = (
+        ("latency", LatencyGate(1.0)),
+        ("speedup", SpeedupGate(2.0, batch=8)),
+        ("accuracy", ScoreGate(drop_vs="teacher", at_most=0.0)),
+    )
+    unsure = {"teacher": [150.0, 250.0] * 6, "fp32": 100.0}
+    found = judged(evidence(unsure, wrong={"fp32": 1}, batches=(1, 8)), rules(*gates))
+    verdicts = [gate.verdict for gate in found.gates]
+    assert verdicts == [Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE]
+    assert found.open_batches == {8}
+
+
+def test_what_was_not_measured_asks_for_no_blocks(evidence: MakeEvidence, rules: MakeRules) -> None:
+    gates = (("speedup", SpeedupGate(2.0)), ("latency", LatencyGate(1.0, batch=8)))
+    found = judged(evidence({"fp32": 100.0}), rules(*gates))
+    assert {gate.verdict for gate in found.gates} == {Verdict.INCONCLUSIVE}
+    assert found.open_batches == set()

@@ -11,7 +11,7 @@ import pytest
 
 from edgestill.stats import percentile
 from edgestill.verify.evidence import Evidence
-from edgestill.verify.latency import speedup_over, summarize
+from edgestill.verify.latency import percentile_of, speedup_over, summarize
 from edgestill.verify.results import LatencyResult
 
 MakeEvidence = Callable[..., Evidence]
@@ -101,6 +101,38 @@ def test_the_load_of_the_machine_is_that_before_the_blocks(evidence: MakeEvidenc
     # The median, of processes for each core.
     measured = summary(replace(found, rounds={1: tuple(rounds)}))
     assert measured.load == pytest.approx(6.0 / (os.cpu_count() or 1))
+
+
+def test_a_series_is_read_up_to_its_last_look(evidence: MakeEvidence) -> None:
+    # A run that was killed left 30 rounds; the last six are for the look at 48.
+    medians = [100.0] * 24 + [900.0] * 6
+    made = evidence({"fp32": medians, "int8": 50.0}, number=30, first_look=12)
+    found = summary(made)
+    assert (found.looks, found.blocks) == (2, 24)
+    assert found.median_ns == pytest.approx(100_000)
+    assert speedup_over(made, "int8", "fp32", 1, 0.95).count == 24
+    assert summary(replace(made, first_look=None)).blocks == 30
+
+
+def test_a_look_takes_a_stricter_interval_that_holds_at_the_level_asked_for(
+    evidence: MakeEvidence,
+) -> None:
+    made = evidence({"fp32": [100.0, 104.0] * 6}, first_look=12)
+    strict = percentile(made.blocks_ns("fp32", 1), 50.0, 0.99).interval
+    found = percentile_of(made, "fp32", 1, 50.0, 0.95).interval
+    assert strict is not None and found is not None
+    assert (found.low, found.high, found.level) == (strict.low, strict.high, 0.95)
+
+
+def test_the_noise_floor_is_half_the_width_of_a_comparison_with_itself(
+    evidence: MakeEvidence,
+) -> None:
+    # Neighbours differ by 3 % or not at all; a drift over the rounds does not count.
+    noisy = [100.0, 103.0, 110.0, 110.0, 123.0, 120.0, 130.0, 130.0] * 3
+    found = summary(evidence({"fp32": noisy}, number=24, first_look=12))
+    assert found.noise_floor is not None
+    assert 0.005 < found.noise_floor < 0.02
+    assert summary(evidence({"fp32": 100.0}, number=11)).noise_floor is None
 
 
 def test_what_was_not_measured_has_no_figures(evidence: MakeEvidence) -> None:

@@ -1,0 +1,49 @@
+"""What would decide a gate on time that is open, in numbers."""
+
+from __future__ import annotations
+
+from edgestill.quantities import count_text
+from edgestill.stats import (
+    MOST_FORESEEN,
+    SMALLEST_BLOCKS,
+    Estimate,
+    Look,
+    look_for_calls,
+    look_to_decide,
+)
+from edgestill.verify.evidence import Evidence
+
+
+def more_rounds(
+    evidence: Evidence, batch: int, estimate: Estimate, budget: float, level: float
+) -> str:
+    """Of an estimate that a budget lies within; empty where more calls are what it lacks."""
+    look, first = _place(evidence, batch)
+    if look.rounds < SMALLEST_BLOCKS:
+        found = count_text(look.rounds, "block", "blocks")
+        return f"{found}; an interval needs {SMALLEST_BLOCKS} (measure.rounds)"
+    if estimate.interval is None:
+        return ""
+    enough = look_to_decide(estimate, budget, look, first, level)
+    if enough is None:
+        most = look.rounds * MOST_FORESEEN
+        return f"the figure is at the budget: even {most} rounds would not decide it"
+    return f"about {enough.rounds} rounds would decide it, {_measured(look)}"
+
+
+def more_calls(evidence: Evidence, batch: int, percentile: float, calls: int, level: float) -> str:
+    """Of a percentile that so many calls do not carry."""
+    look, first = _place(evidence, batch)
+    needed, enough = look_for_calls(percentile, calls / look.rounds, look, first, level)
+    return f"p{percentile:g} needs {needed} calls: about {enough.rounds} rounds, {_measured(look)}"
+
+
+def _measured(look: Look) -> str:
+    verb = "was" if look.rounds == 1 else "were"
+    return f"{look.rounds} {verb} measured (measure.decide_within)"
+
+
+def _place(evidence: Evidence, batch: int) -> tuple[Look, int]:
+    """The look that was reached, and the rounds of the first."""
+    rounds = len(evidence.rounds[batch])
+    return evidence.look(batch) or Look(1, rounds), evidence.first_look or rounds
