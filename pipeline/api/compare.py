@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,7 +15,7 @@ from edgestill.capture import captured
 from edgestill.console import Console
 from edgestill.digest import canonical, digest_file
 from edgestill.errors import DeviceError, UsageError
-from edgestill.measuring import Session, measured_rounds
+from edgestill.measuring import Series, Session, measure_until_decided
 from edgestill.release import MANIFEST, Release, ReleasedTarget, open_release
 from edgestill.report.build import verdict_on
 from edgestill.report.model import read_report
@@ -30,9 +30,8 @@ from edgestill.verify.changes import NEW, OLD, changes
 from edgestill.verify.comparison import FORMAT, Compared, Comparison, TargetComparison
 from edgestill.verify.config import EvaluateStep
 from edgestill.verify.evidence import Candidate, Evidence
+from edgestill.verify.latency import summarize
 from edgestill.verify.stage import EvaluateInputs, evaluate
-
-ROUNDS = 24
 
 
 def compare_releases(
@@ -41,7 +40,7 @@ def compare_releases(
     *,
     targets: Names = (),
     budgets: Budgets = DEFAULTS,
-    rounds: int = ROUNDS,
+    rounds: int | None = None,
     allow_code: bool = False,
     console: Console | None = None,
 ) -> Comparison:
@@ -52,7 +51,8 @@ def compare_releases(
     Args:
         targets: only these; by default all that both have and that run here.
         budgets: how much worse the new one may be.
-        rounds: blocks of each engine; fewer than 12 give no interval.
+        rounds: blocks of each engine at the first look, fewer than 12 give no interval; by default
+            as the new release measures. More follow until every change is decided or time is up.
         allow_code: whether the new release's own metric, which is code in it, may run.
 
     Raises:
@@ -62,14 +62,16 @@ def compare_releases(
     """
     console = console or Console()
     releases = (open_release(as_path(old, "old")), open_release(as_path(new, "new")))
-    rounds, names = as_count(rounds, "rounds"), as_names(targets, "targets")
+    names = as_names(targets, "targets")
     _require_comparable(*releases)
     rules = rules_of(releases[1], allow_code)
+    if rounds is not None:
+        rules = replace(rules, measure=replace(rules.measure, rounds=as_count(rounds, "rounds")))
     if budgets.score == "release":
         budgets = replace(budgets, score=rules.accuracy_drop)
     pairs, notes = _pairs(*releases, names)
     with TemporaryDirectory(prefix="edgestill-") as name, captured(Path(name) / "log.txt"):
-        comparing = _Comparing(releases, rules, budgets, rounds, Path(name), console)
+        comparing = _Comparing(releases, rules, budgets, Path(name), console)
         found = tuple(comparing.shipped(pair) for pair in pairs)
     verdicts = [c.verdict for target in found for c in target.changes if c.verdict is not None]
     verdict, exit_code = verdict_on(verdicts, failed=any(target.failures for target in found))
@@ -181,47 +183,62 @@ class _Comparing:
         releases: tuple[Release, Release],
         rules: Rules,
         budgets: Budgets,
-        rounds: int,
         scratch: Path,
         console: Console,
     ) -> None:
         self.releases = releases
         self.rules = rules
         self.budgets = budgets
-        self.rounds = rounds
         self.scratch = scratch
         self.console = console
         self.samples: Dataset = releases[1].evaluation
 
     def shipped(self, pair: _Pair) -> TargetComparison:
         candidates = self._candidates(pair)
-        same = candidates[0].engine.digest == candidates[1].engine.digest
-        batch, level = self.rules.measure.batch, self.rules.measure.level
-        timed = replace(self.rules.timing(batch), rounds=self.rounds)
-        rounds: tuple[Round, ...] = ()
-        if not same:
-            measured = [MeasuredCandidate(c.name, c.engine, c.test) for c in candidates]
-            session = Session(measured, self.samples, timed)
+        batch, runtime = self.rules.measure.batch, self._runtime(pair)
+        timed = self.rules.timing(batch)
+
+        def judge(rounds: Mapping[int, tuple[Round, ...]]) -> TargetComparison:
+            evidence = Evidence(pair.target, candidates, rounds, timed.rounds)
+            return self._compared(pair, evidence, runtime)
+
+        if candidates[0].engine.digest == candidates[1].engine.digest:
+            return judge({batch: ()})
+
+        def measure_on(series: Series) -> None:
             with self.console.step(f"measure {pair.target}"):
-                rounds = tuple(measured_rounds(session, self.console.progress))
-        evidence = Evidence(pair.target, candidates, {batch: rounds})
-        scorer, (former, latter) = self.rules.test, (c.test for c in candidates)
-        alike = scorer.comparable(former, latter)
+                series.measure_on(self.console.progress)
+
+        measured = [MeasuredCandidate(c.name, c.engine, c.test) for c in candidates]
+        series = {batch: Series(Session(measured, self.samples, timed))}
+        return measure_until_decided(series, judge, measure_on, self.rules.measure.decide_within)
+
+    def _compared(self, pair: _Pair, evidence: Evidence, runtime: str) -> TargetComparison:
+        scorer, rules = self.rules.test, self.rules
+        batch, level = rules.measure.batch, rules.measure.level
+        old, new = (candidate.test for candidate in evidence.candidates)
+        alike = scorer.comparable(old, new)
+        timed = summarize(evidence, NEW, batch, rules.threads, level, ())
         return TargetComparison(
             target=pair.target,
-            runtime=f"{pair.target} {get_target(pair.target).probe().version}",
+            runtime=runtime,
             old=pair.precisions[0],
             new=pair.precisions[1],
-            same_engine=same,
+            same_engine=timed is None and not evidence.failures,
             changes=changes(
-                evidence, scorer, self.budgets, batch=batch, threads=timed.threads, level=level
+                evidence, scorer, self.budgets, batch=batch, threads=rules.threads, level=level
             ),
-            agreement=scorer.agreement(former, latter, level) if alike else None,
-            blocks=len(rounds),
+            agreement=scorer.agreement(old, new, level) if alike else None,
+            blocks=timed.blocks if timed else 0,
             batch=batch,
-            threads=timed.threads,
+            threads=rules.threads,
+            looks=timed.looks if timed else 0,
+            noise_floor=timed.noise_floor if timed else None,
             failures=tuple(f"{name} failed: {what}" for name, what in evidence.failures.items()),
         )
+
+    def _runtime(self, pair: _Pair) -> str:
+        return f"{pair.target} {get_target(pair.target).probe().version}"
 
     def _candidates(self, pair: _Pair) -> tuple[Candidate, ...]:
         engines = {

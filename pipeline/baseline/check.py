@@ -43,8 +43,10 @@ class _Place:
     def name(self) -> str:
         return f"{self.target.target} {self.candidate.name}"
 
-    def result(self, gate: str, verdict: Verdict, budget: str, *told: str) -> GateResult:
-        return GateResult(gate, self.name, verdict, budget, *told)
+    def result(
+        self, gate: str, verdict: Verdict, budget: str, found: str, advice: str = ""
+    ) -> GateResult:
+        return GateResult(gate, self.name, verdict, budget, found, advice)
 
 
 def check(report: Report, baseline: Baseline, budgets: Budgets) -> Check:

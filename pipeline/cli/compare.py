@@ -19,7 +19,7 @@ from edgestill.errors import ExitCode
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
-    help="Blocks of each engine; fewer than 12 give no interval.  [default: 24]",
+    help="Blocks of each engine at the first look; more follow until all is decided.",
 )
 @click.option(
     "--allow-code",
@@ -41,7 +41,7 @@ def command(
     Blocks of the two alternate, so that whatever slows the machine slows both. Each change for the
     worse is decided on its confidence interval: PASS, FAIL or INCONCLUSIVE.
     """
-    from edgestill.api.compare import ROUNDS, compare_releases
+    from edgestill.api.compare import compare_releases
     from edgestill.report.terminal import render_comparison
     from edgestill.verify.budgets import Budgets
 
@@ -50,7 +50,7 @@ def command(
         new,
         targets=targets,
         budgets=Budgets.parse(budgets),
-        rounds=rounds or ROUNDS,
+        rounds=rounds,
         allow_code=allow_code,
     )
     if json_file is not None:

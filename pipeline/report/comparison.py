@@ -96,9 +96,11 @@ def _lines(target: TargetComparison, unit: str) -> list[str]:
     if target.blocks:
         blocks = count_text(target.blocks, "block", "blocks")
         threads = count_text(target.threads, "thread", "threads")
+        looks = count_text(target.looks, "look", "looks")
+        floor = "" if target.noise_floor is None else f", noise floor {target.noise_floor:.1%}"
         lines.append(
-            f"Timed in {blocks} of each, interleaved, at batch {target.batch} with {threads}; what "
-            "has no `worse by` is shown and not judged. Brackets are confidence intervals of "
-            "paired differences, negative is better."
+            f"Timed in {blocks} of each, interleaved, at {looks}, at batch {target.batch} with "
+            f"{threads}{floor}; what has no `worse by` is shown and not judged. Brackets are "
+            "confidence intervals of paired differences, negative is better."
         )
     return lines

@@ -16,6 +16,7 @@ from edgestill.verify.budgets import Budgets
 from edgestill.verify.comparison import Change
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.latency import speedup_over, summarize
+from edgestill.verify.regression import Regression, decide_regression
 from edgestill.verify.results import LatencyResult
 
 OLD, NEW = "old", "new"  # the names of the candidates
@@ -70,11 +71,7 @@ def _timed(
     old, new = (summarize(evidence, name, batch, threads, level, ()) for name in (OLD, NEW))
     if evidence.failures or old is None or new is None:
         return
-    slower = excess(speedup_over(evidence, NEW, OLD, batch, level))
-    yield _judged(
-        Change("p50 latency", "ns", "rise", old.median_ns, new.median_ns, by=slower),
-        budgets.latency,
-    )
+    yield _latency(evidence, budgets.latency, batch, level, old, new)
     for name in _SHOWN[1:]:
         if name in old.percentiles_ns and name in new.percentiles_ns:
             before, after = old.percentiles_ns[name].value, new.percentiles_ns[name].value
@@ -85,6 +82,22 @@ def _timed(
     yield Change("later loads", "ns", "rise", old.later_load_ns, new.later_load_ns)
 
 
+def _latency(
+    evidence: Evidence,
+    budget: float | None,
+    batch: int,
+    level: float,
+    old: LatencyResult,
+    new: LatencyResult,
+) -> Change:
+    slower = excess(speedup_over(evidence, NEW, OLD, batch, level))
+    change = Change("p50 latency", "ns", "rise", old.median_ns, new.median_ns, by=slower)
+    if budget is None:
+        return change
+    found = decide_regression(evidence, OLD, NEW, Regression(budget, batch), level)
+    return replace(change, budget=budget, verdict=found.verdict, advice=found.advice)
+
+
 def _memory(
     evidence: Evidence, batch: int, level: float, old: LatencyResult, new: LatencyResult
 ) -> Change:
@@ -92,7 +105,7 @@ def _memory(
         name: [numpy.array([b.peak_rss_bytes]) for b in evidence.blocks(name, batch)]
         for name in (OLD, NEW)
     }
-    ratio = speedup(peaks[NEW], peaks[OLD], level)
+    ratio = evidence.estimate(batch, level, lambda at: speedup(peaks[NEW], peaks[OLD], at))
     sizes = (float(old.memory_bytes), float(new.memory_bytes))
     return Change("peak memory", "bytes", "rise", *sizes, by=excess(ratio))
 

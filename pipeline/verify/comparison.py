@@ -12,6 +12,7 @@ from edgestill.errors import ExitCode
 from edgestill.verdict import Estimate, Verdict
 
 FORMAT = 1
+TIMED = ("p50 latency", "peak memory")  # what more rounds may decide
 
 Unit = Literal["score", "ns", "bytes", "per second"]
 
@@ -51,6 +52,9 @@ class TargetComparison:
         same_engine: whether both ship the very same files, which were not timed then.
         agreement: how far the two answer alike; None where their predictions differ in shape.
         blocks: of each, interleaved.
+        looks: how often they were looked at, until all was decided or time was up.
+        noise_floor: the smallest change of the median time that so many blocks can tell from none,
+            as a share.
         failures: how one of the two crashed, hung or answered otherwise.
     """
 
@@ -64,7 +68,15 @@ class TargetComparison:
     blocks: int
     batch: int
     threads: int
+    looks: int = 1
+    noise_floor: float | None = None
     failures: tuple[str, ...] = ()
+
+    @property
+    def open_batches(self) -> tuple[int, ...]:
+        """The batch size at which more rounds may decide a change."""
+        names = [c.name for c in self.changes if c.verdict is Verdict.INCONCLUSIVE]
+        return (self.batch,) if {*names} & {*TIMED} else ()
 
 
 @dataclass(frozen=True)

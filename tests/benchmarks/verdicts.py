@@ -2,10 +2,10 @@
 
     python tests/benchmarks/verdicts.py --results build/verdicts.jsonl
 
-A trial is one comparison, as `compare` makes it: blocks in turn, more of them at fixed looks until
-the budget is decided. The engines are one and the same, a convolutional network of about 1 ms in
-ONNX Runtime; where one has to be slower, its calls are followed by a busy loop of that share of
-their time. In `aa-busy` another process burns one core, on and off. Beside it stands the naive way:
+A trial is one comparison, as `edgestill compare` makes it: blocks in turn, more of them at fixed
+looks until the budget is decided. The engines are one and the same, a convolutional network of
+about 1 ms in ONNX Runtime; where one has to be slower, its calls are followed by a busy loop of
+that share of their time. In `aa-busy` another process burns one core, on and off. Beside it stands the naive way:
 20 calls of each in a process of its own, medians compared.
 
 Each trial is a line of the results, so a run that was stopped goes on; all trials take an hour or
@@ -41,8 +41,8 @@ from edgestill.targets import TARGETS, get_target
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate, measure, predict
 from edgestill.targets.measure import MeasureConfig as TimingConfig
-from edgestill.verify.compare import Regression, compare
 from edgestill.verify.config import MeasureConfig
+from edgestill.verify.regression import Regression, measure_regression
 
 THREADS = 1
 NAIVE_CALLS = 20
@@ -228,7 +228,7 @@ class Bench:
         with burning(kind.busy):
             started = time.monotonic()
             rule = Regression(kind.budget)
-            found = compare(
+            found = measure_regression(
                 self._old, new, self._dataset, rule, kind.measure, THREADS, lambda *_: None
             )
             seconds = time.monotonic() - started

@@ -67,7 +67,8 @@ def test_a_slower_and_larger_release_fails(found: Comparison) -> None:
     assert changes["p50 latency"].verdict is Verdict.FAIL
     assert changes["accuracy"].verdict is Verdict.PASS
     assert (found.verdict, found.exit_code) == (Verdict.FAIL, ExitCode.GATE_FAILED)
-    assert (target.new, target.blocks, target.same_engine) == ("fp32", 12, False)
+    assert target.blocks in {12 * 2**look for look in range(8)}
+    assert (target.new, target.same_engine) == ("fp32", False)
 
 
 def test_what_is_found_is_told_and_written(found: Comparison) -> None:
@@ -76,7 +77,7 @@ def test_what_is_found_is_told_and_written(found: Comparison) -> None:
     assert first.startswith("FAIL  small against small: worse than allowed: p50 latency on onnx")
     assert last == "FAIL, exit code 1"
     assert "p50 latency: the whole interval [" in shown
-    assert "Timed in 12 blocks of each, interleaved, at batch 1 with 1 thread" in shown
+    assert " blocks of each, interleaved, at " in shown
     assert json.loads(found.to_json())["targets"][0]["changes"][-1]["name"] == "size"
 
 
@@ -84,7 +85,7 @@ def test_a_release_against_itself_passes_without_timing(former: Path) -> None:
     same = compare_releases(former, former, budgets=Budgets(score=0.0, latency=0.0))
     (target,) = same.targets
     assert target.same_engine
-    assert target.blocks == 0
+    assert (target.blocks, target.looks) == (0, 0)
     assert [c.name for c in target.changes if c.verdict is Verdict.PASS] == ["accuracy", "size"]
     assert same.exit_code is ExitCode.PASSED
     assert "Both ship the very same engine" in render_comparison(same)

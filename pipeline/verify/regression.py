@@ -30,7 +30,7 @@ class Regression:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class RegressionResult:
     """How the time of an engine's calls compares with that of a former engine.
 
     Attributes:
@@ -56,7 +56,7 @@ class Comparison:
 
 def decide_regression(
     evidence: Evidence, old: str, new: str, rule: Regression, level: float
-) -> Comparison:
+) -> RegressionResult:
     """The verdict on two candidates of one evidence: a pure function of their blocks."""
     batch = rule.batch
     budget = f"time of {new} over {old} <= {_change_text(1.0 + rule.at_most)} (batch {batch})"
@@ -64,7 +64,7 @@ def decide_regression(
     failed = [f"{name} failed: {failures[name]}" for name in (old, new) if name in failures]
     if failed or not evidence.pairs_ns(old, new, batch):
         why = "; ".join(failed) or "they were not measured together"
-        return Comparison(Verdict.NOT_RUN, budget, "no comparison", why)
+        return RegressionResult(Verdict.NOT_RUN, budget, "no comparison", why)
     ratio = speedup_over(evidence, new, old, batch, level)
     verdict = decide(ratio, at_most=1.0 + rule.at_most)
     open_ = verdict is Verdict.INCONCLUSIVE
@@ -73,7 +73,7 @@ def decide_regression(
     # Of the two, the blocks of the new engine are neighbours: old new, new old.
     floor = noise_floor(evidence.blocks_ns(new, batch), at)
     found = estimate_text(ratio, _change_text, of="pairs of blocks")
-    return Comparison(
+    return RegressionResult(
         verdict,
         budget,
         found if floor is None else f"{found}, noise floor {floor:.2%}",
@@ -86,7 +86,7 @@ def decide_regression(
     )
 
 
-def compare(
+def measure_regression(
     old: MeasuredCandidate,
     new: MeasuredCandidate,
     dataset: Dataset,
@@ -94,7 +94,7 @@ def compare(
     measure: MeasureConfig,
     threads: int,
     progress: Callable[[float, str], None],
-) -> Comparison:
+) -> RegressionResult:
     """Time two engines of one target in turn until the budget is decided or time is up.
 
     Args:
@@ -105,7 +105,7 @@ def compare(
     target = old.engine.description.target
     candidates = tuple(Candidate(c.name, c.engine, None, c.predictions) for c in (old, new))
 
-    def judge(rounds: Mapping[int, tuple[Round, ...]]) -> Comparison:
+    def judge(rounds: Mapping[int, tuple[Round, ...]]) -> RegressionResult:
         evidence = Evidence(target, candidates, rounds, measure.rounds)
         return decide_regression(evidence, old.name, new.name, rule, measure.level)
 

@@ -9,8 +9,8 @@ import numpy
 import pytest
 
 from edgestill.stats import Verdict
-from edgestill.verify.compare import Comparison, Regression, decide_regression
 from edgestill.verify.evidence import Evidence
+from edgestill.verify.regression import Regression, RegressionResult, decide_regression
 
 MakeEvidence = Callable[..., Evidence]
 AROUND = numpy.exp([0.010, -0.012, 0.004, -0.006, 0.011, -0.003] * 2)
@@ -18,7 +18,7 @@ AROUND = numpy.exp([0.010, -0.012, 0.004, -0.006, 0.011, -0.003] * 2)
 
 def decided(
     evidence: MakeEvidence, slower: float, at_most: float, drift_to: float = 3.0, **options: Any
-) -> Comparison:
+) -> RegressionResult:
     """Of 12 rounds, in which the machine slows down threefold for both."""
     drift = 100.0 * numpy.geomspace(1.0, drift_to, 12)
     times = {"old": list(drift), "new": list(drift * (1.0 + slower) * AROUND)}

@@ -12,8 +12,8 @@ import pytest
 from edgestill.artifact import Dataset, Engine, OnnxModel, TensorSpec
 from edgestill.stats import Verdict
 from edgestill.targets.measure import Candidate, predict
-from edgestill.verify.compare import Comparison, Regression, compare
 from edgestill.verify.config import MeasureConfig
+from edgestill.verify.regression import Regression, RegressionResult, measure_regression
 
 ONE_LOOK = MeasureConfig(block=0.001, decide_within=0.0)
 
@@ -37,9 +37,11 @@ def longer(
     return Candidate("new", engine, answers)
 
 
-def compared(old: Candidate, new: Candidate, numbers: Dataset, rule: Regression) -> Comparison:
+def compared(
+    old: Candidate, new: Candidate, numbers: Dataset, rule: Regression
+) -> RegressionResult:
     names = replace(old, name="old"), replace(new, name="new")
-    return compare(*names, numbers, rule, ONE_LOOK, 1, lambda share, words: None)
+    return measure_regression(*names, numbers, rule, ONE_LOOK, 1, lambda share, words: None)
 
 
 def test_an_engine_is_not_many_times_slower_than_itself(ort: Candidate, numbers: Dataset) -> None:
