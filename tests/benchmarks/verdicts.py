@@ -5,8 +5,8 @@
 A trial is one comparison, as `edgestill compare` makes it: blocks in turn, more of them at fixed
 looks until the budget is decided. The engines are one and the same, a convolutional network of
 about 1 ms in ONNX Runtime; where one has to be slower, its calls are followed by a busy loop of
-that share of their time. In `aa-busy` another process burns one core, on and off. Beside it stands the naive way:
-20 calls of each in a process of its own, medians compared.
+that share of their time. In `aa-busy` another process burns one core, on and off.
+Beside it stands the naive way: 20 calls of each in a process of its own, medians compared.
 
 Each trial is a line of the results, so a run that was stopped goes on; all trials take an hour or
 two. Prints a table of the trials there are, and ends with 1 when a bound is missed.
