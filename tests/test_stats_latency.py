@@ -148,6 +148,16 @@ def test_the_noise_floor_is_what_an_engine_against_itself_would_show() -> None:
     assert np.median(floors) == pytest.approx(np.median(widths), rel=0.12)
 
 
+def test_of_two_neighbours_neither_is_the_first() -> None:
+    blocks = [
+        np.array([1e6 * (1.03 if index % 2 else 1.0) * (1 + 0.001 * index)]) for index in range(14)
+    ]
+    swapped = [blocks[index ^ 1] for index in range(14)]
+    floor = noise_floor(blocks)
+    assert floor == pytest.approx(noise_floor(swapped))
+    assert floor is not None and 0.02 < floor < 0.04
+
+
 def test_the_noise_floor_needs_12_blocks_and_is_nought_without_noise() -> None:
     assert noise_floor(drifting(0, 11, 9)) is None
     assert noise_floor([np.array([1e6])] * 13) == 0.0
