@@ -148,6 +148,16 @@ def test_the_noise_floor_is_what_an_engine_against_itself_would_show() -> None:
     assert np.median(floors) == pytest.approx(np.median(widths), rel=0.12)
 
 
+def test_of_two_neighbours_neither_is_the_first() -> None:
+    blocks = [
+        np.array([1e6 * (1.03 if index % 2 else 1.0) * (1 + 0.001 * index)]) for index in range(14)
+    ]
+    swapped = [blocks[index ^ 1] for index in range(14)]
+    floor = noise_floor(blocks)
+    assert floor == pytest.approx(noise_floor(swapped))
+    assert floor is not None and 0.02 < floor < 0.04
+
+
 def test_the_noise_floor_needs_12_blocks_and_is_nought_without_noise() -> None:
     assert noise_floor(drifting(0, 11, 9)) is None
     assert noise_floor([np.array([1e6])] * 13) == 0.0
@@ -160,6 +170,22 @@ def test_throughput_is_all_samples_over_all_time() -> None:
     assert found.count == 78
     assert found.interval is not None
     assert found.interval.high == pytest.approx(4000)  # blocks that do not differ
+
+
+def test_throughput_reaches_further_to_the_side_of_the_rare_slow_blocks() -> None:
+    """The interval of Hall for a skewed mean, from his formula, where it is the wider one."""
+    totals = np.array([1.0] * 10 + [1.4, 1.9]) * 1e6
+    interval = mean_throughput([np.array([total]) for total in totals], 1).interval
+    assert interval is not None
+    mean, error = totals.mean(), totals.std(ddof=1) / math.sqrt(12)
+    skewness, reach = reference.skew(totals, bias=False), student_t_quantile(0.975, 11)
+    scaled = -reach / math.sqrt(12) - skewness / 72
+    inverse = 3 / skewness * (np.cbrt(1 + skewness * scaled) - 1)
+    assert -inverse * math.sqrt(12) > 1.2 * reach
+    factor = math.exp(-inverse * math.sqrt(12) * error / mean)
+    assert interval.low == pytest.approx(1e9 / mean / factor, rel=1e-6)
+    # To the other side the symmetric one is the wider.
+    assert interval.high == pytest.approx(1e9 / mean * math.exp(reach * error / mean), rel=1e-6)
 
 
 def test_what_is_no_time_is_refused() -> None:
