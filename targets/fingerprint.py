@@ -104,6 +104,7 @@ class DeviceState:
         frequency_mhz: of the clock, averaged over the cores.
         temperature_c: of the hottest sensor.
         throttled: how often the cores were slowed for their temperature since the machine started.
+        cpu_quota: how many cores' worth of time the control groups let this process use.
         quota_throttled_us: how long the control groups were held back since they were made.
         available_memory_bytes: what could be used without swapping.
     """
@@ -112,6 +113,7 @@ class DeviceState:
     frequency_mhz: float | None
     temperature_c: float | None
     throttled: int | None
+    cpu_quota: float | None
     quota_throttled_us: int | None
     available_memory_bytes: int | None
 
@@ -127,6 +129,7 @@ class DeviceState:
             frequency_mhz=round(sum(frequencies) / len(frequencies) / 1e3) if frequencies else None,
             temperature_c=max(temperatures) / 1e3 if temperatures else None,
             throttled=sum(throttles) if throttles else None,
+            cpu_quota=_cpu_quota(),
             quota_throttled_us=_quota_throttled_us(),
             available_memory_bytes=available * 1024 if available is not None else None,
         )

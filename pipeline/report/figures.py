@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from edgestill.quantities import count_text, digits, size_text, time_text
 from edgestill.stats import SMALLEST_BLOCKS, Estimate, smallest_sample
-from edgestill.verify.results import LatencyResult
+from edgestill.verify.results import Conditions, LatencyResult
 
 _BUSY = 1.5  # processes per core; a training that has just ended leaves about one behind
 
@@ -134,9 +134,30 @@ def doubts(name: str, latency: LatencyResult) -> list[str]:
     if latency.mismatches:
         wrong = count_text(latency.mismatches, "timed call", "timed calls")
         found.append(f"{name}: {wrong} of {latency.calls:,} gave another output than expected.")
-    if latency.load is not None and latency.load > _BUSY:
+    return found + [f"{name}: {line}." for line in disturbances(latency.conditions, latency.blocks)]
+
+
+def disturbances(conditions: Conditions, blocks: int) -> list[str]:
+    """What the machine did while it was measured, other than to run what was measured."""
+    found = []
+    if conditions.load is not None and conditions.load > _BUSY:
+        found.append(f"the machine was busy, {conditions.load:.1f} processes for each of its cores")
+    if change := conditions.speed_change:
+        factor = change.after_ns / change.before_ns
         found.append(
-            f"{name}: the machine was busy, {latency.load:.1f} processes for each of its cores."
+            f"the device changed its speed in the middle: {ns_text(change.before_ns)} in the first "
+            f"{change.block} of {blocks} blocks, {ns_text(change.after_ns)} in the later ones, "
+            f"{max(factor, 1 / factor):.2f}x as {'slow' if factor > 1 else 'fast'}"
+        )
+    if conditions.hot_blocks:
+        found.append(
+            f"the cores were slowed for their temperature in {conditions.hot_blocks} of {blocks} "
+            "blocks"
+        )
+    if conditions.held_blocks and conditions.held_ns is not None:
+        found.append(
+            f"its control group held it back in {conditions.held_blocks} of {blocks} blocks, for "
+            f"{ns_text(conditions.held_ns)} in all (the quota of processor time is used up)"
         )
     return found
 

@@ -4,6 +4,7 @@ Every interval is two-sided at `level`; a gate reads one of its ends (see `decid
 """
 
 from edgestill.stats.bootstrap import paired_drop_of, score_of
+from edgestill.stats.drift import change_of_speed
 from edgestill.stats.latency import (
     SMALLEST_BLOCKS,
     mean_throughput,
@@ -20,6 +21,7 @@ __all__ = [
     "Estimate",
     "Interval",
     "Verdict",
+    "change_of_speed",
     "decide",
     "decide_exact",
     "mcnemar_exact",

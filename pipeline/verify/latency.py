@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Iterable
 
 from edgestill.stats import Estimate, mean_throughput, percentile, smallest_sample, speedup
+from edgestill.verify.conditions import conditions_of
 from edgestill.verify.evidence import Evidence
 from edgestill.verify.results import LatencyResult
 
@@ -34,8 +34,6 @@ def summarize(
     wanted = sorted({*SHOWN_PERCENTILES, *extra})
     supported = [p for p in wanted if calls >= smallest_sample(p)]
     loads = [block.load_ns for block in blocks]
-    # Before a block, since what it starts itself counts after it.
-    waiting = [block.before.load for block in blocks if block.before.load is not None]
     return LatencyResult(
         batch=batch,
         threads=threads,
@@ -50,7 +48,7 @@ def summarize(
         later_load_ns=round(statistics.median(loads[1:] or loads)),
         memory_bytes=max(block.peak_rss_bytes for block in blocks),
         measured_at=evidence.rounds[batch][0].started,
-        load=statistics.median(waiting) / (os.cpu_count() or 1) if waiting else None,
+        conditions=conditions_of(blocks),
     )
 
 

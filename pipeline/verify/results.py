@@ -49,6 +49,44 @@ class HopResult:
 
 
 @dataclass(frozen=True)
+class SpeedChange:
+    """The device had two speeds while a series was measured.
+
+    Attributes:
+        block: the first one at the later speed, counted from 0.
+        before_ns: the median of the block medians before it.
+        after_ns: from it on.
+    """
+
+    block: int
+    before_ns: float
+    after_ns: float
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The state of the machine over the blocks of a candidate; None is what it does not tell.
+
+    Attributes:
+        load: processes per core that wanted to run, before a block; the median.
+        frequency_mhz: of the clock right after a block, the slowest and the fastest.
+        temperature_c: right after a block, the coolest and the hottest.
+        hot_blocks: in how many the cores were slowed for their temperature.
+        held_blocks: in how many the control groups held the processes back.
+        held_ns: for how long, in all of them.
+        speed_change: where the device changed its speed; None where it kept it.
+    """
+
+    load: float | None = None
+    frequency_mhz: tuple[float, float] | None = None
+    temperature_c: tuple[float, float] | None = None
+    hot_blocks: int | None = None
+    held_blocks: int | None = None
+    held_ns: int | None = None
+    speed_change: SpeedChange | None = None
+
+
+@dataclass(frozen=True)
 class LatencyResult:
     """The time of one call, over all blocks.
 
@@ -61,7 +99,6 @@ class LatencyResult:
         first_load_ns: the first time that the engine was loaded.
         later_load_ns: the median of the later ones.
         memory_bytes: the peak resident memory of the process, the largest block.
-        load: processes per core that wanted to run, before a block; the median.
     """
 
     batch: int
@@ -77,7 +114,7 @@ class LatencyResult:
     later_load_ns: int
     memory_bytes: int
     measured_at: str
-    load: float | None = None
+    conditions: Conditions = Conditions()
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,10 @@ naturals, finite = st.integers(0, 2**53), st.floats(allow_nan=False, allow_infin
 states = st.builds(
     DeviceState,
     *(st.none() | finite for _ in range(3)),
-    *(st.none() | naturals for _ in range(3)),
+    throttled=st.none() | naturals,
+    cpu_quota=st.none() | finite,
+    quota_throttled_us=st.none() | naturals,
+    available_memory_bytes=st.none() | naturals,
 )
 blocks = st.builds(
     Block,

@@ -1,0 +1,49 @@
+"""What the states of the machine before and after each block say about a measurement."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+
+from edgestill.stats import change_of_speed
+from edgestill.targets.blocks import Block
+from edgestill.targets.fingerprint import DeviceState
+from edgestill.verify.results import Conditions, SpeedChange
+
+
+def conditions_of(blocks: Sequence[Block]) -> Conditions:
+    """The conditions of one candidate's blocks, which lie in the order of the rounds."""
+    # Before a block, since what it starts itself counts after it.
+    waiting = [block.before.load for block in blocks if block.before.load is not None]
+    hot = _grown(blocks, lambda state: state.throttled)
+    held_us = _grown(blocks, lambda state: state.quota_throttled_us)
+    return Conditions(
+        load=statistics.median(waiting) / (os.cpu_count() or 1) if waiting else None,
+        frequency_mhz=_range(block.after.frequency_mhz for block in blocks),
+        temperature_c=_range(block.after.temperature_c for block in blocks),
+        hot_blocks=sum(times > 0 for times in hot) if hot else None,
+        held_blocks=sum(time > 0 for time in held_us) if held_us else None,
+        held_ns=1000 * sum(held_us) if held_us else None,
+        speed_change=_speed_change(blocks),
+    )
+
+
+def _grown(blocks: Iterable[Block], counter: Callable[[DeviceState], int | None]) -> list[int]:
+    """By how much a counter grew in each block in which it could be read."""
+    pairs = ((counter(block.before), counter(block.after)) for block in blocks)
+    return [last - first for first, last in pairs if first is not None and last is not None]
+
+
+def _range(found: Iterable[float | None]) -> tuple[float, float] | None:
+    values = [value for value in found if value is not None]
+    return (min(values), max(values)) if values else None
+
+
+def _speed_change(blocks: Sequence[Block]) -> SpeedChange | None:
+    medians = [statistics.median(block.samples_ns) for block in blocks]
+    cut = change_of_speed(medians)
+    if cut is None:
+        return None
+    before, after = statistics.median(medians[:cut]), statistics.median(medians[cut:])
+    return SpeedChange(cut, before, after)
