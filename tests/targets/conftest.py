@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from edgestill.artifact import (
 )
 from edgestill.onnx_file import write_model
 from edgestill.step import StepContext
-from edgestill.targets import TARGETS, get_target
+from edgestill.targets import TARGETS, get_target, loop, modes
 from edgestill.targets.measure import Candidate, predict
 from edgestill.targets.options import TensorRtRtxOptions
 
@@ -277,3 +277,46 @@ def ort(
     engine = built("onnxruntime", doubling)
     answers = predict(engine, numbers, tmp_path_factory.mktemp("predictions"), threads=1)
     return Candidate("ort", engine, answers)
+
+
+class TimedSession:
+    """Multiplies its input; each call moves its clock by the next of the given times."""
+
+    signature = Signature(
+        (TensorSpec("x", "float32", (None, 2)),), (TensorSpec("y", "float32", (None, 2)),), "y"
+    )
+
+    def __init__(self, times_ns: Iterable[int], tick_ns: int, factor: int) -> None:
+        self.now = 0
+        self.fed: list[float] = []
+        self._times = iter(times_ns)
+        self._tick_ns = tick_ns
+        self._factor = factor
+
+    def clock(self) -> int:
+        self.now += self._tick_ns
+        return self.now
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        self.now += next(self._times)
+        self.fed.append(float(feeds["x"][0, 0]))
+        return {"y": self._factor * feeds["x"]}
+
+    def another(self) -> TimedSession:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TimedSession]:
+    """A session whose clock the loop reads; each look at it takes `tick_ns`."""
+
+    def start(times_ns: Iterable[int], tick_ns: int = 0, factor: int = 2) -> TimedSession:
+        session = TimedSession(times_ns, tick_ns, factor)
+        for module in (loop, modes):
+            monkeypatch.setattr(module, "perf_counter_ns", session.clock)
+        return session
+
+    return start
