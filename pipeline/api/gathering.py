@@ -23,13 +23,12 @@ from edgestill.scoring import Scorer, resolve_metric
 from edgestill.store import Facts
 from edgestill.targets import TARGETS
 from edgestill.targets.fingerprint import Fingerprint
-from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.targets.measure import Round
 from edgestill.verdict import Estimate
 from edgestill.verify.assess import Assessment, Rules, assess, undecided
 from edgestill.verify.choice import choose_unmeasured
-from edgestill.verify.config import BASELINE, FLOAT
-from edgestill.verify.evidence import Candidate, Evidence
+from edgestill.verify.config import BASELINE, FLOAT, Load
+from edgestill.verify.evidence import Candidate, Evidence, timed_under
 from edgestill.verify.results import CandidateResult, TargetResult
 
 
@@ -141,16 +140,17 @@ class Gathering:
         """The choice and the gates of a target; measured again where former blocks leave a gate
         open, since what could not be decided is never shown a second time."""
         candidates = self._candidates(target)
-        sessions = {batch: self._session(candidates, rules, batch) for batch in rules.batches}
+        loads: tuple[int | Load, ...] = (*rules.batches, *rules.loads)
+        sessions = {load: self._session(candidates, rules, load) for load in loads}
         former = {
-            batch: () if self.fresh else latest_series(self._facts(target, s), s.config.rounds)
-            for batch, s in sessions.items()
+            load: () if self.fresh else latest_series(self._facts(target, s), s.config.rounds)
+            for load, s in sessions.items()
         }
-        rounds = {b: former[b] or self._measure(target, s) for b, s in sessions.items()}
+        rounds = {ld: former[ld] or self._measure(target, ld, s) for ld, s in sessions.items()}
         judged = self._assess(target, candidates, rounds, rules)
-        reused = [batch for batch, found in former.items() if found]
+        reused = [load for load, found in former.items() if found]
         if reused and undecided(judged.gates, rules.gates):
-            rounds |= {batch: self._measure(target, sessions[batch]) for batch in reused}
+            rounds |= {load: self._measure(target, load, sessions[load]) for load in reused}
             judged = self._assess(target, candidates, rounds, rules)
         return judged
 
@@ -158,10 +158,15 @@ class Gathering:
         self,
         target: TargetPlan,
         candidates: tuple[Candidate, ...],
-        rounds: dict[int, tuple[Round, ...]],
+        rounds: dict[int | Load, tuple[Round, ...]],
         rules: Rules,
     ) -> Assessment:
-        evidence = Evidence(target.config.target, candidates, rounds)
+        evidence = Evidence(
+            target.config.target,
+            candidates,
+            {batch: rounds[batch] for batch in rules.batches},
+            {load: rounds[load] for load in rules.loads},
+        )
         auto, runtime = target.config.auto, self._runtime(target)
         return assess(evidence, rules, auto=auto, shipped=None, runtime=runtime)
 
@@ -177,13 +182,12 @@ class Gathering:
             for name, ref in target.engines.items()
         )
 
-    def _session(self, candidates: Sequence[Candidate], rules: Rules, batch: int) -> Session:
-        measured = tuple(MeasuredCandidate(c.name, c.engine, c.test) for c in candidates)
-        return Session(measured, self.split("test"), rules.timing(batch))
+    def _session(self, candidates: Sequence[Candidate], rules: Rules, load: int | Load) -> Session:
+        measured = timed_under(load, candidates)
+        return Session(measured, self.split("test"), rules.timing(load))
 
-    def _measure(self, target: TargetPlan, session: Session) -> tuple[Round, ...]:
-        batch = session.config.batch
-        label = measurement(target, batch)
+    def _measure(self, target: TargetPlan, load: int | Load, session: Session) -> tuple[Round, ...]:
+        label = measurement(target, load)
         started = time.monotonic()
         with self.runner.console.step(label), captured(self.runner.log):
             rounds = measure_series(

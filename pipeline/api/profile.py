@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar, get_args
 
 import numpy
 
@@ -26,15 +29,19 @@ from edgestill.errors import DeviceError, UsageError
 from edgestill.measuring import Session, measured_rounds
 from edgestill.quantities import size_text
 from edgestill.release import MANIFEST, open_release
+from edgestill.spelling import did_you_mean
 from edgestill.targets import TARGETS, get_target
+from edgestill.targets.blocks import Mode
 from edgestill.targets.fingerprint import Fingerprint, usable_cores
-from edgestill.targets.measure import Candidate, MeasureConfig, predict
-from edgestill.verify.config import BASELINE
+from edgestill.targets.measure import Candidate, predict
+from edgestill.verify.config import BASELINE, LARGEST_BATCH, Load, MeasureConfig, timing
 from edgestill.verify.evidence import Candidate as Answered
 from edgestill.verify.evidence import Evidence
 from edgestill.verify.latency import summarize
-from edgestill.verify.results import LatencyResult
+from edgestill.verify.loads import offline, paced
+from edgestill.verify.results import LatencyResult, OfflineResult, PacedResult
 
+MODES: tuple[str, ...] = get_args(Mode)
 SYNTHETIC_SAMPLES = 32
 LEVEL = 0.95
 
@@ -44,7 +51,9 @@ class Profile:
     """Figures of engines that were measured together, interleaved.
 
     Attributes:
-        latencies: of each engine by its name, interleaved with the others.
+        latencies: of each engine by its name, in the mode `latency`.
+        offline: the same in the mode `throughput`.
+        paced: the same in the mode `paced`.
         notes: what was fed, and how much is shipped.
     """
 
@@ -53,6 +62,8 @@ class Profile:
     runtime: str
     device: Fingerprint
     latencies: dict[str, LatencyResult]
+    offline: dict[str, OfflineResult]
+    paced: dict[str, PacedResult]
     notes: tuple[str, ...]
 
 
@@ -60,7 +71,9 @@ def profile_model(
     path: PathLike,
     *,
     target: str | None = None,
-    batch: int = 1,
+    mode: str = "latency",
+    batch: int | None = None,
+    rate: float | None = None,
     threads: int | None = None,
     rounds: int = 12,
     console: Console | None = None,
@@ -69,17 +82,24 @@ def profile_model(
 
     Args:
         target: which runtime; by default the first that can run here.
+        mode: `latency`, one call after the other; `throughput`, all samples are there and as many
+            are served at once as is best; or `paced`, requests arrive at a rate.
+        batch: samples of one call, by default 1; in the mode `throughput` the largest that is
+            tried, by default 64.
+        rate: requests a second, in the mode `paced`.
         threads: of the runtime; by default the cores that this process may use.
         rounds: blocks of each candidate; fewer than 12 give no interval.
 
     Raises:
-        UsageError: nothing that can be profiled lies there.
+        UsageError: nothing that can be profiled lies there; a mode that there is not, a rate
+            without its mode, or that mode without a rate.
         DeviceError: the target cannot run here.
     """
     console = console or Console()
     path = as_path(path, "path")
     threads = usable_cores() if threads is None else as_count(threads, "threads")
-    batch, rounds = as_count(batch, "batch"), as_count(rounds, "rounds")
+    load = _load(mode, None if batch is None else as_count(batch, "batch"), rate)
+    config = timing(MeasureConfig(rounds=as_count(rounds, "rounds")), threads, load)
     with TemporaryDirectory(prefix="edgestill-") as name:
         scratch = Path(name)
         log = scratch / "log.txt"
@@ -95,30 +115,65 @@ def profile_model(
                 out.mkdir()
                 answers = predict(engine, dataset, out, threads=threads)
                 answered.append(Answered(label, engine, None, answers))
-        config = MeasureConfig(rounds=rounds, batch=batch, threads=threads)
         measured = [Candidate(c.name, c.engine, c.test) for c in answered]
         with console.step(f"measure {chosen}"), captured(log):
             session = Session(measured, dataset, config)
             collected = tuple(measured_rounds(session, console.progress))
-        evidence = Evidence(chosen, tuple(answered), {batch: collected})
-        latencies, notes = {}, [f"Fed: {samples}."]
+        if load.mode == "latency":
+            evidence = Evidence(chosen, tuple(answered), {load.batch: collected})
+        else:
+            evidence = Evidence(chosen, tuple(answered), {}, {load: collected})
+        notes = [f"Fed: {samples}."]
         failures = evidence.failures
         if len(failures) == len(answered):
             raise DeviceError("; ".join(failures.values()), where=str(path))
         notes += [f"{name} failed: {what}." for name, what in failures.items()]
-        for candidate in answered:
-            latency = summarize(evidence, candidate.name, batch, threads, LEVEL, ())
-            if latency is not None and candidate.name not in failures:
-                latencies[candidate.name] = latency
-            notes.append(f"Size of {candidate.name}: {size_text(candidate.engine.size_bytes)}.")
+        notes += [f"Size of {c.name}: {size_text(c.engine.size_bytes)}." for c in answered]
+        names = [c.name for c in answered if c.name not in failures]
+        latencies = {n: summarize(evidence, n, load.batch, threads, LEVEL, ()) for n in names}
+        served = {name: offline(evidence, name, load, LEVEL) for name in names}
+        waited = {name: paced(evidence, name, load, LEVEL) for name in names}
         return Profile(
             source=str(path),
             target=chosen,
             runtime=f"{chosen} {found.version}",
             device=Fingerprint.read(),
-            latencies=latencies,
+            latencies=_given(latencies),
+            offline=_given(served),
+            paced=_given(waited),
             notes=tuple(notes),
         )
+
+
+def _load(mode: str, batch: int | None, rate: float | None) -> Load:
+    """What is asked of the engines."""
+    if mode not in MODES:
+        fix = did_you_mean(mode, MODES, "Modes")
+        raise UsageError(f"'{mode}' is not a mode", where="mode", fix=fix)
+    if mode == "paced":
+        if rate is None or not 0 < rate < math.inf:
+            found = "there is no rate" if rate is None else f"the rate is {rate}"
+            fix = "Give the requests a second, such as --rate 100"
+            raise UsageError(f"{found}, and the mode is paced", where="rate", fix=fix)
+        return Load("paced", batch or 1, rate)
+    if rate is not None:
+        raise UsageError(
+            f"requests come at a rate in the mode paced alone, this is {mode}",
+            where="rate",
+            fix="Add --mode paced, or leave the rate out",
+        )
+    return (
+        Load("throughput", batch or LARGEST_BATCH)
+        if mode == "throughput"
+        else Load("latency", batch or 1)
+    )
+
+
+Found = TypeVar("Found")
+
+
+def _given(found: Mapping[str, Found | None]) -> dict[str, Found]:
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _subject(

@@ -26,7 +26,7 @@ from edgestill.scoring import Scorer, resolve_metric
 from edgestill.step import StepContext
 from edgestill.targets import get_target
 from edgestill.targets.fingerprint import Fingerprint
-from edgestill.targets.measure import Candidate as MeasuredCandidate
+from edgestill.targets.measure import Round
 from edgestill.verify.assess import (
     Assessment,
     Rules,
@@ -34,8 +34,15 @@ from edgestill.verify.assess import (
     hop_results,
     not_run,
 )
-from edgestill.verify.config import BASELINE, GATE_CONFIGS, EvaluateStep, MeasureConfig, ScoreGate
-from edgestill.verify.evidence import Candidate, Evidence
+from edgestill.verify.config import (
+    BASELINE,
+    GATE_CONFIGS,
+    EvaluateStep,
+    Load,
+    MeasureConfig,
+    ScoreGate,
+)
+from edgestill.verify.evidence import Candidate, Evidence, timed_under
 from edgestill.verify.results import GateResult, TargetResult
 from edgestill.verify.stage import EvaluateInputs, evaluate
 
@@ -188,12 +195,8 @@ class _Verification:
             Candidate(name, engine, None, answers[f"{name}/test"], target.drops.get(name))
             for name, engine in engines.items()
         )
-        measured = [MeasuredCandidate(c.name, c.engine, c.test) for c in candidates]
-        rounds = {}
-        for batch in self.rules.batches:
-            session = Session(measured, self.test, self.rules.timing(batch))
-            with self.console.step(f"measure {target.target}"):
-                rounds[batch] = tuple(measured_rounds(session, self.console.progress))
+        rounds = {b: self._rounds(target, candidates, b) for b in self.rules.batches}
+        loads = {load: self._rounds(target, candidates, load) for load in self.rules.loads}
         for candidate in candidates:
             if candidate.name != BASELINE:
                 name = f"{target.target} {candidate.name}"
@@ -201,7 +204,7 @@ class _Verification:
                     self.shipped.append(name)
                 self.hops.append((name, "student (from the build)", candidate.test))
         assessed = assess(
-            Evidence(target.target, candidates, rounds),
+            Evidence(target.target, candidates, rounds, loads),
             self.rules,
             auto=target.auto,
             shipped=target.shipped,
@@ -209,6 +212,13 @@ class _Verification:
         )
         result = replace(assessed.target, selected_on=target.selected_on)
         return replace(assessed, target=result)
+
+    def _rounds(
+        self, target: ReleasedTarget, candidates: Sequence[Candidate], load: int | Load
+    ) -> tuple[Round, ...]:
+        session = Session(timed_under(load, candidates), self.test, self.rules.timing(load))
+        with self.console.step(f"measure {target.target}"):
+            return tuple(measured_rounds(session, self.console.progress))
 
 
 def _rules(release: Release, allow_code: bool) -> Rules:

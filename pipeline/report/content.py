@@ -17,6 +17,7 @@ from edgestill.report.figures import (
     measured_percentile,
     seconds_text,
 )
+from edgestill.report.loads import lines_under_loads
 from edgestill.report.model import ModelSummary, Report, StepSummary
 from edgestill.verdict import Estimate, Verdict
 from edgestill.verify.results import (
@@ -217,7 +218,8 @@ def _target_lines(
     if levels:
         rests.append(f"brackets are {' and '.join(f'{x:.0%}' for x in sorted(levels))} intervals")
     lines += [f"It rests on {'; '.join(rests)}."] if rests else []
-    return lines + [line for name, latency in timed for line in doubts(name, latency)]
+    lines += [line for name, latency in timed for line in doubts(name, latency)]
+    return lines + [line for candidate in everyone for line in lines_under_loads(candidate)]
 
 
 def _fate(name: str, target: TargetResult) -> str:

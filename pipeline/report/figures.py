@@ -54,10 +54,15 @@ def measured_percentile(latency: LatencyResult, percentile: str) -> Cell:
     found = latency.percentiles_ns.get(percentile)
     if found is None and percentile == "50":
         return Cell(ns_text(latency.median_ns), "no interval")
-    if found is not None and found.count >= smallest_sample(float(percentile)):
-        return figure(found, ns_text)
+    return percentile_cell(found, percentile, latency.calls)
+
+
+def percentile_cell(found: Estimate | None, percentile: str, calls: int) -> Cell:
+    """A percentile of so many calls, where these carry one."""
     needed = smallest_sample(float(percentile))
-    return Cell("n/a", f"needs {needed} calls" if latency.calls < needed else "not reported")
+    if found is not None and found.count >= needed:
+        return figure(found, ns_text)
+    return Cell("n/a", f"needs {needed} calls" if calls < needed else "not reported")
 
 
 def figure(estimate: Estimate, text: Callable[[float], str]) -> Cell:

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edgestill.report import content
-from edgestill.report.figures import Cell, Column, Section, latencies
+from edgestill.report.figures import Cell, Column, Section
 from edgestill.report.model import Report
 from edgestill.verdict import Verdict
-from edgestill.verify.results import GateResult, LatencyResult
+from edgestill.verify.results import GateResult
 
 LONGEST_STEPS = 5
 
@@ -65,16 +65,15 @@ def render(
     return page.text
 
 
-def render_latencies(
+def render_figures(
     title: str,
-    measured: Sequence[tuple[str, LatencyResult]],
+    section: Section,
     *,
     width: int = 80,
     color: bool = False,
     notes: Sequence[str] = (),
 ) -> str:
-    """The times of some engines as text of at most `width` columns."""
-    section = latencies(measured)
+    """The figures of some engines as text of at most `width` columns."""
     page = _Page(width, color)
     page.section(Section(title, section.columns, section.rows, (*section.lines, *notes)), turn=True)
     return page.text

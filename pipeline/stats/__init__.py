@@ -11,6 +11,7 @@ from edgestill.stats.latency import (
     percentile,
     smallest_sample,
     speedup,
+    throughput,
 )
 from edgestill.stats.proportions import mcnemar_exact
 from edgestill.stats.scores import mean_score, paired_drop, samples_to_bound, samples_to_decide
@@ -35,4 +36,5 @@ __all__ = [
     "score_of",
     "smallest_sample",
     "speedup",
+    "throughput",
 ]

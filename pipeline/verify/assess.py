@@ -14,13 +14,16 @@ from edgestill.verify.choice import Budget, choose
 from edgestill.verify.config import (
     BASELINE,
     LatencyGate,
+    Load,
     MeasureConfig,
     measured_batches,
+    measured_loads,
     timing,
 )
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.gates import Subject, decide_gates
 from edgestill.verify.latency import speedup_over, summarize
+from edgestill.verify.loads import offline, paced
 from edgestill.verify.results import (
     EVERY_GATE,
     CandidateResult,
@@ -64,9 +67,13 @@ class Rules:
     def batches(self) -> tuple[int, ...]:
         return measured_batches(self.measure, self.gates)
 
-    def timing(self, batch: int) -> TimingConfig:
-        """How the timing loop measures for these rules."""
-        return timing(self.measure, self.threads, batch)
+    @property
+    def loads(self) -> tuple[Load, ...]:
+        return measured_loads(self.gates)
+
+    def timing(self, load: int | Load) -> TimingConfig:
+        """How the timing loop measures at a batch size or under a load, for these rules."""
+        return timing(self.measure, self.threads, load)
 
 
 @dataclass(frozen=True)
@@ -208,6 +215,17 @@ def _candidate_result(
     timed = evidence.baseline is not None and BASELINE not in failures
     if latency is not None and timed and candidate.name != BASELINE:
         speedup = speedup_over(evidence, BASELINE, candidate.name, measure.batch, measure.level)
+    loads = rules.loads if candidate.name not in failures else ()
+    served = [
+        offline(evidence, candidate.name, load, measure.level)
+        for load in loads
+        if load.rate is None
+    ]
+    paced_at = [
+        paced(evidence, candidate.name, load, measure.level, asked)
+        for load in loads
+        if load.rate is not None
+    ]
     validation_score = None
     if rules.validation is not None and candidate.validation is not None:
         validation_score = rules.validation.score_of(candidate.validation)
@@ -220,5 +238,7 @@ def _candidate_result(
         test_score=rules.test.score_of(candidate.test) if not rules.test.withheld else None,
         speedup=speedup,
         latency=latency,
+        offline=next(iter(served), None),
+        paced=tuple(result for result in paced_at if result is not None),
         failure=failures.get(candidate.name, ""),
     )

@@ -41,7 +41,8 @@ def _range(found: Iterable[float | None]) -> tuple[float, float] | None:
 
 
 def _speed_change(blocks: Sequence[Block]) -> SpeedChange | None:
-    medians = [statistics.median(block.samples_ns) for block in blocks]
+    # Where requests wait for each other, the calls themselves tell the speed.
+    medians = [statistics.median(block.service_ns or block.samples_ns) for block in blocks]
     cut = change_of_speed(medians)
     if cut is None:
         return None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy
 from numpy.typing import NDArray
 
 from edgestill.artifact import Engine, Predictions
+from edgestill.targets.blocks import Trial
 from edgestill.targets.measure import Block, Round
+from edgestill.targets.measure import Candidate as Timed
 from edgestill.verdict import Estimate
-from edgestill.verify.config import BASELINE, FLOAT
+from edgestill.verify.config import BASELINE, FLOAT, Load
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,13 @@ class Evidence:
 
     Attributes:
         rounds: by batch size, interleaved blocks of every candidate.
+        loads: the same under each load, of every candidate but the baseline.
     """
 
     target: str
     candidates: tuple[Candidate, ...]
     rounds: Mapping[int, tuple[Round, ...]]
+    loads: Mapping[Load, tuple[Round, ...]] = field(default_factory=dict)
 
     @property
     def baseline(self) -> Candidate | None:
@@ -56,9 +60,10 @@ class Evidence:
     def failures(self) -> dict[str, str]:
         """Of each candidate that crashed, hung or answered otherwise while it was timed: how."""
         found: dict[str, str] = {}
-        for batch, rounds in self.rounds.items():
+        measured = {f"at batch {batch}": rounds for batch, rounds in self.rounds.items()}
+        for where, rounds in (measured | {str(load): r for load, r in self.loads.items()}).items():
             ended = {f.candidate: f.what for round_ in rounds for f in round_.failures}
-            found = self._mismatches(batch) | ended | found
+            found = self._mismatches(rounds, where) | ended | found
         return found
 
     @property
@@ -68,8 +73,16 @@ class Evidence:
 
     def blocks(self, candidate: str, batch: int) -> list[Block]:
         """The blocks of a candidate, in the order of the rounds."""
-        rounds = self.rounds.get(batch, ())
-        return [b for round_ in rounds for b in round_.blocks if b.candidate == candidate]
+        return _blocks_of(candidate, self.rounds.get(batch, ()))
+
+    def blocks_under(self, load: Load, candidate: str) -> list[Block]:
+        """The same under a load."""
+        return _blocks_of(candidate, self.loads.get(load, ()))
+
+    def trials(self, load: Load, candidate: str) -> tuple[Trial, ...]:
+        """What was tried before, to find how the candidate serves most."""
+        rounds = self.loads.get(load, ())
+        return tuple(t for round_ in rounds for t in round_.trials if t.candidate == candidate)
 
     def blocks_ns(self, candidate: str, batch: int) -> list[NDArray[numpy.int64]]:
         """The timed calls of a candidate, one array per block."""
@@ -86,17 +99,33 @@ class Evidence:
                 pairs.append((_calls_ns(blocks[first]), _calls_ns(blocks[second])))
         return pairs
 
-    def _mismatches(self, batch: int) -> dict[str, str]:
+    def _mismatches(self, rounds: Sequence[Round], where: str) -> dict[str, str]:
         found = {}
         for candidate in self.candidates:
-            blocks = self.blocks(candidate.name, batch)
+            blocks = _blocks_of(candidate.name, rounds)
             calls = sum(len(block.samples_ns) for block in blocks)
             if wrong := sum(block.mismatches for block in blocks):
                 found[candidate.name] = (
-                    f"{wrong} of {calls} timed calls at batch {batch} gave other outputs than the "
+                    f"{wrong} of {calls} timed calls {where} gave other outputs than the "
                     "run that its accuracy was taken from"
                 )
         return found
+
+
+def timed_under(load: int | Load, candidates: Sequence[Candidate]) -> list[Timed]:
+    """The candidates that are measured at a batch size or under a load.
+
+    A baseline is there to be compared with, call by call: under a load nothing is.
+    """
+    return [
+        Timed(c.name, c.engine, c.test)
+        for c in candidates
+        if isinstance(load, int) or c.name != BASELINE
+    ]
+
+
+def _blocks_of(candidate: str, rounds: Sequence[Round]) -> list[Block]:
+    return [b for round_ in rounds for b in round_.blocks if b.candidate == candidate]
 
 
 def _calls_ns(block: Block) -> NDArray[numpy.int64]:

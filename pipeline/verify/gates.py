@@ -30,6 +30,7 @@ from edgestill.stats import (
 from edgestill.verify.config import (
     BASELINE,
     FLOAT,
+    OFFLINE,
     AgreementGate,
     LatencyGate,
     MemoryGate,
@@ -37,9 +38,11 @@ from edgestill.verify.config import (
     SizeGate,
     SpeedupGate,
     ThroughputGate,
+    load_of,
 )
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.latency import speedup_over
+from edgestill.verify.loads import offline, paced
 from edgestill.verify.results import GateResult
 
 
@@ -135,6 +138,8 @@ def _agreement(subject: Subject, name: str, gate: AgreementGate) -> Finding:
 
 def _latency(subject: Subject, name: str, gate: LatencyGate) -> Finding:
     del name
+    if gate.rate is not None:
+        return _paced_latency(subject, gate)
     budget = f"p{gate.percentile:g} <= {time_text(gate.at_most)} (batch {gate.batch})"
     blocks = subject.evidence.blocks_ns(subject.candidate.name, gate.batch)
     calls, needed = sum(len(block) for block in blocks), smallest_sample(gate.percentile)
@@ -148,7 +153,33 @@ def _latency(subject: Subject, name: str, gate: LatencyGate) -> Finding:
     return Finding(verdict, budget, found, _more_blocks(verdict, in_ns, len(blocks)))
 
 
+def _paced_latency(subject: Subject, gate: LatencyGate) -> Finding:
+    load = load_of(gate)
+    assert load is not None
+    budget = f"p{gate.percentile:g} <= {time_text(gate.at_most)} at {digits(gate.rate or 0)}/s"
+    budget += f" (batch {gate.batch})"
+    found = paced(subject.evidence, subject.candidate.name, load, subject.level, [gate.percentile])
+    if found is None:
+        return Finding(Verdict.INCONCLUSIVE, budget, "not measured", "it was not run here")
+    if found.overloaded is not False:
+        served = estimate_text(found.capacity, lambda value: f"{digits(value)}/s", of="calls")
+        if found.overloaded:
+            return Finding(Verdict.FAIL, budget, f"overloaded: it can serve {served}")
+        advice = "a rate further from what it can serve, or more rounds (measure.rounds)"
+        return Finding(Verdict.INCONCLUSIVE, budget, f"it can serve about {served}", advice)
+    in_ns = found.percentiles_ns.get(f"{gate.percentile:g}")
+    if in_ns is None:
+        needed = smallest_sample(gate.percentile)
+        advice = f"p{gate.percentile:g} needs {needed}"
+        return Finding(Verdict.INCONCLUSIVE, budget, f"{found.calls} calls", advice)
+    verdict = decide(in_ns, at_most=gate.at_most * 1e9)
+    words = estimate_text(in_ns, lambda value: time_text(value / 1e9), of="calls")
+    return Finding(verdict, budget, words, _more_blocks(verdict, in_ns, found.blocks))
+
+
 def _throughput(subject: Subject, name: str, gate: ThroughputGate) -> Finding:
+    if gate.mode == "offline":
+        return _offline_throughput(subject, name, gate)
     budget = f"{name} >= {digits(gate.at_least, 4)}/s (batch {gate.batch})"
     blocks = subject.evidence.blocks_ns(subject.candidate.name, gate.batch)
     if not blocks:
@@ -157,6 +188,18 @@ def _throughput(subject: Subject, name: str, gate: ThroughputGate) -> Finding:
     verdict = decide(estimate, at_least=gate.at_least)
     found = estimate_text(estimate, lambda value: f"{digits(value, 4)}/s", of="calls")
     return Finding(verdict, budget, found, _more_blocks(verdict, estimate, len(blocks)))
+
+
+def _offline_throughput(subject: Subject, name: str, gate: ThroughputGate) -> Finding:
+    budget = f"{name} offline >= {digits(gate.at_least, 4)}/s"
+    found = offline(subject.evidence, subject.candidate.name, OFFLINE, subject.level)
+    if found is None:
+        return Finding(Verdict.INCONCLUSIVE, budget, "not measured", "it was not run here")
+    estimate = found.throughput
+    verdict = decide(estimate, at_least=gate.at_least)
+    words = estimate_text(estimate, lambda value: f"{digits(value, 4)}/s", of="calls")
+    words += f" of batch {found.batch}, {count_text(found.streams, 'stream', 'streams')}"
+    return Finding(verdict, budget, words, _more_blocks(verdict, estimate, found.blocks))
 
 
 def _speedup(subject: Subject, name: str, gate: SpeedupGate) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgestill.targets.blocks import Trial
 from edgestill.verdict import Estimate, Verdict
 
 EVERY_GATE = "all"  # stands for the gates of a target that was not run
@@ -118,6 +119,56 @@ class LatencyResult:
 
 
 @dataclass(frozen=True)
+class OfflineResult:
+    """How many samples a second are served where all of them are there from the start.
+
+    Attributes:
+        batch: samples of one call, as the search found it best.
+        streams: calls at once, as the search found it best.
+        trials: what the search tried.
+        calls: how many the throughput rests on.
+    """
+
+    batch: int
+    streams: int
+    threads: int
+    throughput: Estimate
+    trials: tuple[Trial, ...]
+    calls: int
+    blocks: int
+    memory_bytes: int
+    conditions: Conditions = Conditions()
+
+
+@dataclass(frozen=True)
+class PacedResult:
+    """The time of a request from its arrival to its answer, where they arrive at a rate.
+
+    Attributes:
+        rate: requests a second; they arrive at random times (a Poisson process).
+        capacity: requests a second that could be served, one after the other.
+        overloaded: whether more arrive than can be served, so that the queue grows without end and
+            no latency is typical; None where that is not certain.
+        percentiles_ns: percentile -> estimate; only those that the sample count supports, and none
+            where the device is, or may be, overloaded.
+        service_ns: the median of the calls themselves, without the time in the queue.
+        unserved: requests that were given up since the queue had grown too long.
+    """
+
+    batch: int
+    threads: int
+    rate: float
+    capacity: Estimate
+    overloaded: bool | None
+    percentiles_ns: dict[str, Estimate]
+    service_ns: float
+    calls: int
+    blocks: int
+    unserved: int
+    conditions: Conditions = Conditions()
+
+
+@dataclass(frozen=True)
 class CandidateResult:
     """One engine of a target.
 
@@ -127,6 +178,8 @@ class CandidateResult:
         validation_drop: how much worse than the float candidate on the validation split.
         test_score: the score on the test split.
         speedup: over the baseline.
+        offline: where a gate asks for it.
+        paced: for each rate that a gate asks for.
         failure: how it crashed, hung or answered otherwise while it was timed; else empty.
     """
 
@@ -138,6 +191,8 @@ class CandidateResult:
     test_score: float | None = None
     speedup: Estimate | None = None
     latency: LatencyResult | None = None
+    offline: OfflineResult | None = None
+    paced: tuple[PacedResult, ...] = ()
     failure: str = ""
 
 

@@ -1,0 +1,159 @@
+"""What a report says about throughput offline, and about latency where requests come at a rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from edgestill.quantities import count_text, digits, size_text
+from edgestill.report.figures import (
+    Cell,
+    Column,
+    Section,
+    disturbances,
+    figure,
+    interval_text,
+    ns_text,
+    percentile_cell,
+)
+from edgestill.targets.blocks import Trial
+from edgestill.verdict import Estimate
+from edgestill.verify.results import CandidateResult, Conditions, OfflineResult, PacedResult
+
+
+def lines_under_loads(candidate: CandidateResult) -> list[str]:
+    """A line for each load that a candidate was measured under, and what disturbed it."""
+    name, lines = candidate.name, []
+    if (offline := candidate.offline) is not None:
+        lines.append(f"{name} offline: {_served(offline)}. {_search(offline.trials)}")
+        lines += _disturbed(f"{name} offline", offline.conditions, offline.blocks)
+    for paced in candidate.paced:
+        where = f"{name} at {_rate(paced.rate)}"
+        lines += [f"{where}: {_waited(paced)}."]
+        lines += _disturbed(where, paced.conditions, paced.blocks)
+    return lines
+
+
+def throughputs(measured: Sequence[tuple[str, OfflineResult]]) -> Section:
+    """How many samples a second some engines serve offline, one row each."""
+    columns = (
+        Column("engine", numeric=False),
+        Column("samples/s"),
+        Column("batch"),
+        Column("streams"),
+        Column("peak memory"),
+        Column("calls"),
+    )
+    rows = tuple(
+        (
+            Cell(name),
+            figure(found.throughput, lambda value: digits(value, 4)),
+            Cell(str(found.batch)),
+            Cell(str(found.streams), f"of {count_text(found.threads, 'thread', 'threads')}"),
+            Cell(size_text(found.memory_bytes)),
+            Cell(f"{found.calls:,}", f"{found.blocks} blocks"),
+        )
+        for name, found in measured
+    )
+    lines = [f"{name}: {_search(found.trials)}" for name, found in measured]
+    for name, found in measured:
+        lines += _disturbed(name, found.conditions, found.blocks)
+    return Section("", columns, rows, tuple(lines))
+
+
+def paced_latencies(measured: Sequence[tuple[str, PacedResult]]) -> Section:
+    """The time from arrival to answer of some engines, one row each."""
+    seen = {name for _, found in measured for name in found.percentiles_ns}
+    shown = sorted({"50", "95", "99", *seen}, key=float)
+    columns = (
+        Column("engine", numeric=False),
+        *(Column(f"p{name}") for name in shown),
+        Column("call alone"),
+        Column("can serve"),
+        Column("busy"),
+        Column("requests"),
+    )
+    rows = tuple(
+        (
+            Cell(name),
+            *(_percentile(found, p) for p in shown),
+            Cell(ns_text(found.service_ns), "p50"),
+            figure(found.capacity, _rate),
+            Cell(_busy(found)),
+            Cell(f"{found.calls:,}", f"{found.blocks} blocks"),
+        )
+        for name, found in measured
+    )
+    lines = [
+        f"{name}: {_overload(found)}." for name, found in measured if found.overloaded is not False
+    ]
+    for name, found in measured:
+        lines += _disturbed(name, found.conditions, found.blocks)
+    return Section("", columns, rows, tuple(lines))
+
+
+def _served(found: OfflineResult) -> str:
+    streams = count_text(found.streams, "stream", "streams")
+    per_second = _with_interval(found.throughput, lambda value: f"{digits(value, 4)}/s")
+    return f"{per_second} at batch {found.batch} in {streams}, n = {found.calls:,} calls"
+
+
+def _search(trials: Sequence[Trial]) -> str:
+    """What was tried, such as `Tried (samples/s by batch): 1 stream: 1: 8,000, 2: 9,100.`"""
+    if not trials:
+        return ""
+    parts = []
+    for number in dict.fromkeys(trial.streams for trial in trials):
+        found = (trial for trial in trials if trial.streams == number)
+        speeds = ", ".join(f"{trial.batch}: {_speed(trial)}" for trial in found)
+        parts.append(f"in {count_text(number, 'stream', 'streams')} {speeds}")
+    return f"Tried were, in samples/s by batch, {'; '.join(parts)}."
+
+
+def _speed(trial: Trial) -> str:
+    return f"failed ({trial.failure})" if trial.failure else digits(trial.per_second, 3)
+
+
+def _waited(found: PacedResult) -> str:
+    if found.overloaded is not False:
+        return _overload(found)
+    shown = [
+        f"p{name} {_with_interval(estimate, ns_text)}"
+        for name, estimate in found.percentiles_ns.items()
+    ]
+    return f"{', '.join(shown)}, busy {_busy(found)} of the time, n = {found.calls:,} requests"
+
+
+def _busy(found: PacedResult) -> str:
+    return f"{min(1.0, found.rate / found.capacity.value):.0%}"
+
+
+def _overload(found: PacedResult) -> str:
+    served = _with_interval(found.capacity, _rate)
+    if found.overloaded:
+        return (
+            f"overloaded, {_rate(found.rate)} come and {served} can be served: the queue grows "
+            "without end, so no latency is typical"
+        )
+    given_up = f", and {found.unserved} were given up" if found.unserved else ""
+    return (
+        f"{_rate(found.rate)} come, {served} can be served{given_up}: whether the queue grows "
+        "without end is not certain, so no latency is given"
+    )
+
+
+def _percentile(found: PacedResult, percentile: str) -> Cell:
+    if found.overloaded is not False:
+        return Cell("n/a", "overloaded" if found.overloaded else "not certain")
+    return percentile_cell(found.percentiles_ns.get(percentile), percentile, found.calls)
+
+
+def _rate(per_second: float) -> str:
+    return f"{digits(per_second)}/s"
+
+
+def _with_interval(estimate: Estimate, text: Callable[[float], str]) -> str:
+    return f"{text(estimate.value)} {interval_text(estimate, text)}"
+
+
+def _disturbed(where: str, conditions: Conditions, blocks: int) -> Iterable[str]:
+    return (f"{where}: {line}." for line in disturbances(conditions, blocks))
