@@ -43,6 +43,21 @@ class MeasureConfig:
     rate: float | None = None
 
 
+@dataclass(frozen=True)
+class Energy:
+    """What a device used while calls were timed, in all of the window and not in the calls alone.
+
+    Attributes:
+        source: what was metered, in words.
+        calls: that were served in the window.
+    """
+
+    source: str
+    microjoules: int
+    window_ns: int
+    calls: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Timing:
     """What the worker process of one block measured.
@@ -61,6 +76,7 @@ class Timing:
         largest_difference: of an output of a timed call from those predictions, as a share of the
             output's largest absolute value.
         peak_rss_bytes: of the process, with numpy and the runtime in it.
+        energy: None where no counter can be read, or the block was too short for it.
     """
 
     samples_ns: tuple[int, ...]
@@ -74,6 +90,7 @@ class Timing:
     mismatches: int
     largest_difference: float
     peak_rss_bytes: int
+    energy: Energy | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from edgestill.artifact import Dataset, Engine, OnnxModel, Predictions, PredictionsDescription
 from edgestill.errors import DataError, DeviceError, UsageError
 from edgestill.targets import TARGETS, timing
-from edgestill.targets.blocks import Block, Failure, MeasureConfig, Round, Timing, Trial
+from edgestill.targets.blocks import Block, Energy, Failure, MeasureConfig, Round, Timing, Trial
 from edgestill.targets.fingerprint import DeviceState
 from edgestill.targets.jobs import Model, PredictJob, TimeJob
 from edgestill.targets.process import Workers
@@ -218,7 +218,8 @@ class _Session:
         except DeviceError as error:
             return Failure(candidate.name, str(error))
         series = {name: tuple(answer[name]) for name in ("samples_ns", "service_ns")}
-        measured = Timing(**{**answer, **series})
+        energy = None if answer["energy"] is None else Energy(**answer["energy"])
+        measured = Timing(**{**answer, **series, "energy": energy})
         return Block(
             **vars(measured),
             candidate=candidate.name,

@@ -28,19 +28,25 @@ _QUEUE_LEAD_IN = 3  # of the arrivals, the first third finds a queue that is sti
 
 @dataclass(frozen=True)
 class Served:
-    """The calls that count.
+    """What was served.
 
     Attributes:
+        calls: those that count.
+        of: how many calls there were with those that lead in.
+        answers: the last answer to each feed, where they are not checked between two calls.
         elapsed_ns: how long they took all together, where several were served at once.
         unserved: requests that were given up, because the queue of those that wait grew too long.
     """
 
     calls: Sequence[Call]
+    of: int
+    answers: Sequence[Mapping[int, Feeds]] = ()
     elapsed_ns: int | None = None
     unserved: int = 0
 
 
-Mean = Callable[[Session, Sequence[Feeds], Check, TimeJob, Alive], Served]
+# Given a session, its feeds, what checks their answers, and the job.
+Serve = Callable[[Session, Sequence[Feeds], Check, TimeJob, Alive], Served]
 
 
 def one_after_the_other(
@@ -48,7 +54,8 @@ def one_after_the_other(
 ) -> Served:
     """Each call's outputs are checked before the next begins."""
     due_of = back_to_back(job.block_ns, job.min_calls)
-    return Served(time_calls(session, feeds, due_of, check, alive))
+    calls = time_calls(session, feeds, due_of, check, alive)
+    return Served(calls, of=len(calls))
 
 
 def several_at_once(
@@ -56,41 +63,45 @@ def several_at_once(
 ) -> Served:
     """Every stream calls without a pause, in a thread of its own.
 
+    To check an answer would take the time of a core that serves: it is done after the block.
+
     `elapsed_ns` is by the sum of the streams' rates: the first and the last call of a block, in
     which not all of them are at work, weigh on none.
     """
+    del check
     sessions = [session, *(session.another() for _ in range(job.streams - 1))]
 
-    def serve(own: Session) -> tuple[list[Call], dict[int, Feeds]]:
-        answers: dict[int, Feeds] = {}
+    answers: list[dict[int, Feeds]] = [{} for _ in sessions]
+
+    def serve(own: Session, last: dict[int, Feeds]) -> tuple[int, list[Call]]:
         lead_in = back_to_back(job.block_ns // _LEAD_IN, 1)
-        time_calls(own, feeds, lead_in, answers.__setitem__, alive)
+        before = len(time_calls(own, feeds, lead_in, last.__setitem__, alive))
         due_of = back_to_back(job.block_ns, job.min_calls)
-        return time_calls(own, feeds, due_of, answers.__setitem__, alive), answers
+        return before, time_calls(own, feeds, due_of, last.__setitem__, alive)
 
     with ThreadPoolExecutor(job.streams) as pool:
-        found = list(pool.map(serve, sessions))
-    for _, answers in found:
-        _check_all(check, answers)
-    streams = [calls for calls, _ in found]
+        found = list(pool.map(serve, sessions, answers))
+    streams = [calls for _, calls in found]
     rates = sum(len(calls) / (calls[-1].end_ns - calls[0].start_ns) for calls in streams)
     calls = [call for stream in streams for call in stream]
-    return Served(calls, elapsed_ns=round(len(calls) / rates))
+    of = len(calls) + sum(before for before, _ in found)
+    return Served(calls, of, answers, elapsed_ns=round(len(calls) / rates))
 
 
 def as_they_arrive(
     session: Session, feeds: Sequence[Feeds], check: Check, job: TimeJob, alive: Alive
 ) -> Served:
     """Arrivals are a Poisson process; a request waits where the one before is still served."""
+    del check
     assert job.rate is not None
     wanted = max(job.min_calls, round(job.rate * job.block_ns / 1e9))
     lead_in = wanted // (_QUEUE_LEAD_IN - 1)
     dues = arrivals_ns(job.rate, wanted + lead_in, job.seed) + perf_counter_ns()
     answers: dict[int, Feeds] = {}
     calls = time_calls(session, feeds, arriving(dues), answers.__setitem__, alive)
-    _check_all(check, answers)
     # Where the queue grew before the lead-in was over, all that was served is what there is.
-    return Served(calls[lead_in:] or calls, unserved=len(dues) - len(calls))
+    unserved = len(dues) - len(calls)
+    return Served(calls[lead_in:] or calls, len(calls), [answers], unserved=unserved)
 
 
 def arrivals_ns(
@@ -115,13 +126,7 @@ def arriving(dues: NDArray[numpy.int64]) -> Due:
     return due_of
 
 
-def _check_all(check: Check, answers: Mapping[int, Feeds]) -> None:
-    """Hold the last answer to each feed against the reference, now that nothing is timed."""
-    for position, outputs in answers.items():
-        check(position, outputs)
-
-
-MODES: Mapping[Mode, Mean] = {
+MODES: Mapping[Mode, Serve] = {
     "latency": one_after_the_other,
     "throughput": several_at_once,
     "paced": as_they_arrive,

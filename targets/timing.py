@@ -9,8 +9,11 @@ from time import perf_counter_ns
 
 import numpy
 
+from edgestill.errors import DeviceError
+from edgestill.targets import TARGETS
 from edgestill.targets.blocks import Timing
 from edgestill.targets.checking import Check, tolerance_of
+from edgestill.targets.energy import Meter, find_meter
 from edgestill.targets.jobs import TimeJob, open_dataset, open_predictions
 from edgestill.targets.loop import Alive, warm_up
 from edgestill.targets.modes import MODES
@@ -37,7 +40,13 @@ def time_block(job: TimeJob, alive: Alive) -> Timing:
     first_call_ns = perf_counter_ns() - start
     warmup_calls, steady = warm_up(session, feeds, job.warmup_limit_ns, alive)
     check = Check(references, tolerance_of(job.model))
+    meter = _meter(job)
+    before_uj, start = meter.read_uj() if meter else (), perf_counter_ns()
     served = MODES[job.mode](session, feeds, check, job, alive)
+    window_ns, after_uj = perf_counter_ns() - start, meter.read_uj() if meter else ()
+    for answers in served.answers:
+        for position, outputs in answers.items():
+            check(position, outputs)
     return Timing(
         samples_ns=tuple(call.end_ns - call.due_ns for call in served.calls),
         service_ns=tuple(call.service_ns for call in served.calls) if job.mode == "paced" else (),
@@ -50,7 +59,15 @@ def time_block(job: TimeJob, alive: Alive) -> Timing:
         mismatches=check.mismatches,
         largest_difference=check.largest_difference,
         peak_rss_bytes=_peak_rss_bytes(),
+        energy=meter.used(before_uj, after_uj, window_ns, served.of) if meter else None,
     )
+
+
+def _meter(job: TimeJob) -> Meter | None:
+    try:
+        return find_meter(gpu=TARGETS[job.model.runtime].gpu)
+    except DeviceError:  # `doctor` says why
+        return None
 
 
 def _prepare(job: TimeJob) -> tuple[list[Feeds], list[Feeds]]:

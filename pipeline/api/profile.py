@@ -27,11 +27,13 @@ from edgestill.data.raw import INPUT_NAME
 from edgestill.digest import digest_folder
 from edgestill.errors import DeviceError, UsageError
 from edgestill.measuring import Session, measured_rounds
-from edgestill.quantities import size_text
+from edgestill.quantities import size_text, time_text
 from edgestill.release import MANIFEST, open_release
 from edgestill.spelling import did_you_mean
 from edgestill.targets import TARGETS, get_target
+from edgestill.targets.blocks import MeasureConfig as TimingConfig
 from edgestill.targets.blocks import Mode
+from edgestill.targets.energy import find_meter
 from edgestill.targets.fingerprint import Fingerprint, usable_cores
 from edgestill.targets.measure import Candidate, predict
 from edgestill.verify.config import BASELINE, LARGEST_BATCH, Load, MeasureConfig, timing
@@ -128,6 +130,7 @@ def profile_model(
         if len(failures) == len(answered):
             raise DeviceError("; ".join(failures.values()), where=str(path))
         notes += [f"{name} failed: {what}." for name, what in failures.items()]
+        notes += _energy_notes(chosen, config)
         notes += [f"Size of {c.name}: {size_text(c.engine.size_bytes)}." for c in answered]
         names = [c.name for c in answered if c.name not in failures]
         latencies = {n: summarize(evidence, n, load.batch, threads, LEVEL, ()) for n in names}
@@ -143,6 +146,21 @@ def profile_model(
             paced=_given(waited),
             notes=tuple(notes),
         )
+
+
+def _energy_notes(target: str, config: TimingConfig) -> list[str]:
+    """Why no energy is given, where none is."""
+    try:
+        meter = find_meter(gpu=TARGETS[target].gpu)
+    except DeviceError as error:
+        return [f"Energy: not measured, {error.what}."]
+    shortest_s = meter.shortest_window_ns / 1e9
+    if config.block_seconds >= shortest_s:
+        return []
+    return [
+        f"Energy: only blocks of {time_text(shortest_s)} or more tell it ({meter.source}); these "
+        f"may have been as short as {time_text(config.block_seconds)} (measure.block in a recipe)."
+    ]
 
 
 def _load(mode: str, batch: int | None, rate: float | None) -> Load:

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgestill.quantities import count_text, digits, size_text, time_text
+from edgestill.quantities import count_text, digits, energy_text, size_text, time_text
 from edgestill.stats import SMALLEST_BLOCKS, Estimate, smallest_sample
-from edgestill.verify.results import Conditions, LatencyResult
+from edgestill.verify.results import Conditions, EnergyResult, LatencyResult
 
 _BUSY = 1.5  # processes per core; a training that has just ended leaves about one behind
 
@@ -139,7 +139,18 @@ def doubts(name: str, latency: LatencyResult) -> list[str]:
     if latency.mismatches:
         wrong = count_text(latency.mismatches, "timed call", "timed calls")
         found.append(f"{name}: {wrong} of {latency.calls:,} gave another output than expected.")
-    return found + [f"{name}: {line}." for line in disturbances(latency.conditions, latency.blocks)]
+    found += [f"{name}: {line}." for line in disturbances(latency.conditions, latency.blocks)]
+    return found + energy_lines(name, latency.energy)
+
+
+def energy_lines(name: str, energy: EnergyResult | None) -> list[str]:
+    """What a sample took, where that could be measured."""
+    if energy is None:
+        return []
+    joules = energy.per_sample_j
+    interval = interval_text(joules, energy_text) if joules.interval else "(no interval)"
+    each = f"{energy_text(joules.value)} {interval}"
+    return [f"{name}: {each} a sample at {digits(energy.watts)} W ({energy.source})."]
 
 
 def disturbances(conditions: Conditions, blocks: int) -> list[str]:

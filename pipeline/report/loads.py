@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from edgestill.quantities import count_text, digits, size_text
 from edgestill.report.figures import (
@@ -10,6 +10,7 @@ from edgestill.report.figures import (
     Column,
     Section,
     disturbances,
+    energy_lines,
     figure,
     interval_text,
     ns_text,
@@ -17,7 +18,7 @@ from edgestill.report.figures import (
 )
 from edgestill.targets.blocks import Trial
 from edgestill.verdict import Estimate
-from edgestill.verify.results import CandidateResult, Conditions, OfflineResult, PacedResult
+from edgestill.verify.results import CandidateResult, OfflineResult, PacedResult
 
 
 def lines_under_loads(candidate: CandidateResult) -> list[str]:
@@ -25,11 +26,11 @@ def lines_under_loads(candidate: CandidateResult) -> list[str]:
     name, lines = candidate.name, []
     if (offline := candidate.offline) is not None:
         lines.append(f"{name} offline: {_served(offline)}. {_search(offline.trials)}")
-        lines += _disturbed(f"{name} offline", offline.conditions, offline.blocks)
+        lines += _beside(f"{name} offline", offline)
     for paced in candidate.paced:
         where = f"{name} at {_rate(paced.rate)}"
         lines += [f"{where}: {_waited(paced)}."]
-        lines += _disturbed(where, paced.conditions, paced.blocks)
+        lines += _beside(where, paced)
     return lines
 
 
@@ -56,7 +57,7 @@ def throughputs(measured: Sequence[tuple[str, OfflineResult]]) -> Section:
     )
     lines = [f"{name}: {_search(found.trials)}" for name, found in measured]
     for name, found in measured:
-        lines += _disturbed(name, found.conditions, found.blocks)
+        lines += _beside(name, found)
     return Section("", columns, rows, tuple(lines))
 
 
@@ -87,7 +88,7 @@ def paced_latencies(measured: Sequence[tuple[str, PacedResult]]) -> Section:
         f"{name}: {_overload(found)}." for name, found in measured if found.overloaded is not False
     ]
     for name, found in measured:
-        lines += _disturbed(name, found.conditions, found.blocks)
+        lines += _beside(name, found)
     return Section("", columns, rows, tuple(lines))
 
 
@@ -155,5 +156,7 @@ def _with_interval(estimate: Estimate, text: Callable[[float], str]) -> str:
     return f"{text(estimate.value)} {interval_text(estimate, text)}"
 
 
-def _disturbed(where: str, conditions: Conditions, blocks: int) -> Iterable[str]:
-    return (f"{where}: {line}." for line in disturbances(conditions, blocks))
+def _beside(where: str, found: OfflineResult | PacedResult) -> list[str]:
+    """What the machine did meanwhile, and what it used."""
+    lines = [f"{where}: {line}." for line in disturbances(found.conditions, found.blocks)]
+    return lines + energy_lines(where, found.energy)

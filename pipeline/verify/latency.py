@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from edgestill.stats import Estimate, mean_throughput, percentile, smallest_sample, speedup
 from edgestill.verify.conditions import conditions_of
+from edgestill.verify.energy import energy_of
 from edgestill.verify.evidence import Evidence
 from edgestill.verify.results import LatencyResult
 
@@ -49,6 +50,7 @@ def summarize(
         memory_bytes=max(block.peak_rss_bytes for block in blocks),
         measured_at=evidence.rounds[batch][0].started,
         conditions=conditions_of(blocks),
+        energy=energy_of(blocks, level),
     )
 
 

@@ -11,6 +11,7 @@ from edgestill.stats import Estimate, mean_throughput, percentile, smallest_samp
 from edgestill.targets.blocks import Block
 from edgestill.verify.conditions import conditions_of
 from edgestill.verify.config import Load
+from edgestill.verify.energy import energy_of
 from edgestill.verify.evidence import Evidence
 from edgestill.verify.latency import SHOWN_PERCENTILES
 from edgestill.verify.results import OfflineResult, PacedResult
@@ -34,6 +35,7 @@ def offline(evidence: Evidence, candidate: str, load: Load, level: float) -> Off
         blocks=len(blocks),
         memory_bytes=max(block.peak_rss_bytes for block in blocks),
         conditions=conditions_of(blocks),
+        energy=energy_of(blocks, level),
     )
 
 
@@ -73,6 +75,7 @@ def paced(
         blocks=len(blocks),
         unserved=sum(block.unserved for block in blocks),
         conditions=conditions_of(blocks),
+        energy=energy_of(blocks, level),
     )
 
 

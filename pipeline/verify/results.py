@@ -88,6 +88,21 @@ class Conditions:
 
 
 @dataclass(frozen=True)
+class EnergyResult:
+    """What the device used while a candidate was served, whoever else used it then.
+
+    Attributes:
+        source: what was metered, in words.
+        per_sample_j: joules for each sample.
+        watts: the mean power.
+    """
+
+    source: str
+    per_sample_j: Estimate
+    watts: float
+
+
+@dataclass(frozen=True)
 class LatencyResult:
     """The time of one call, over all blocks.
 
@@ -100,6 +115,7 @@ class LatencyResult:
         first_load_ns: the first time that the engine was loaded.
         later_load_ns: the median of the later ones.
         memory_bytes: the peak resident memory of the process, the largest block.
+        energy: None where no counter can be read, or blocks are too short for it.
     """
 
     batch: int
@@ -116,6 +132,7 @@ class LatencyResult:
     memory_bytes: int
     measured_at: str
     conditions: Conditions = Conditions()
+    energy: EnergyResult | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +155,7 @@ class OfflineResult:
     blocks: int
     memory_bytes: int
     conditions: Conditions = Conditions()
+    energy: EnergyResult | None = None
 
 
 @dataclass(frozen=True)
@@ -166,6 +184,7 @@ class PacedResult:
     blocks: int
     unserved: int
     conditions: Conditions = Conditions()
+    energy: EnergyResult | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,13 @@ from edgestill.report.content import headline, most_lost
 from edgestill.report.figures import Section, interval_text, measured_percentile
 from edgestill.report.model import Report
 from edgestill.stats import Estimate, Interval, Verdict
-from edgestill.verify.results import Conditions, GateResult, HopResult, SpeedChange
+from edgestill.verify.results import (
+    Conditions,
+    EnergyResult,
+    GateResult,
+    HopResult,
+    SpeedChange,
+)
 
 
 def gate(verdict: Verdict, name: str = "size", target: str = "openvino int8") -> GateResult:
@@ -279,6 +285,29 @@ def test_what_disturbed_a_measurement_is_told_with_the_target(
     (section, *_) = content.targets(report)
     told = [line for line in section.lines if line.startswith("int8: ")]
     assert told == ([f"int8: {words}"] if words else [])
+
+
+@pytest.mark.parametrize(
+    ("joules", "words"),
+    [
+        (
+            Estimate(1.25e-3, Interval(1.2e-3, 1.3e-3, 0.95), 600),
+            "1.25 mJ [1.2, 1.3] a sample at 25.5 W (RAPL).",
+        ),
+        (Estimate(20e-6, None, 30), "20 µJ (no interval) a sample at 25.5 W (RAPL)."),
+    ],
+)
+def test_energy_is_told_where_it_was_measured(
+    passing: Report, joules: Estimate, words: str
+) -> None:
+    target = passing.targets[0]
+    fp32, int8 = target.candidates
+    assert int8.latency is not None
+    energy = EnergyResult("RAPL", joules, 25.5)
+    timed = replace(int8, latency=replace(int8.latency, energy=energy))
+    report = replace(passing, targets=(replace(target, candidates=(fp32, timed)),))
+    (section, *_) = content.targets(report)
+    assert section.lines[-1] == f"int8: {words}"
 
 
 def test_an_error_rises_where_a_score_drops(passing: Report) -> None:

@@ -33,8 +33,12 @@ def doubled() -> Check:
 
 
 def serve(session: Any, check: Check | None = None, **changes: Any) -> Served:
-    job = replace(JOB, **changes)
-    return MODES[job.mode](session, FEEDS, check or doubled(), job, int)
+    job, check = replace(JOB, **changes), check or doubled()
+    served = MODES[job.mode](session, FEEDS, check, job, int)
+    for answers in served.answers:
+        for position, outputs in answers.items():
+            check(position, outputs)
+    return served
 
 
 # One after the other, and several at once
@@ -75,7 +79,7 @@ def test_as_many_calls_are_served_at_once_as_there_are_streams(streams: int) -> 
     served = serve(session, mode="throughput", streams=streams, min_calls=5)
     assert (session.sessions, session.most) == (streams, streams)
     # Each stream has a call before its block begins, which does not count.
-    assert (len(served.calls), session.calls) == (5 * streams, 6 * streams)
+    assert (len(served.calls), served.of, session.calls) == (5 * streams, *[6 * streams] * 2)
 
 
 def test_the_time_of_all_streams_is_that_of_one_where_they_serve_alike() -> None:
@@ -106,7 +110,7 @@ def test_what_a_stream_raises_is_raised() -> None:
 def test_one_after_the_other_every_answer_is_checked(start: Start) -> None:
     session, check = start(repeat(3), factor=3), doubled()
     served = serve(session, check, min_calls=8)
-    assert (len(served.calls), served.elapsed_ns, served.unserved) == (8, None, 0)
+    assert (len(served.calls), served.of, served.elapsed_ns) == (8, 8, None)
     assert check.mismatches == 6  # three times nothing is twice nothing
 
 
@@ -160,7 +164,7 @@ def test_latency_counts_from_the_arrival_not_from_when_it_was_served(paced: Any)
 
 def test_the_first_third_of_the_arrivals_is_left_out(paced: Any) -> None:
     served, session = paced(service_ms=1, rate=100, min_calls=20)
-    assert (len(served.calls), len(session.fed), served.unserved) == (20, 30, 0)
+    assert (len(served.calls), served.of, len(session.fed), served.unserved) == (20, 30, 30, 0)
 
 
 def test_a_block_has_as_many_requests_as_come_in_its_time(paced: Any) -> None:

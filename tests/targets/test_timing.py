@@ -1,12 +1,17 @@
-"""A block is fed whole batches of real samples, and knows what the model predicted for them."""
+"""A block is fed whole batches of real samples, knows what was predicted, and meters its energy."""
 
 from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from edgestill.artifact import Dataset
 from edgestill.targets import timing
+from edgestill.targets.blocks import Mode
+from edgestill.targets.energy import Meter
 from edgestill.targets.jobs import Model, TimeJob
 from edgestill.targets.measure import Candidate
 
@@ -42,3 +47,45 @@ def test_feeds_are_whole_batches_of_samples_and_what_was_predicted_for_them(
     assert all(feed["x"].flags.carray for feed in feeds)
     for feed, reference in zip(feeds, references, strict=True):
         np.testing.assert_array_equal(reference["y"], 2 * feed["x"])
+
+
+@pytest.fixture
+def metered(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """A processor with a meter that grows by 1 J each time that it is read; what it has shown."""
+    shown: list[int] = []
+
+    def read_uj() -> tuple[int, ...]:
+        shown.append(1_000_000 * len(shown))
+        return (shown[-1],)
+
+    monkeypatch.setattr(timing, "find_meter", lambda *, gpu: Meter("a meter", 1, (None,), read_uj))
+    yield shown
+    gc.enable()  # a block ends with its process, and left the collector off
+
+
+@pytest.mark.parametrize(
+    ("mode", "streams", "rate"),
+    [("latency", 1, None), ("throughput", 2, None), ("paced", 1, 100.0)],
+)
+def test_the_energy_of_a_block_is_that_of_all_its_calls(
+    mode: Mode,
+    streams: int,
+    rate: float | None,
+    ort: Candidate,
+    numbers: Dataset,
+    metered: list[int],
+) -> None:
+    job = TimeJob(
+        "time", Model.of(ort.engine), numbers.path, ort.predictions.path, threads=2, batch=1,
+        first=0, block_ns=0, min_calls=20, warmup_limit_ns=0, mode=mode, streams=streams, rate=rate,
+    )  # fmt: skip
+    found = timing.time_block(job, lambda: None)
+    assert len(metered) == 2
+    assert found.energy is not None
+    assert found.energy.microjoules == 1_000_000
+    led_in = {"latency": 0, "throughput": streams, "paced": 10}[mode]
+    # A machine that stands still for a while gives requests up, in the mode paced.
+    assert found.energy.calls == len(found.samples_ns) + led_in
+    assert len(found.samples_ns) + found.unserved >= 20
+    assert found.energy.window_ns >= 0
+    assert found.mismatches == 0
