@@ -224,7 +224,8 @@ def test_throughput_is_measured_with_the_best_setting_of_a_search(
         for block in blocks:
             assert len(block.samples_ns) >= best.streams * OFFLINE.min_calls
             assert block.elapsed_ns is not None
-            assert block.elapsed_ns > max(block.samples_ns)
+            # No stream has more calls in that time than its fastest would leave room for.
+            assert block.elapsed_ns >= len(block.samples_ns) / best.streams * min(block.samples_ns)
             assert block.mismatches == 0
 
 
