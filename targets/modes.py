@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Barrier
 from time import perf_counter_ns
 
 import numpy
@@ -72,8 +73,10 @@ def several_at_once(
     sessions = [session, *(session.another() for _ in range(job.streams - 1))]
 
     answers: list[dict[int, Feeds]] = [{} for _ in sessions]
+    start = Barrier(job.streams)  # else one could be through before the next one begins
 
     def serve(own: Session, last: dict[int, Feeds]) -> tuple[int, list[Call]]:
+        start.wait()
         lead_in = back_to_back(job.block_ns // _LEAD_IN, 1)
         before = len(time_calls(own, feeds, lead_in, last.__setitem__, alive))
         due_of = back_to_back(job.block_ns, job.min_calls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,13 +107,14 @@ def profile_model(
         scratch = Path(name)
         log = scratch / "log.txt"
         with captured(log):
-            chosen, engines, dataset, samples = _subject(path, target, scratch)
+            subject = _subject(path, target, scratch)
+        chosen, dataset = subject.target, subject.dataset
         found = get_target(chosen).probe()
         if not found.can_run:
             raise DeviceError(f"{chosen} cannot run here ({found.reason})", fix=found.fix)
         answered = []
         with captured(log):
-            for label, engine in engines.items():
+            for label, engine in subject.engines.items():
                 out = scratch / f"answers-{label}"
                 out.mkdir()
                 answers = predict(engine, dataset, out, threads=threads)
@@ -125,7 +127,9 @@ def profile_model(
             evidence = Evidence(chosen, tuple(answered), {load.batch: collected})
         else:
             evidence = Evidence(chosen, tuple(answered), {}, {load: collected})
-        notes = [f"Fed: {samples}."]
+        notes = [f"Fed: {subject.fed}."]
+        if subject.compile_s is not None:
+            notes.append(f"Compiled in {time_text(subject.compile_s)}.")
         failures = evidence.failures
         if len(failures) == len(answered):
             raise DeviceError("; ".join(failures.values()), where=str(path))
@@ -194,10 +198,24 @@ def _given(found: Mapping[str, Found | None]) -> dict[str, Found]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _subject(
-    path: Path, target: str | None, scratch: Path
-) -> tuple[str, dict[str, Engine], Dataset, str]:
-    """The target, what is measured on it, and what it is fed."""
+@dataclass(frozen=True)
+class _Subject:
+    """What is measured.
+
+    Attributes:
+        engines: by the name that each has in the result.
+        fed: what the samples are, in words.
+        compile_s: what compiling took, where that was done here.
+    """
+
+    target: str
+    engines: dict[str, Engine]
+    dataset: Dataset
+    fed: str
+    compile_s: float | None = None
+
+
+def _subject(path: Path, target: str | None, scratch: Path) -> _Subject:
     if (path / MANIFEST).is_file():
         return _release(path, target)
     if (path / "engine.json").is_file():
@@ -210,14 +228,15 @@ def _subject(
                 fix="Leave --target out, or profile the ONNX file that it was made from",
             )
         dataset = synthetic(description.signature, scratch / "samples")
-        return description.target, {description.precision: engine}, dataset, _RANDOM
+        return _Subject(description.target, {description.precision: engine}, dataset, _RANDOM)
     if (path / "onnx.json").is_file():  # the folder of an ONNX model, as a release has it
         path = path / "model.onnx"
     if path.suffix == ".onnx" and path.is_file():
         target = target or _first_that_runs(path)
-        engine = _compiled(path, target, scratch)
-        dataset = synthetic(engine.description.signature, scratch / "samples")
-        return target, {engine.description.precision: engine}, dataset, _RANDOM
+        engine, compile_s = _compiled(path, target, scratch)
+        found = engine.description
+        dataset = synthetic(found.signature, scratch / "samples")
+        return _Subject(target, {found.precision: engine}, dataset, _RANDOM, compile_s)
     raise UsageError(
         "nothing that can be profiled" if path.exists() else "there is no such file or folder",
         where=str(path),
@@ -243,18 +262,19 @@ _FLOATS = ("float16", "float32", "float64")
 _DTYPES = (*_FLOATS, "bool", "uint8", "int8", "int16", "int32", "int64")
 
 
-def _release(path: Path, target: str | None) -> tuple[str, dict[str, Engine], Dataset, str]:
+def _release(path: Path, target: str | None) -> _Subject:
     release = open_release(path)
     released = release.targets([] if target is None else [target])
     chosen = next((t for t in released if get_target(t.target).probe().can_run), released[0])
     engines = {name: release.engine(place) for name, place in chosen.candidates.items()}
     if chosen.baseline is not None:
         engines = {BASELINE: release.engine(chosen.baseline), **engines}
-    return chosen.target, engines, release.evaluation, "the evaluation set of the release"
+    fed = "the evaluation set of the release"
+    return _Subject(chosen.target, engines, release.evaluation, fed)
 
 
-def _compiled(path: Path, target: str, scratch: Path) -> Engine:
-    """An engine of a float or a quantized ONNX file."""
+def _compiled(path: Path, target: str, scratch: Path) -> tuple[Engine, float]:
+    """An engine of a float or a quantized ONNX file, and how long compiling took, in seconds."""
     from edgestill.onnx_file import read_model, rename, tensor_specs, write_model
 
     runtime = get_target(target)
@@ -274,7 +294,9 @@ def _compiled(path: Path, target: str, scratch: Path) -> Engine:
     source = OnnxModel.seal(folder, OnnxDescription(signature, precision))
     out = scratch / "engine"
     out.mkdir()
-    return runtime.compile(source, precision, TARGETS[target].options(), out)
+    started = time.monotonic()
+    engine = runtime.compile(source, precision, TARGETS[target].options(), out)
+    return engine, time.monotonic() - started
 
 
 def synthetic(signature: Signature, folder: Path) -> Dataset:

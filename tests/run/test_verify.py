@@ -260,6 +260,8 @@ def test_a_profile_of_an_engine_or_an_onnx_file_feeds_random_numbers(
     (latency,) = profile.latencies.values()
     assert (latency.batch, latency.blocks) == (4, 2)
     assert latency.throughput.interval is None  # two blocks carry none
+    compiled = [note for note in profile.notes if note.startswith("Compiled in ")]
+    assert len(compiled) == place.startswith("model")
     assert profile.notes[0] == "Fed: random numbers."
 
 

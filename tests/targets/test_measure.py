@@ -250,6 +250,18 @@ def test_a_setting_that_fails_is_told_and_the_best_of_the_others_is_measured(
     assert (round_.blocks[0].batch in (1, 2), round_.failures) == (True, ())
 
 
+def test_a_setting_in_which_one_stream_hangs_is_given_up(
+    ort: Candidate, numbers: Dataset, deed: Path
+) -> None:
+    deed.write_text(
+        "import threading, time; threading.current_thread().name.endswith('_1') and time.sleep(600)"
+    )
+    (round_,) = measure([ort], numbers, replace(OFFLINE, rounds=1, batch=1, time_limit_s=1.0))
+    text = "onnxruntime gave no sign of life for 1 s and was stopped"
+    assert [(t.streams, t.failure) for t in round_.trials] == [(1, ""), (2, text)]
+    assert [block.streams for block in round_.blocks] == [1]
+
+
 def test_a_candidate_that_fails_in_every_setting_has_failed(
     ort: Candidate, broken: Candidate, numbers: Dataset, tmp_path: Path
 ) -> None:

@@ -82,6 +82,18 @@ def test_as_many_calls_are_served_at_once_as_there_are_streams(streams: int) -> 
     assert (len(served.calls), served.of, session.calls) == (5 * streams, *[6 * streams] * 2)
 
 
+def test_streams_are_there_together_though_the_first_could_be_through_already() -> None:
+    threads: list[int] = []
+
+    class Quick(Counted):
+        def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+            threads.append(threading.get_ident())
+            return {"y": 2 * feeds["x"]}
+
+    serve(Quick(3), mode="throughput", streams=3)
+    assert len(set(threads)) == 3
+
+
 def test_the_time_of_all_streams_is_that_of_one_where_they_serve_alike() -> None:
     served = serve(Counted(3), mode="throughput", streams=3, min_calls=50)
     assert served.elapsed_ns is not None
