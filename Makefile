@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: quickstart test check bench bench-distillation intervals clean
+.PHONY: quickstart test check bench bench-distillation intervals measuring clean
 
 quickstart: $(READY)            ## distil, quantize, compile, verify and release the digits preset
 	$(BIN)/edgestill run digits
@@ -22,6 +22,9 @@ bench: $(READY)                 ## print the numbers of the README and write ben
 
 intervals: $(READY)             ## simulate how often the intervals of verdicts cover the truth
 	$(BIN)/python tests/benchmarks/verdicts_coverage.py --json intervals.json
+
+measuring: $(READY)             ## hold the timing loop to its bounds, beside OpenVINO's benchmark_app
+	$(BIN)/python tests/benchmarks/measuring.py --json measuring.json
 
 bench-distillation: $(READY)    ## what distillation costs and is worth; needs CIFAR-10, takes an hour, goes on where it was
 	$(BIN)/python tests/benchmarks/teacher_cache.py --json teacher_cache.json
