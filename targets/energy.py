@@ -12,8 +12,7 @@ from pathlib import Path
 
 from edgestill.errors import DeviceError
 from edgestill.targets.blocks import Energy
-from edgestill.targets.cuda import pci_bus_id
-from edgestill.targets.nvml import ManagedGpu
+from edgestill.targets.nvml import engines_gpu
 
 FEWEST_UPDATES = 50
 
@@ -98,7 +97,7 @@ def _rapl() -> Meter:
 
 
 def _nvml() -> Meter:
-    gpu = ManagedGpu(pci_bus_id())
+    gpu = engines_gpu()
     gpu.energy_uj()
     return Meter("NVML, the whole GPU", _NVML_PERIOD_NS, (None,), lambda: (gpu.energy_uj(),))
 

@@ -212,7 +212,8 @@ class _Session:
             rate=config.rate,
             seed=index,  # in one round, requests come to all candidates at the same times
         )
-        started, before = _now(), DeviceState.read()
+        gpu = TARGETS[model.runtime].gpu
+        started, before = _now(), DeviceState.read(gpu=gpu)
         try:
             answer = self.workers.ask(model.runtime, job, config.time_limit_s)
         except DeviceError as error:
@@ -227,7 +228,7 @@ class _Session:
             streams=setting.streams,
             started=started,
             before=before,
-            after=DeviceState.read(),
+            after=DeviceState.read(gpu=gpu),
         )
 
     def trials(self, candidate: Candidate) -> Iterator[Trial]:

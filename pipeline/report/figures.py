@@ -165,9 +165,9 @@ def disturbances(conditions: Conditions, blocks: int) -> list[str]:
             f"{change.block} of {blocks} blocks, {ns_text(change.after_ns)} in the later ones, "
             f"{max(factor, 1 / factor):.2f}x as {'slow' if factor > 1 else 'fast'}"
         )
-    if conditions.hot_blocks:
+    if conditions.slowed_blocks:
         found.append(
-            f"the cores were slowed for their temperature in {conditions.hot_blocks} of {blocks} "
+            f"it was slowed for its temperature or power in {conditions.slowed_blocks} of {blocks} "
             "blocks"
         )
     if conditions.held_blocks and conditions.held_ns is not None:

@@ -16,17 +16,31 @@ def conditions_of(blocks: Sequence[Block]) -> Conditions:
     """The conditions of one candidate's blocks, which lie in the order of the rounds."""
     # Before a block, since what it starts itself counts after it.
     waiting = [block.before.load for block in blocks if block.before.load is not None]
-    hot = _grown(blocks, lambda state: state.throttled)
+    after = [block.after for block in blocks]
     held_us = _grown(blocks, lambda state: state.quota_throttled_us)
     return Conditions(
         load=statistics.median(waiting) / (os.cpu_count() or 1) if waiting else None,
-        frequency_mhz=_range(block.after.frequency_mhz for block in blocks),
-        temperature_c=_range(block.after.temperature_c for block in blocks),
-        hot_blocks=sum(times > 0 for times in hot) if hot else None,
+        frequency_mhz=_range(
+            state.gpu.clock_mhz if state.gpu else state.frequency_mhz for state in after
+        ),
+        temperature_c=_range(
+            state.gpu.temperature_c if state.gpu else state.temperature_c for state in after
+        ),
+        slowed_blocks=_slowed_blocks(blocks),
         held_blocks=sum(time > 0 for time in held_us) if held_us else None,
         held_ns=1000 * sum(held_us) if held_us else None,
         speed_change=_speed_change(blocks),
     )
+
+
+def _slowed_blocks(blocks: Sequence[Block]) -> int | None:
+    """By the counters of the cores, or by what a GPU said of its clock right after each block."""
+    told = [block.after.gpu.slowed for block in blocks if block.after.gpu is not None]
+    if not told:
+        times = _grown(blocks, lambda state: state.throttled)
+        return sum(grown > 0 for grown in times) if times else None
+    known = [slowed for slowed in told if slowed is not None]
+    return sum(known) if known else None
 
 
 def _grown(blocks: Iterable[Block], counter: Callable[[DeviceState], int | None]) -> list[int]:

@@ -70,9 +70,10 @@ class Conditions:
 
     Attributes:
         load: processes per core that wanted to run, before a block; the median.
-        frequency_mhz: of the clock right after a block, the slowest and the fastest.
+        frequency_mhz: of the clock right after a block, the slowest and the fastest; of a GPU that
+            engines run on, and so are the next two.
         temperature_c: right after a block, the coolest and the hottest.
-        hot_blocks: in how many the cores were slowed for their temperature.
+        slowed_blocks: in how many it was slowed, for its temperature or its power.
         held_blocks: in how many the control groups held the processes back.
         held_ns: for how long, in all of them.
         speed_change: where the device changed its speed; None where it kept it.
@@ -81,7 +82,7 @@ class Conditions:
     load: float | None = None
     frequency_mhz: tuple[float, float] | None = None
     temperature_c: tuple[float, float] | None = None
-    hot_blocks: int | None = None
+    slowed_blocks: int | None = None
     held_blocks: int | None = None
     held_ns: int | None = None
     speed_change: SpeedChange | None = None

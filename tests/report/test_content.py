@@ -249,7 +249,7 @@ def test_a_metric_of_ones_own_is_a_plain_number(passing: Report) -> None:
 
 DISTURBANCES = [
     (Conditions(), None),
-    (Conditions(load=1.0, hot_blocks=0, held_blocks=0, held_ns=0), None),
+    (Conditions(load=1.0, slowed_blocks=0, held_blocks=0, held_ns=0), None),
     (Conditions(load=3.26), "the machine was busy, 3.3 processes for each of its cores."),
     (
         Conditions(speed_change=SpeedChange(5, 100_000, 130_000)),
@@ -262,8 +262,8 @@ DISTURBANCES = [
         "the later ones, 3.00x as fast.",
     ),
     (
-        Conditions(hot_blocks=2),
-        "the cores were slowed for their temperature in 2 of 12 blocks.",
+        Conditions(slowed_blocks=2),
+        "it was slowed for its temperature or power in 2 of 12 blocks.",
     ),
     (
         Conditions(held_blocks=4, held_ns=75_000_000),

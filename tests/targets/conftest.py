@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from edgestill.onnx_file import write_model
 from edgestill.step import StepContext
 from edgestill.targets import TARGETS, get_target, loop, modes
 from edgestill.targets.measure import Candidate, predict
+from edgestill.targets.nvml import engines_gpu
 from edgestill.targets.options import TensorRtRtxOptions
 
 onnx = pytest.importorskip("onnx", reason="pip install 'edgestill[build]'")
@@ -320,3 +322,59 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TimedSession]:
         return session
 
     return start
+
+
+class Management:
+    """Does what NVML would for one GPU, which has these numbers: what is not given, it has not.
+
+    Args:
+        error: what `nvmlInit_v2` gives.
+    """
+
+    def __init__(self, error: int, numbers: dict[str, int]) -> None:
+        self.asked = b""
+        self.numbers = numbers
+        self._error = error
+
+    def nvmlInit_v2(self) -> int:  # noqa: N802 - its name
+        return self._error
+
+    def nvmlDeviceGetHandleByPciBusId_v2(self, place: Any, handle: Any) -> int:  # noqa: N802
+        self.asked = place.value
+        handle._obj.value = 5
+        return 0
+
+    def __getattr__(self, function: str) -> Any:
+        def get(handle: Any, *arguments: Any) -> int:
+            assert handle.value == 5
+            found = self.numbers.get(function.removeprefix("nvmlDeviceGet"))
+            if found is None:
+                return 3
+            arguments[-1]._obj.value = found
+            return 0
+
+        return get
+
+
+@pytest.fixture
+def gpu(
+    cuda_driver: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Management]]:
+    """Puts stand-ins in the place of both libraries of a GPU's driver, and gives that of NVML."""
+
+    def install(error: int = 0, *, nvml: bool = True, **numbers: int) -> Management:
+        driver, management = cuda_driver(), Management(error, numbers)
+
+        def library(name: str) -> Any:
+            if name == "libcuda.so.1":
+                return driver
+            if not nvml:
+                raise OSError("no such file")
+            return management
+
+        monkeypatch.setattr(ctypes, "CDLL", library)
+        engines_gpu.cache_clear()
+        return management
+
+    yield install
+    engines_gpu.cache_clear()

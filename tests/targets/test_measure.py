@@ -23,6 +23,7 @@ from edgestill.targets import get_target
 from edgestill.targets.blocks import Block, Energy, Failure, Trial
 from edgestill.targets.fingerprint import DeviceState
 from edgestill.targets.measure import Candidate, MeasureConfig, Round, measure
+from edgestill.targets.nvml import GpuState
 from edgestill.targets.options import TensorRtRtxOptions
 
 MakeOnnx = Callable[..., OnnxModel]
@@ -306,6 +307,7 @@ states = st.builds(
     cpu_quota=st.none() | finite,
     quota_throttled_us=st.none() | naturals,
     available_memory_bytes=st.none() | naturals,
+    gpu=st.none() | st.builds(GpuState, st.none() | finite, st.none() | finite, st.booleans()),
 )
 blocks = st.builds(
     Block,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edgestill.targets.blocks import Block, Round
+from edgestill.targets.nvml import GpuState
 from edgestill.verify.conditions import conditions_of
 from edgestill.verify.results import Conditions, SpeedChange
 
@@ -65,8 +66,24 @@ def test_blocks_in_which_a_counter_grew_are_counted(blocks: Callable[..., Any]) 
             quota_throttled_us=[100, 350, 350, 400],
         )
     )
-    assert found.hot_blocks == 2
+    assert found.slowed_blocks == 2
     assert (found.held_blocks, found.held_ns) == (2, 300_000)
+
+
+def test_of_what_runs_on_a_gpu_the_gpu_is_what_counts(blocks: Callable[..., Any]) -> None:
+    states = [
+        GpuState(1980, 60, slowed=False),
+        GpuState(1500, 84, slowed=True),
+        GpuState(None, None, None),
+    ]
+    found = conditions_of(
+        blocks(
+            *[100] * 3, before={"throttled": [0] * 3}, throttled=[9] * 3, frequency_mhz=[2000] * 3,
+            gpu=states,
+        )
+    )  # fmt: skip
+    assert (found.frequency_mhz, found.temperature_c) == ((1500, 1980), (60, 84))
+    assert found.slowed_blocks == 1
 
 
 def test_a_device_that_changes_speed_in_the_middle_is_noticed(blocks: Callable[..., Any]) -> None:
