@@ -193,19 +193,24 @@ def doubling() -> tuple[onnx.ModelProto, Signature]:
 
 
 def convolutional() -> tuple[onnx.ModelProto, Signature]:
-    """Six convolutions of 3 x 3 with 64 channels on an image of 64 x 64: 0.9 GMAC."""
-    x = TensorSpec("x", "float32", (1, 64, 64, 64))
-    y = TensorSpec("y", "float32", (1, 64, 64, 64))
+    """A classifier of images of 64 x 64: seven convolutions of 3 x 3 to 64 channels, 0.9 GMAC.
+
+    What goes in and out is small, as with classifiers: our sessions copy outputs, which are their
+    caller's to keep, and benchmark_app leaves them where they are and feeds one image again and
+    again.
+    """
+    x = TensorSpec("x", "float32", (1, 3, 64, 64))
+    y = TensorSpec("y", "float32", (1, 64, 1, 1))
     rng = numpy.random.default_rng(0)
-    nodes, weights, last = [], {}, "x"
-    for layer in range(6):
-        kernel = rng.normal(0, 0.04, (64, 64, 3, 3)).astype(numpy.float32)
+    nodes, weights, last, channels = [], {}, "x", 3
+    for layer in range(7):
+        kernel = rng.normal(0, 0.04, (64, channels, 3, 3)).astype(numpy.float32)
         weights[f"w{layer}"] = kernel
-        out = "y" if layer == 5 else f"r{layer}"
-        convolution = [last, f"w{layer}"]
-        nodes.append(helper.make_node("Conv", convolution, [f"c{layer}"], pads=[1] * 4))
-        nodes.append(helper.make_node("Relu", [f"c{layer}"], [out]))
-        last = out
+        inputs = [last, f"w{layer}"]
+        nodes.append(helper.make_node("Conv", inputs, [f"c{layer}"], pads=[1] * 4))
+        nodes.append(helper.make_node("Relu", [f"c{layer}"], [f"r{layer}"]))
+        last, channels = f"r{layer}", 64
+    nodes.append(helper.make_node("GlobalAveragePool", [last], ["y"]))
     return network(nodes, weights, x, y)
 
 
