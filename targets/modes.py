@@ -26,6 +26,8 @@ from edgestill.targets.samples import Feeds
 _LEAD_IN = 4  # the streams serve for a quarter of a block before it begins
 _QUEUE_LEAD_IN = 3  # of the arrivals, the first third finds a queue that is still filling
 
+_MOST_ARRIVALS = 10_000  # in a block, at rates that no device can serve
+
 
 @dataclass(frozen=True)
 class Served:
@@ -97,7 +99,7 @@ def as_they_arrive(
     """Arrivals are a Poisson process; a request waits where the one before is still served."""
     del check
     assert job.rate is not None
-    wanted = max(job.min_calls, round(job.rate * job.block_ns / 1e9))
+    wanted = max(job.min_calls, round(min(job.rate * job.block_ns / 1e9, _MOST_ARRIVALS)))
     lead_in = wanted // (_QUEUE_LEAD_IN - 1)
     dues = arrivals_ns(job.rate, wanted + lead_in, job.seed) + perf_counter_ns()
     answers: dict[int, Feeds] = {}

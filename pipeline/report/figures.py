@@ -70,6 +70,12 @@ def figure(estimate: Estimate, text: Callable[[float], str]) -> Cell:
     return Cell(text(estimate.value), interval_text(estimate, text))
 
 
+def with_interval(estimate: Estimate, text: Callable[[float], str]) -> str:
+    """`55.4 µs [54.9, 55.8]`, or `55.4 µs (no interval)`."""
+    interval = interval_text(estimate, text)
+    return f"{text(estimate.value)} {interval if estimate.interval else f'({interval})'}"
+
+
 def interval_text(estimate: Estimate, text: Callable[[float], str]) -> str:
     """`[54.9, 55.8]` in the unit of the value; where an end has another one, both have theirs."""
     if estimate.interval is None:
@@ -147,9 +153,7 @@ def energy_lines(name: str, energy: EnergyResult | None) -> list[str]:
     """What a sample took, where that could be measured."""
     if energy is None:
         return []
-    joules = energy.per_sample_j
-    interval = interval_text(joules, energy_text) if joules.interval else "(no interval)"
-    each = f"{energy_text(joules.value)} {interval}"
+    each = with_interval(energy.per_sample_j, energy_text)
     return [f"{name}: {each} a sample at {digits(energy.watts)} W ({energy.source})."]
 
 

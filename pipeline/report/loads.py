@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from edgestill.quantities import count_text, digits, size_text
 from edgestill.report.figures import (
@@ -12,12 +12,11 @@ from edgestill.report.figures import (
     disturbances,
     energy_lines,
     figure,
-    interval_text,
     ns_text,
     percentile_cell,
+    with_interval,
 )
 from edgestill.targets.blocks import Trial
-from edgestill.verdict import Estimate
 from edgestill.verify.results import CandidateResult, OfflineResult, PacedResult
 
 
@@ -94,12 +93,12 @@ def paced_latencies(measured: Sequence[tuple[str, PacedResult]]) -> Section:
 
 def _served(found: OfflineResult) -> str:
     streams = count_text(found.streams, "stream", "streams")
-    per_second = _with_interval(found.throughput, lambda value: f"{digits(value, 4)}/s")
+    per_second = with_interval(found.throughput, lambda value: f"{digits(value, 4)}/s")
     return f"{per_second} at batch {found.batch} in {streams}, n = {found.calls:,} calls"
 
 
 def _search(trials: Sequence[Trial]) -> str:
-    """What was tried, such as `Tried (samples/s by batch): 1 stream: 1: 8,000, 2: 9,100.`"""
+    """`Tried were, in samples/s by batch, in 1 stream 1: 8000, 2: 9100; in 2 streams 1: 9500.`"""
     if not trials:
         return ""
     parts = []
@@ -118,7 +117,7 @@ def _waited(found: PacedResult) -> str:
     if found.overloaded is not False:
         return _overload(found)
     shown = [
-        f"p{name} {_with_interval(estimate, ns_text)}"
+        f"p{name} {with_interval(estimate, ns_text)}"
         for name, estimate in found.percentiles_ns.items()
     ]
     return f"{', '.join(shown)}, busy {_busy(found)} of the time, n = {found.calls:,} requests"
@@ -129,7 +128,7 @@ def _busy(found: PacedResult) -> str:
 
 
 def _overload(found: PacedResult) -> str:
-    served = _with_interval(found.capacity, _rate)
+    served = with_interval(found.capacity, _rate)
     if found.overloaded:
         return (
             f"overloaded, {_rate(found.rate)} come and {served} can be served: the queue grows "
@@ -150,10 +149,6 @@ def _percentile(found: PacedResult, percentile: str) -> Cell:
 
 def _rate(per_second: float) -> str:
     return f"{digits(per_second)}/s"
-
-
-def _with_interval(estimate: Estimate, text: Callable[[float], str]) -> str:
-    return f"{text(estimate.value)} {interval_text(estimate, text)}"
 
 
 def _beside(where: str, found: OfflineResult | PacedResult) -> list[str]:

@@ -2,9 +2,10 @@
 
     python tests/benchmarks/measuring.py --json measuring.json
 
-Three kinds of figures, each with its bound; ends with 1 when one is missed:
+Four kinds of figures, each with its bound; ends with 1 when one is missed:
 
 - what lies between the two clock reads of the timing loop when a session does nothing;
+- how late a call begins that is due at a time of its own;
 - what our session adds to a call of its runtime (checks of the feeds, copies of the outputs);
 - the median of a convolutional network, by blocks of ours and by `benchmark_app -api sync -nireq 1`
   with the same threads and precision, one after the other in the order A B B A.
@@ -44,6 +45,7 @@ from edgestill.targets.base import Session
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.loop import back_to_back, time_calls
 from edgestill.targets.measure import Candidate, MeasureConfig, measure, predict
+from edgestill.targets.modes import arrivals_ns, arriving
 
 MOST_ADDED_NS = 10_000
 MOST_APART = 0.02
@@ -88,6 +90,15 @@ def added_by_the_loop() -> Figure:
     calls = time_calls(Idle(), [{}], back_to_back(0, CALLS), lambda *_: None, lambda: None)
     median = statistics.median(call.service_ns for call in calls)
     return Figure("the loop", median / 1e3, MOST_ADDED_NS / 1e3, "µs", f"{CALLS} calls")
+
+
+def late_for_an_arrival() -> Figure:
+    """How long after it was due a call of the idle session begins, where calls come at a rate."""
+    dues = arrivals_ns(rate=1000.0, number=500, seed=0) + perf_counter_ns()
+    calls = time_calls(Idle(), [{}], arriving(dues), lambda *_: None, lambda: None)
+    median = statistics.median(call.start_ns - call.due_ns for call in calls)
+    detail = f"{len(calls)} calls at 1000/s"
+    return Figure("late for an arrival", median / 1e3, MOST_ADDED_NS / 1e3, "µs", detail)
 
 
 def added_by_the_session(name: str, engine: Engine, feeds: Feeds) -> Figure:
@@ -243,7 +254,7 @@ def compiled(
 
 
 def figures(folder: Path, pairs: int, seconds: float, threads: int) -> list[Figure]:
-    found = [added_by_the_loop()]
+    found = [added_by_the_loop(), late_for_an_arrival()]
     feeds = {"x": numpy.ones((1, 2), numpy.float32)}
     for name in BARE:
         engine, _ = compiled(name, doubling(), folder / name)

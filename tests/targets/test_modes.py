@@ -184,6 +184,11 @@ def test_a_block_has_as_many_requests_as_come_in_its_time(paced: Any) -> None:
     assert len(served.calls) == 100
 
 
+def test_a_rate_beyond_all_devices_is_not_listed_arrival_by_arrival(paced: Any) -> None:
+    served, _ = paced(service_ms=1, rate=1e12, min_calls=20, block_ns=1000 * MS)
+    assert len(served.calls) + served.unserved == 15_000
+
+
 def test_a_device_that_cannot_keep_up_is_not_waited_for(paced: Any) -> None:
     # Ten times as many come as can be served: all would take 3 s, they come in 0.3 s.
     served, session = paced(service_ms=10, rate=1000, min_calls=200)
