@@ -26,7 +26,9 @@ from edgestill.targets.samples import Feeds
 _LEAD_IN = 4  # the streams serve for a quarter of a block before it begins
 _QUEUE_LEAD_IN = 3  # of the arrivals, the first third finds a queue that is still filling
 
-_MOST_ARRIVALS = 10_000  # in a block, at rates that no device can serve
+# Of a block, at rates that no device can serve: what can be served has to be known there too.
+_MOST_ARRIVALS = 10_000
+_FEWEST_CALLS = 10
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,6 @@ def several_at_once(
     """
     del check
     sessions = [session, *(session.another() for _ in range(job.streams - 1))]
-
     answers: list[dict[int, Feeds]] = [{} for _ in sessions]
     start = Barrier(job.streams)  # else one could be through before the next one begins
 
@@ -109,9 +110,7 @@ def as_they_arrive(
     return Served(calls[lead_in:] or calls, len(calls), [answers], unserved=unserved)
 
 
-def arrivals_ns(
-    rate: float, number: int, seed: int
-) -> numpy.ndarray[tuple[int], numpy.dtype[numpy.int64]]:
+def arrivals_ns(rate: float, number: int, seed: int) -> NDArray[numpy.int64]:
     """The times of a Poisson process of so many arrivals a second, `[number]`, from 0 on."""
     gaps = numpy.random.default_rng(seed).exponential(1e9 / rate, number)
     return numpy.cumsum(gaps).astype(numpy.int64)
@@ -119,14 +118,15 @@ def arrivals_ns(
 
 def arriving(dues: NDArray[numpy.int64]) -> Due:
     """Each call at its time, until one is late by half of the time in which all of them come: the
-    queue grows then, and a later one would only wait longer."""
+    queue grows then, and a later one would only wait longer. The first ten are always served."""
     patience_ns = (int(dues[-1]) - int(dues[0])) // 2
 
     def due_of(calls: int, busy_ns: int) -> int | None:
         del busy_ns
-        if calls == len(dues) or perf_counter_ns() - dues[calls] > patience_ns:
+        if calls == len(dues):
             return None
-        return int(dues[calls])
+        late_ns = perf_counter_ns() - int(dues[calls])
+        return int(dues[calls]) if late_ns <= patience_ns or calls < _FEWEST_CALLS else None
 
     return due_of
 

@@ -11,10 +11,10 @@ from edgestill.report.figures import (
     Cell,
     Column,
     Section,
-    doubts,
     figure,
     interval_text,
     measured_percentile,
+    remarks,
     seconds_text,
 )
 from edgestill.report.loads import lines_under_loads
@@ -218,7 +218,7 @@ def _target_lines(
     if levels:
         rests.append(f"brackets are {' and '.join(f'{x:.0%}' for x in sorted(levels))} intervals")
     lines += [f"It rests on {'; '.join(rests)}."] if rests else []
-    lines += [line for name, latency in timed for line in doubts(name, latency)]
+    lines += [line for name, latency in timed for line in remarks(name, latency)]
     return lines + [line for candidate in everyone for line in lines_under_loads(candidate)]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from edgestill.quantities import count_text, digits, energy_text, size_text, time_text
 from edgestill.stats import SMALLEST_BLOCKS, Estimate, smallest_sample
-from edgestill.verify.results import Conditions, EnergyResult, LatencyResult
+from edgestill.verify.results import Conditions, LatencyResult, OfflineResult, PacedResult
 
 _BUSY = 1.5  # processes per core; a training that has just ended leaves about one behind
 
@@ -128,33 +128,27 @@ def latencies(measured: Sequence[tuple[str, LatencyResult]]) -> Section:
         )
         for name, latency in measured
     )
-    lines = [line for name, latency in measured for line in doubts(name, latency)]
+    lines = [line for name, latency in measured for line in remarks(name, latency)]
     return Section("", columns, rows, tuple(lines))
 
 
-def doubts(name: str, latency: LatencyResult) -> list[str]:
-    """What makes a measurement less than it seems."""
+def remarks(name: str, measured: LatencyResult | OfflineResult | PacedResult) -> list[str]:
+    """What makes a measurement less than it seems, and what energy a sample took."""
     found = []
-    if latency.blocks < SMALLEST_BLOCKS:
-        blocks = count_text(latency.blocks, "block", "blocks")
-        found.append(f"{name}: {blocks}; an interval needs {SMALLEST_BLOCKS}.")
-    if latency.steady < 1:
-        found.append(
-            f"{name}: the warm-up settled in {latency.steady:.0%} of {latency.blocks} blocks only."
-        )
-    if latency.mismatches:
-        wrong = count_text(latency.mismatches, "timed call", "timed calls")
-        found.append(f"{name}: {wrong} of {latency.calls:,} gave another output than expected.")
-    found += [f"{name}: {line}." for line in disturbances(latency.conditions, latency.blocks)]
-    return found + energy_lines(name, latency.energy)
-
-
-def energy_lines(name: str, energy: EnergyResult | None) -> list[str]:
-    """What a sample took, where that could be measured."""
-    if energy is None:
-        return []
-    each = with_interval(energy.per_sample_j, energy_text)
-    return [f"{name}: {each} a sample at {digits(energy.watts)} W ({energy.source})."]
+    if measured.blocks < SMALLEST_BLOCKS:
+        blocks = count_text(measured.blocks, "block", "blocks")
+        found.append(f"{blocks}; an interval needs {SMALLEST_BLOCKS}")
+    if measured.steady < 1:
+        blocks = f"{measured.steady:.0%} of {measured.blocks} blocks"
+        found.append(f"the warm-up settled in {blocks} only")
+    if isinstance(measured, LatencyResult) and measured.mismatches:
+        wrong = count_text(measured.mismatches, "timed call", "timed calls")
+        found.append(f"{wrong} of {measured.calls:,} gave another output than expected")
+    found += disturbances(measured.conditions, measured.blocks)
+    if energy := measured.energy:
+        each = with_interval(energy.per_sample_j, energy_text)
+        found.append(f"{each} a sample at {digits(energy.watts)} W ({energy.source})")
+    return [f"{name}: {remark}." for remark in found]
 
 
 def disturbances(conditions: Conditions, blocks: int) -> list[str]:

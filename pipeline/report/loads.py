@@ -9,11 +9,10 @@ from edgestill.report.figures import (
     Cell,
     Column,
     Section,
-    disturbances,
-    energy_lines,
     figure,
     ns_text,
     percentile_cell,
+    remarks,
     with_interval,
 )
 from edgestill.targets.blocks import Trial
@@ -25,11 +24,11 @@ def lines_under_loads(candidate: CandidateResult) -> list[str]:
     name, lines = candidate.name, []
     if (offline := candidate.offline) is not None:
         lines.append(f"{name} offline: {_served(offline)}. {_search(offline.trials)}")
-        lines += _beside(f"{name} offline", offline)
+        lines += remarks(f"{name} offline", offline)
     for paced in candidate.paced:
         where = f"{name} at {_rate(paced.rate)}"
         lines += [f"{where}: {_waited(paced)}."]
-        lines += _beside(where, paced)
+        lines += remarks(where, paced)
     return lines
 
 
@@ -56,7 +55,7 @@ def throughputs(measured: Sequence[tuple[str, OfflineResult]]) -> Section:
     )
     lines = [f"{name}: {_search(found.trials)}" for name, found in measured]
     for name, found in measured:
-        lines += _beside(name, found)
+        lines += remarks(name, found)
     return Section("", columns, rows, tuple(lines))
 
 
@@ -87,7 +86,7 @@ def paced_latencies(measured: Sequence[tuple[str, PacedResult]]) -> Section:
         f"{name}: {_overload(found)}." for name, found in measured if found.overloaded is not False
     ]
     for name, found in measured:
-        lines += _beside(name, found)
+        lines += remarks(name, found)
     return Section("", columns, rows, tuple(lines))
 
 
@@ -120,7 +119,8 @@ def _waited(found: PacedResult) -> str:
         f"p{name} {with_interval(estimate, ns_text)}"
         for name, estimate in found.percentiles_ns.items()
     ]
-    return f"{', '.join(shown)}, busy {_busy(found)} of the time, n = {found.calls:,} requests"
+    parts = [*shown, f"busy {_busy(found)} of the time", f"n = {found.calls:,} requests"]
+    return ", ".join(parts)
 
 
 def _busy(found: PacedResult) -> str:
@@ -149,9 +149,3 @@ def _percentile(found: PacedResult, percentile: str) -> Cell:
 
 def _rate(per_second: float) -> str:
     return f"{digits(per_second)}/s"
-
-
-def _beside(where: str, found: OfflineResult | PacedResult) -> list[str]:
-    """What the machine did meanwhile, and what it used."""
-    lines = [f"{where}: {line}." for line in disturbances(found.conditions, found.blocks)]
-    return lines + energy_lines(where, found.energy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from statistics import fmean
 
 import numpy
 from numpy.typing import NDArray
@@ -33,6 +34,7 @@ def offline(evidence: Evidence, candidate: str, load: Load, level: float) -> Off
         trials=evidence.trials(load, candidate),
         calls=sum(calls),
         blocks=len(blocks),
+        steady=fmean(block.steady for block in blocks),
         memory_bytes=max(block.peak_rss_bytes for block in blocks),
         conditions=conditions_of(blocks),
         energy=energy_of(blocks, level),
@@ -73,6 +75,7 @@ def paced(
         service_ns=float(numpy.median(numpy.concatenate(services))),
         calls=calls,
         blocks=len(blocks),
+        steady=fmean(block.steady for block in blocks),
         unserved=sum(block.unserved for block in blocks),
         conditions=conditions_of(blocks),
         energy=energy_of(blocks, level),

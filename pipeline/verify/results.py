@@ -145,6 +145,7 @@ class OfflineResult:
         streams: calls at once, as the search found it best.
         trials: what the search tried.
         calls: how many the throughput rests on.
+        steady: the share of blocks whose warm-up settled.
     """
 
     batch: int
@@ -154,6 +155,7 @@ class OfflineResult:
     trials: tuple[Trial, ...]
     calls: int
     blocks: int
+    steady: float
     memory_bytes: int
     conditions: Conditions = Conditions()
     energy: EnergyResult | None = None
@@ -171,6 +173,7 @@ class PacedResult:
         percentiles_ns: percentile -> estimate; only those that the sample count supports, and none
             where the device is, or may be, overloaded.
         service_ns: the median of the calls themselves, without the time in the queue.
+        steady: the share of blocks whose warm-up settled.
         unserved: requests that were given up since the queue had grown too long.
     """
 
@@ -183,6 +186,7 @@ class PacedResult:
     service_ns: float
     calls: int
     blocks: int
+    steady: float
     unserved: int
     conditions: Conditions = Conditions()
     energy: EnergyResult | None = None

@@ -32,6 +32,7 @@ OFFLINE = OfflineResult(
     ),
     calls=1200,
     blocks=12,
+    steady=1.0,
     memory_bytes=83_000_000,
 )
 PACED = PacedResult(
@@ -47,6 +48,7 @@ PACED = PacedResult(
     service_ns=2.4e6,
     calls=600,
     blocks=12,
+    steady=1.0,
     unserved=0,
 )
 OVERLOADED = replace(PACED, rate=1000.0, overloaded=True, percentiles_ns={}, calls=60, unserved=540)
@@ -66,6 +68,14 @@ LINES = [
         [
             "int8 at 100/s: p50 2.5 ms [2.4, 2.6], p95 6 ms [5.5, 6.5], busy 25% of the time, "
             "n = 600 requests."
+        ],
+    ),
+    (
+        {"paced": (replace(PACED, percentiles_ns={}, blocks=3, steady=0.5),)},
+        [
+            "int8 at 100/s: busy 25% of the time, n = 600 requests.",
+            "int8 at 100/s: 3 blocks; an interval needs 12.",
+            "int8 at 100/s: the warm-up settled in 50% of 3 blocks only.",
         ],
     ),
     (
