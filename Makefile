@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: quickstart test check bench bench-distillation intervals verdicts clean
+.PHONY: quickstart test check bench bench-distillation intervals verdicts measuring clean
 
 quickstart: $(READY)            ## distil, quantize, compile, verify and release the digits preset
 	$(BIN)/edgestill run digits
@@ -26,6 +26,9 @@ intervals: $(READY)             ## simulate how often intervals cover the truth,
 
 verdicts: $(READY)              ## compare engines of a known truth again and again; takes hours, goes on where it was
 	$(BIN)/python tests/benchmarks/verdicts.py $(TRIALS)
+
+measuring: $(READY)             ## hold the timing loop to its bounds, beside OpenVINO's benchmark_app
+	$(BIN)/python tests/benchmarks/measuring.py --json measuring.json
 
 bench-distillation: $(READY)    ## what distillation costs and is worth; needs CIFAR-10, takes an hour, goes on where it was
 	$(BIN)/python tests/benchmarks/teacher_cache.py --json teacher_cache.json

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from typing_extensions import dataclass_transform
@@ -16,13 +14,6 @@ else:  # typing has it from Python 3.11 on
 
 
 Class = TypeVar("Class")
-
-Count = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Portion = Annotated[float, Field(gt=0, le=1)]  # of something there is some of
-Fraction = Annotated[float, Field(ge=0, lt=1)]  # that leaves something
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, takewhile
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import ValidationError
 
@@ -125,7 +125,7 @@ class Series:
         """Measure up to the next look."""
         started = time.monotonic()
         indices = range(len(self.rounds), self._next_look())
-        for round_ in measured_rounds(self.session, progress, indices):
+        for round_ in measured_rounds(self.session, progress, indices, self.rounds):
             if self._facts is not None:
                 self._facts.append({"series": self._name, "round": round_.to_json()})
             self.rounds += (round_,)
@@ -140,25 +140,26 @@ class Series:
 
 
 class Judged(Protocol):
-    """What was decided, and the batch sizes whose rounds leave something open."""
+    """What was decided, and the series whose rounds leave something open."""
 
     @property
-    def open_batches(self) -> Collection[int]: ...
+    def open_at(self) -> Collection[Any]: ...
 
 
 JudgedT = TypeVar("JudgedT", bound=Judged)
+Load = TypeVar("Load")
 
 
 def measure_until_decided(
-    series: Mapping[int, Series],
-    judge: Callable[[Mapping[int, tuple[Round, ...]]], JudgedT],
+    series: Mapping[Load, Series],
+    judge: Callable[[Mapping[Load, tuple[Round, ...]]], JudgedT],
     measure_on: Callable[[Series], None],
     limit_s: float,
 ) -> JudgedT:
     """Measure and judge, at fixed looks, until nothing is open or no look fits into the time.
 
     Args:
-        series: by batch size.
+        series: by batch size or load.
         measure_on: takes a series to its next look.
         limit_s: for each series.
     """
@@ -166,8 +167,8 @@ def measure_until_decided(
         if not one.at_first_look:
             measure_on(one)
     while True:
-        judged = judge({batch: one.rounds for batch, one in series.items()})
-        open_ = [series[batch] for batch in judged.open_batches]
+        judged = judge({load: one.rounds for load, one in series.items()})
+        open_ = [one for load, one in series.items() if load in judged.open_at]
         going_on = [one for one in open_ if one.may_go_on(limit_s)]
         if not going_on:
             return judged
@@ -176,19 +177,25 @@ def measure_until_decided(
 
 
 def measured_rounds(
-    session: Session, progress: Callable[[float, str], None], indices: range | None = None
+    session: Session,
+    progress: Callable[[float, str], None],
+    indices: range | None = None,
+    former: Sequence[Round] = (),
 ) -> Iterator[Round]:
     """Measure round by round; where no candidate is left, the last round says why.
 
     Args:
         indices: of the rounds; by default as many as the session's settings say.
+        former: the rounds before these.
     """
     from edgestill.targets.measure import measure  # with numpy, which a plan does without
 
     indices = range(session.config.rounds) if indices is None else indices
     failed = False
     try:
-        for round_ in measure(session.candidates, session.dataset, session.config, indices=indices):
+        for round_ in measure(
+            session.candidates, session.dataset, session.config, indices=indices, former=former
+        ):
             failed = failed or bool(round_.failures)
             progress((round_.index + 1) / indices.stop, f"round {round_.index + 1}/{indices.stop}")
             yield round_

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from edgestill.verdict import Estimate
 
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_ENERGIES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
 _SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B"))
 
 
@@ -29,6 +30,11 @@ def time_text(seconds: float) -> str:
 def size_text(size_bytes: float) -> str:
     """A size such as `97.2 kB`, in powers of 1000."""
     return _in_fitting_unit(size_bytes, _SIZES)
+
+
+def energy_text(joules: float) -> str:
+    """An energy such as `1.25 mJ`."""
+    return _in_fitting_unit(joules, _ENERGIES)
 
 
 def _in_fitting_unit(value: float, units: tuple[tuple[float, str], ...]) -> str:

@@ -51,6 +51,16 @@ class Session(Protocol):
         """
         ...
 
+    def another(self) -> Session:
+        """One more, which may run at the same time as this one: it shares what was loaded.
+
+        With the streams that the engine was loaded with, there may be so many in all.
+
+        Raises:
+            DeviceError: the target serves one call at a time.
+        """
+        ...
+
     def close(self) -> None:
         """Give back what the runtime holds; the session cannot be used after."""
         ...
@@ -79,8 +89,12 @@ class Target(Protocol):
         """
         ...
 
-    def load(self, engine: Engine, threads: int) -> Session:
-        """Open an engine; `threads` is what a CPU runtime may use for one call.
+    def load(self, engine: Engine, threads: int, streams: int = 1) -> Session:
+        """Open an engine.
+
+        Args:
+            threads: what a CPU runtime may use, for all calls that it serves at once.
+            streams: how many those are, `threads` at most; a GPU serves one at a time.
 
         Raises:
             DeviceError: the engine cannot be run here.

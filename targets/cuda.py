@@ -56,6 +56,19 @@ def find_gpu(index: int = 0) -> Gpu:
     return Gpu(name.value.decode(), f"{numbers[0]}.{numbers[1]}", f"{major}.{minor}")
 
 
+def pci_bus_id(index: int = 0) -> str:
+    """Where such a GPU is on the bus, such as `0000:3B:00.0`.
+
+    Raises:
+        DeviceError: there is no such GPU or no driver for it.
+    """
+    driver = _driver()
+    device, text = ctypes.c_int(), ctypes.create_string_buffer(32)
+    _call(driver, "cuDeviceGet", ctypes.byref(device), index)
+    _call(driver, "cuDeviceGetPCIBusId", text, len(text), device)
+    return text.value.decode()
+
+
 class Stream:
     """A stream on the first GPU, and the memory that it copies to and from.
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from edgestill.digest import digest_value
+from edgestill.errors import DeviceError
+from edgestill.targets.nvml import GpuState, engines_gpu
 
 # Instructions that decide how fast, and with what rounding, int8 and bfloat16 run.
 ISA_FLAGS = frozenset(
@@ -104,20 +106,24 @@ class DeviceState:
         frequency_mhz: of the clock, averaged over the cores.
         temperature_c: of the hottest sensor.
         throttled: how often the cores were slowed for their temperature since the machine started.
+        cpu_quota: how many cores' worth of time the control groups let this process use.
         quota_throttled_us: how long the control groups were held back since they were made.
         available_memory_bytes: what could be used without swapping.
+        gpu: of the GPU that engines run on, where one is measured.
     """
 
     load: float | None
     frequency_mhz: float | None
     temperature_c: float | None
     throttled: int | None
+    cpu_quota: float | None
     quota_throttled_us: int | None
     available_memory_bytes: int | None
+    gpu: GpuState | None
 
     @classmethod
-    def read(cls) -> DeviceState:
-        """The state of this machine now."""
+    def read(cls, *, gpu: bool = False) -> DeviceState:
+        """The state of this machine now, with that of its GPU if that is asked for."""
         frequencies = _numbers(_CPU, "cpu[0-9]*/cpufreq/scaling_cur_freq")
         temperatures = _numbers(Path("/sys/class/thermal"), "thermal_zone*/temp")
         throttles = _numbers(_CPU, "cpu[0-9]*/thermal_throttle/core_throttle_count")
@@ -127,9 +133,18 @@ class DeviceState:
             frequency_mhz=round(sum(frequencies) / len(frequencies) / 1e3) if frequencies else None,
             temperature_c=max(temperatures) / 1e3 if temperatures else None,
             throttled=sum(throttles) if throttles else None,
+            cpu_quota=_cpu_quota(),
             quota_throttled_us=_quota_throttled_us(),
             available_memory_bytes=available * 1024 if available is not None else None,
+            gpu=_gpu_state() if gpu else None,
         )
+
+
+def _gpu_state() -> GpuState | None:
+    try:
+        return engines_gpu().state()
+    except DeviceError:
+        return None
 
 
 def usable_cores() -> int:

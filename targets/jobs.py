@@ -10,6 +10,7 @@ from typing import Literal
 from edgestill.artifact import Dataset, Engine, OnnxModel, Predictions, Signature
 from edgestill.targets import get_target
 from edgestill.targets.base import Session
+from edgestill.targets.blocks import Mode
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,13 @@ class Model:
             return limit
         return fixed
 
-    def load(self, threads: int) -> Session:
+    def load(self, threads: int, streams: int = 1) -> Session:
         artifact = self.artifact
         if isinstance(artifact, Engine):
-            return get_target(self.runtime).load(artifact, threads)
+            return get_target(self.runtime).load(artifact, threads, streams)
         from edgestill.targets.onnxruntime import OnnxRuntimeSession
 
-        return OnnxRuntimeSession(artifact.model_path, self.signature, threads)
+        return OnnxRuntimeSession(artifact.model_path, self.signature, threads, streams)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,9 @@ class TimeJob:
         predictions: the model's own, of the same dataset; what the timed calls answer is held
             against them.
         first: the sample that the first call is fed.
+        streams: calls that are served at once.
+        rate: requests a second, in the mode `paced`.
+        seed: of the times at which they arrive.
     """
 
     kind: Literal["time"]
@@ -90,6 +94,10 @@ class TimeJob:
     block_ns: int
     min_calls: int
     warmup_limit_ns: int
+    mode: Mode = "latency"
+    streams: int = 1
+    rate: float | None = None
+    seed: int = 0
 
 
 Job = PredictJob | TimeJob

@@ -91,20 +91,21 @@ class OnnxRuntime:
         )
         return Engine.seal(out, description)
 
-    def load(self, engine: Engine, threads: int) -> Session:
+    def load(self, engine: Engine, threads: int, streams: int = 1) -> Session:
         found = engine.description
-        return OnnxRuntimeSession(engine.path / found.file, found.signature, threads)
+        return OnnxRuntimeSession(engine.path / found.file, found.signature, threads, streams)
 
 
 class OnnxRuntimeSession:
     """An ONNX file, optimised or not, in ONNX Runtime."""
 
-    def __init__(self, file: Path, signature: Signature, threads: int) -> None:
+    def __init__(self, file: Path, signature: Signature, threads: int, streams: int = 1) -> None:
         ort = _require()
         self.signature = signature
         self._outputs = [spec.name for spec in signature.outputs]
         try:
-            settings = _settings(ort, threads)
+            # Every caller computes too, beside the pool: with the streams it is `threads` in all.
+            settings = _settings(ort, threads - streams + 1)
             self._session = ort.InferenceSession(str(file), settings, providers=_PROVIDERS)
         except Exception as error:
             raise DeviceError(
@@ -121,6 +122,9 @@ class OnnxRuntimeSession:
         except Exception as error:
             raise DeviceError(f"ONNX Runtime failed ({_reason(error)})") from error
         return dict(zip(self._outputs, arrays, strict=True))
+
+    def another(self) -> Session:
+        return self  # a call leaves nothing behind in it that another call could meet
 
     def close(self) -> None:
         self._session = None

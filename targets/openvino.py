@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from edgestill.artifact import Engine, EngineDescription, OnnxModel, TensorSpec
+from edgestill.artifact import Engine, EngineDescription, OnnxModel, Signature, TensorSpec
 from edgestill.digest import canonical
 from edgestill.errors import DeviceError, ExportError
 from edgestill.extras import require
@@ -81,35 +81,35 @@ class OpenVino:
         )
         return Engine.seal(out, description)
 
-    def load(self, engine: Engine, threads: int) -> Session:
-        return OpenVinoSession(engine, threads)
-
-
-class OpenVinoSession:
-    """An intermediate representation in OpenVINO's CPU plugin."""
-
-    def __init__(self, engine: Engine, threads: int) -> None:
+    def load(self, engine: Engine, threads: int, streams: int = 1) -> Session:
         ov = _require()
-        found = engine.description
-        self.signature = found.signature
-        self._tensor = ov.Tensor
         settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
+            "PERFORMANCE_HINT": "LATENCY" if streams == 1 else "THROUGHPUT",
+            "NUM_STREAMS": str(streams),
             "INFERENCE_NUM_THREADS": str(threads),
-            "INFERENCE_PRECISION_HINT": found.options["inference_precision"],
+            "INFERENCE_PRECISION_HINT": engine.description.options["inference_precision"],
         }
-        file = engine.path / found.file
+        file = engine.path / engine.description.file
         try:
             core = ov.Core()
             compiled = core.compile_model(core.read_model(file), "CPU", settings)
-            self._request = compiled.create_infer_request()
+            return OpenVinoSession(compiled, engine.description.signature)
         except Exception as error:
             raise DeviceError(
                 f"OpenVINO {_version(ov)} cannot load the model ({_reason(error)})",
                 where=str(file),
                 fix="Compile it with the version of OpenVINO that runs it",
             ) from error
+
+
+class OpenVinoSession:
+    """A request to a model that OpenVINO's CPU plugin has compiled."""
+
+    def __init__(self, compiled: Any, signature: Signature) -> None:
+        self.signature = signature
+        self._tensor = _require().Tensor
+        self._compiled = compiled
+        self._request = compiled.create_infer_request()
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         require_feeds(self.signature, feeds)
@@ -129,8 +129,11 @@ class OpenVinoSession:
         except Exception as error:
             raise DeviceError(f"OpenVINO failed ({_reason(error)})") from error
 
+    def another(self) -> Session:
+        return OpenVinoSession(self._compiled, self.signature)
+
     def close(self) -> None:
-        self._request = None
+        self._request = self._compiled = None
 
 
 def _name_by_position(representation: Any) -> None:

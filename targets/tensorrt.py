@@ -73,8 +73,8 @@ class TensorRt:
         )
         return Engine.seal(out, description)
 
-    def load(self, engine: Engine, threads: int) -> Session:
-        del threads  # a GPU's work is not split over the threads of the host
+    def load(self, engine: Engine, threads: int, streams: int = 1) -> Session:
+        del threads, streams  # a GPU's work is not split over the threads of the host
         trt = self._require()
         built = engine.description.built_on["version"]
         if built != trt.__version__:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgestill.artifact import Engine
 from edgestill.errors import DataError, DeviceError
-from edgestill.targets.base import require_feeds
+from edgestill.targets.base import Session, require_feeds
 from edgestill.targets.cuda import Stream
 
 
@@ -79,6 +79,12 @@ class TensorRtSession:
             self._stream.to_host(name, output)
         self._stream.wait()
         return outputs
+
+    def another(self) -> Session:
+        raise DeviceError(
+            "TensorRT serves one call at a time",
+            fix="Measure it with one stream and larger batches",
+        )
 
     def close(self) -> None:
         # In this order: a context lives in its engine, an engine in its runtime.

@@ -58,6 +58,10 @@ class Driver:
         name.value = self.gpus[device.value].encode()
         return 0
 
+    def cuDeviceGetPCIBusId(self, text: Any, size: int, device: Any) -> int:  # noqa: N802
+        text.value = f"0000:3B:0{device.value}.0".encode()
+        return 0
+
     def cuDeviceGetAttribute(self, number: Any, attribute: int, device: Any) -> int:  # noqa: N802
         number._obj.value = {75: 8, 76: 9}[attribute]
         return 0

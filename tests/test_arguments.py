@@ -64,3 +64,33 @@ def test_what_else_is_refused_by_name(
         "Give a str, or a list of them",
         "Give a whole number from 1",
     )
+
+
+MODES = [
+    (
+        {"mode": "pacd"},
+        "mode: 'pacd' is not a mode. Did you mean paced? Modes: latency, throughput, paced",
+    ),
+    (
+        {"mode": "paced"},
+        "rate: there is no rate, and the mode is paced. "
+        "Give the requests a second, such as --rate 100",
+    ),
+    (
+        {"mode": "paced", "rate": 0.0},
+        "rate: the rate is 0.0, and the mode is paced. "
+        "Give the requests a second, such as --rate 100",
+    ),
+    (
+        {"mode": "throughput", "rate": 9},
+        "rate: requests come at a rate in the mode paced alone, this is throughput. "
+        "Add --mode paced, or leave the rate out",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "text"), MODES)
+def test_a_mode_and_its_rate_are_given_together(arguments: dict[str, Any], text: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        edgestill.profile_model("x", **arguments)
+    assert str(raised.value) == text

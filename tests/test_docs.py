@@ -11,17 +11,28 @@ from typing import Any
 import pytest
 import yaml
 
+from edgestill.cli.profile import command as profile
 from edgestill.distill.config import CacheConfig
 from edgestill.recipe import load_recipe
 from edgestill.stats import calls_needed, last_look, smallest_sample
 from edgestill.stats.looks import looks
+from edgestill.targets import energy
 from edgestill.train.config import AugmentConfig, TrainConfig
 from edgestill.train.losses.config import LOSS_CONFIGS, LossConfig
 from edgestill.train.schedule import Schedule
-from edgestill.verify.config import MeasureConfig
+from edgestill.verify.config import (
+    LARGEST_BATCH,
+    OFFLINE,
+    PACED_CALLS,
+    Load,
+    MeasureConfig,
+    measured_loads,
+)
 
-PAGE = (Path(__file__).parents[1] / "docs" / "distillation.md").read_text("utf-8")
-VERDICTS = (Path(__file__).parents[1] / "docs" / "verdicts.md").read_text("utf-8")
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "distillation.md").read_text("utf-8")
+MEASURING = (DOCS / "measuring.md").read_text("utf-8")
+VERDICTS = (DOCS / "verdicts.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(("name", "config"), LOSS_CONFIGS.items())
@@ -84,3 +95,35 @@ def test_its_recipe_is_one(tmp_path: Path) -> None:
     loaded = load_recipe(str(tmp_path / "recipe.yaml"))
     assert loaded.distill is not None
     assert len(loaded.distill.losses) == 4
+
+
+def test_the_recipe_of_measuring_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", MEASURING, re.DOTALL)
+    (tmp_path / "nets.py").write_text("def net(): ...\n", "utf-8")
+    recipe = {
+        "name": "docs",
+        "data": {"source": "sklearn.digits"},
+        "student": {"model": "nets.py:net", "pretrained": True},
+        "targets": ["onnxruntime"],
+        **yaml.safe_load(text),
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), "utf-8")
+    loaded = load_recipe(str(tmp_path / "recipe.yaml"))
+    # It shows the defaults, and gates of every mode.
+    assert loaded.measure == MeasureConfig()
+    assert measured_loads(loaded.gates) == (Load("paced", 1, 100.0), OFFLINE)
+
+
+def test_the_commands_of_measuring_are_there() -> None:
+    options = {name for option in profile.params for name in option.opts}
+    assert set(re.findall(r"(--\w[\w-]*)", MEASURING)) <= options
+    makefile = (DOCS.parent / "Makefile").read_text("utf-8")
+    assert all(f"\n{name}:" in makefile for name in re.findall(r"^make (\w+)", MEASURING, re.M))
+
+
+def test_the_numbers_of_measuring_are_those_of_the_code() -> None:
+    for percentile in (90, 95, 99, 99.9):
+        assert re.search(rf"p{percentile:g} (needs )?{smallest_sample(percentile)}\b", MEASURING)
+    assert f"and so on up to {LARGEST_BATCH}" in MEASURING
+    assert f"A block has {PACED_CALLS} requests" in MEASURING
+    assert f"{energy.FEWEST_UPDATES} updates" in " ".join(MEASURING.split())

@@ -21,7 +21,7 @@ from edgestill.recipe.tasks import DEFAULT_METRICS, LOSS_TASKS, METRIC_FACTS, TA
 from edgestill.targets import TARGETS
 from edgestill.train.config import TrainConfig
 from edgestill.train.losses.config import LOSS_CONFIGS, CeLoss, KdLoss, MseLoss
-from edgestill.verify.config import LatencyGate, ScoreGate
+from edgestill.verify.config import LatencyGate, ScoreGate, ThroughputGate
 
 SHORTEST = "{name: demo, data: {source: sklearn.digits}, student: {model: model.py:net, train: {}}}"
 
@@ -89,13 +89,17 @@ def test_a_gate_is_one_budget_or_a_list_of_them(tmp_path: Path) -> None:
         [
             "targets=[onnxruntime]",
             "gates.accuracy={drop_vs: student, at_most: 1pp}",
-            "gates.latency=[{at_most: 5 ms}, {at_most: 20 ms, batch: 8, percentile: 99}]",
+            "gates.latency=[{at_most: 5 ms}, {at_most: 20 ms, batch: 8, percentile: 99},"
+            " {at_most: 1 s, rate: 30/min}]",
+            "gates.throughput={mode: offline, at_least: 9/s}",
         ],
     )
     assert recipe.gates == (
         ("accuracy", ScoreGate(drop_vs="student", at_most=0.01)),
         ("latency", LatencyGate(at_most=0.005)),
         ("latency", LatencyGate(at_most=0.02, percentile=99.0, batch=8)),
+        ("latency", LatencyGate(at_most=1.0, rate=0.5)),
+        ("throughput", ThroughputGate(at_least=9.0, mode="offline")),
     )
 
 

@@ -595,7 +595,22 @@ CASES = {
     "gate in a list": (
         changed("{size: {at_most: 1 MB}}", "{latency: [{at_most: 5 ms}, {at_mst: 5 ms}]}"),
         "8: gates.latency[1].at_mst: unknown key. Did you mean at_most? "
-        "Allowed keys: at_most, percentile, batch.",
+        "Allowed keys: at_most, percentile, batch, rate.",
+    ),
+    "rate at which nothing comes": (
+        changed("{size: {at_most: 1 MB}}", "{latency: {at_most: 5 ms, rate: 0/s}}"),
+        "8: gates.latency.rate: '0/s' is no rate. Write a value above 0, such as 100/s.",
+    ),
+    "rate without a unit": (
+        changed("{size: {at_most: 1 MB}}", "{latency: {at_most: 5 ms, rate: 100}}"),
+        "8: gates.latency.rate: 100 has no unit. Write it as 1000/s (units: /s, /min).",
+    ),
+    "batch where it is searched for": (
+        changed(
+            "{size: {at_most: 1 MB}}", "{throughput: {mode: offline, at_least: 9/s, batch: 4}}"
+        ),
+        "8: gates.throughput.batch: offline, the batch size is searched for. "
+        "Leave batch out, or leave mode: offline out.",
     ),
     "gates without a target here": (
         changed("[onnxruntime]", "[{target: onnxruntime, verify: elsewhere}]"),

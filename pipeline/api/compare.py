@@ -28,7 +28,7 @@ from edgestill.verify.assess import Rules
 from edgestill.verify.budgets import DEFAULTS, Budgets
 from edgestill.verify.changes import NEW, OLD, changes
 from edgestill.verify.comparison import FORMAT, Compared, Comparison, TargetComparison
-from edgestill.verify.config import EvaluateStep
+from edgestill.verify.config import EvaluateStep, Load
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.latency import summarize
 from edgestill.verify.stage import EvaluateInputs, evaluate
@@ -198,19 +198,20 @@ class _Comparing:
         batch, runtime = self.rules.measure.batch, self._runtime(pair)
         timed = self.rules.timing(batch)
 
-        def judge(rounds: Mapping[int, tuple[Round, ...]]) -> TargetComparison:
+        def judge(rounds: Mapping[int | Load, tuple[Round, ...]]) -> TargetComparison:
             evidence = Evidence(pair.target, candidates, rounds, timed.rounds)
             return self._compared(pair, evidence, runtime)
 
         if candidates[0].engine.digest == candidates[1].engine.digest:
             return judge({batch: ()})
 
-        def measure_on(series: Series) -> None:
+        def measure_on(one: Series) -> None:
             with self.console.step(f"measure {pair.target}"):
-                series.measure_on(self.console.progress)
+                one.measure_on(self.console.progress)
 
         measured = [MeasuredCandidate(c.name, c.engine, c.test) for c in candidates]
-        series = {batch: Series(Session(measured, self.samples, timed))}
+        session = Session(measured, self.samples, timed)
+        series: dict[int | Load, Series] = {batch: Series(session)}
         return measure_until_decided(series, judge, measure_on, self.rules.measure.decide_within)
 
     def _compared(self, pair: _Pair, evidence: Evidence, runtime: str) -> TargetComparison:

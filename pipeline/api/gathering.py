@@ -21,13 +21,12 @@ from edgestill.runner import Runner
 from edgestill.scoring import Scorer, resolve_metric
 from edgestill.targets import TARGETS
 from edgestill.targets.fingerprint import Fingerprint
-from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.targets.measure import Round
 from edgestill.verdict import Estimate
 from edgestill.verify.assess import Assessment, Rules, assess
 from edgestill.verify.choice import choose_unmeasured
-from edgestill.verify.config import BASELINE, FLOAT
-from edgestill.verify.evidence import Candidate, Evidence
+from edgestill.verify.config import BASELINE, FLOAT, Load
+from edgestill.verify.evidence import Candidate, Evidence, timed_under
 from edgestill.verify.results import CandidateResult, TargetResult
 
 
@@ -139,22 +138,22 @@ class Gathering:
         """The choice and the gates of a target. Where former blocks leave a gate open, their series
         goes on: what could not be decided is never shown again as it was."""
         candidates = self._candidates(target)
-        series = {batch: self._series(target, candidates, rules, batch) for batch in rules.batches}
+        series = {load: self._series(target, candidates, rules, load) for load in rules.loads}
 
-        def judge(rounds: Mapping[int, tuple[Round, ...]]) -> Assessment:
+        def judge(rounds: Mapping[int | Load, tuple[Round, ...]]) -> Assessment:
             evidence = Evidence(target.config.target, candidates, rounds, rules.measure.rounds)
             auto, runtime = target.config.auto, self._runtime(target)
             return assess(evidence, rules, auto=auto, shipped=None, runtime=runtime)
 
         def measure_on(one: Series) -> None:
-            label = measurement(target, one.session.config.batch)
-            with self.runner.console.step(label), captured(self.runner.log):
+            load = next(load for load, other in series.items() if other is one)
+            with self.runner.console.step(measurement(target, load)), captured(self.runner.log):
                 one.measure_on(self.runner.console.progress)
 
         judged = measure_until_decided(series, judge, measure_on, rules.measure.decide_within)
-        for batch, one in series.items():
+        for load, one in series.items():
             if one.measured:
-                self.runner.note(measurement(target, batch), one.seconds)
+                self.runner.note(measurement(target, load), one.seconds)
         return judged
 
     def _candidates(self, target: TargetPlan) -> tuple[Candidate, ...]:
@@ -170,10 +169,14 @@ class Gathering:
         )
 
     def _series(
-        self, target: TargetPlan, candidates: Sequence[Candidate], rules: Rules, batch: int
+        self,
+        target: TargetPlan,
+        candidates: Sequence[Candidate],
+        rules: Rules,
+        load: int | Load,
     ) -> Series:
-        measured = tuple(MeasuredCandidate(c.name, c.engine, c.test) for c in candidates)
-        session = Session(measured, self.split("test"), rules.timing(batch))
+        measured = timed_under(load, candidates)
+        session = Session(measured, self.split("test"), rules.timing(load))
         facts = series_of(self.runner, target, session.config, self.fingerprint)
         return Series(session, facts, None if self.fresh else latest_series(facts))
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar, get_args
 
 import numpy
 
@@ -24,17 +28,23 @@ from edgestill.data.raw import INPUT_NAME
 from edgestill.digest import digest_folder
 from edgestill.errors import DeviceError, UsageError
 from edgestill.measuring import Session, measured_rounds
-from edgestill.quantities import size_text
+from edgestill.quantities import size_text, time_text
 from edgestill.release import MANIFEST, open_release
+from edgestill.spelling import did_you_mean
 from edgestill.targets import TARGETS, get_target
+from edgestill.targets.blocks import MeasureConfig as TimingConfig
+from edgestill.targets.blocks import Mode
+from edgestill.targets.energy import find_meter
 from edgestill.targets.fingerprint import Fingerprint, usable_cores
-from edgestill.targets.measure import Candidate, MeasureConfig, predict
-from edgestill.verify.config import BASELINE
+from edgestill.targets.measure import Candidate, predict
+from edgestill.verify.config import BASELINE, LARGEST_BATCH, Load, MeasureConfig, timing
 from edgestill.verify.evidence import Candidate as Answered
 from edgestill.verify.evidence import Evidence
 from edgestill.verify.latency import summarize
-from edgestill.verify.results import LatencyResult
+from edgestill.verify.loads import offline, paced
+from edgestill.verify.results import LatencyResult, OfflineResult, PacedResult
 
+MODES: tuple[str, ...] = get_args(Mode)
 SYNTHETIC_SAMPLES = 32
 LEVEL = 0.95
 
@@ -44,7 +54,9 @@ class Profile:
     """Figures of engines that were measured together, interleaved.
 
     Attributes:
-        latencies: of each engine by its name, interleaved with the others.
+        latencies: of each engine by its name, in the mode `latency`.
+        offline: the same in the mode `throughput`.
+        paced: the same in the mode `paced`.
         notes: what was fed, and how much is shipped.
     """
 
@@ -53,6 +65,8 @@ class Profile:
     runtime: str
     device: Fingerprint
     latencies: dict[str, LatencyResult]
+    offline: dict[str, OfflineResult]
+    paced: dict[str, PacedResult]
     notes: tuple[str, ...]
 
 
@@ -60,7 +74,9 @@ def profile_model(
     path: PathLike,
     *,
     target: str | None = None,
-    batch: int = 1,
+    mode: str = "latency",
+    batch: int | None = None,
+    rate: float | None = None,
     threads: int | None = None,
     rounds: int = 12,
     console: Console | None = None,
@@ -69,62 +85,135 @@ def profile_model(
 
     Args:
         target: which runtime; by default the first that can run here.
+        mode: `latency`, one call after the other; `throughput`, all samples are there and as many
+            are served at once as is best; or `paced`, requests arrive at a rate.
+        batch: samples of one call, by default 1; in the mode `throughput` the largest that is
+            tried, by default 64.
+        rate: requests a second, in the mode `paced`.
         threads: of the runtime; by default the cores that this process may use.
         rounds: blocks of each candidate; fewer than 12 give no interval.
 
     Raises:
-        UsageError: nothing that can be profiled lies there.
+        UsageError: nothing that can be profiled lies there; a mode that there is not, a rate
+            without its mode, or that mode without a rate.
         DeviceError: the target cannot run here.
     """
     console = console or Console()
     path = as_path(path, "path")
     threads = usable_cores() if threads is None else as_count(threads, "threads")
-    batch, rounds = as_count(batch, "batch"), as_count(rounds, "rounds")
+    load = _load(mode, None if batch is None else as_count(batch, "batch"), rate)
+    config = timing(MeasureConfig(rounds=as_count(rounds, "rounds")), threads, load)
     with TemporaryDirectory(prefix="edgestill-") as name:
         scratch = Path(name)
         log = scratch / "log.txt"
         with captured(log):
-            chosen, engines, dataset, samples = _subject(path, target, scratch)
+            subject = _subject(path, target, scratch)
+        chosen, dataset = subject.target, subject.dataset
         found = get_target(chosen).probe()
         if not found.can_run:
             raise DeviceError(f"{chosen} cannot run here ({found.reason})", fix=found.fix)
         answered = []
         with captured(log):
-            for label, engine in engines.items():
+            for label, engine in subject.engines.items():
                 out = scratch / f"answers-{label}"
                 out.mkdir()
                 answers = predict(engine, dataset, out, threads=threads)
                 answered.append(Answered(label, engine, None, answers))
-        config = MeasureConfig(rounds=rounds, batch=batch, threads=threads)
         measured = [Candidate(c.name, c.engine, c.test) for c in answered]
         with console.step(f"measure {chosen}"), captured(log):
             session = Session(measured, dataset, config)
             collected = tuple(measured_rounds(session, console.progress))
-        evidence = Evidence(chosen, tuple(answered), {batch: collected})
-        latencies, notes = {}, [f"Fed: {samples}."]
+        at = load.batch if load.mode == "latency" else load
+        evidence = Evidence(chosen, tuple(answered), {at: collected})
+        notes = [f"Fed: {subject.fed}."]
+        if subject.compile_s is not None:
+            notes.append(f"Compiled in {time_text(subject.compile_s)}.")
         failures = evidence.failures
         if len(failures) == len(answered):
             raise DeviceError("; ".join(failures.values()), where=str(path))
         notes += [f"{name} failed: {what}." for name, what in failures.items()]
-        for candidate in answered:
-            latency = summarize(evidence, candidate.name, batch, threads, LEVEL, ())
-            if latency is not None and candidate.name not in failures:
-                latencies[candidate.name] = latency
-            notes.append(f"Size of {candidate.name}: {size_text(candidate.engine.size_bytes)}.")
+        notes += _energy_notes(chosen, config)
+        notes += [f"Size of {c.name}: {size_text(c.engine.size_bytes)}." for c in answered]
+        names = [c.name for c in answered if c.name not in failures]
+        latencies = {n: summarize(evidence, n, load.batch, threads, LEVEL, ()) for n in names}
+        served = {name: offline(evidence, name, load, LEVEL) for name in names}
+        waited = {name: paced(evidence, name, load, LEVEL) for name in names}
         return Profile(
             source=str(path),
             target=chosen,
             runtime=f"{chosen} {found.version}",
             device=Fingerprint.read(),
-            latencies=latencies,
+            latencies=_given(latencies),
+            offline=_given(served),
+            paced=_given(waited),
             notes=tuple(notes),
         )
 
 
-def _subject(
-    path: Path, target: str | None, scratch: Path
-) -> tuple[str, dict[str, Engine], Dataset, str]:
-    """The target, what is measured on it, and what it is fed."""
+def _energy_notes(target: str, config: TimingConfig) -> list[str]:
+    """Why no energy is given, where none is."""
+    try:
+        meter = find_meter(gpu=TARGETS[target].gpu)
+    except DeviceError as error:
+        return [f"Energy: not measured, {error.what}."]
+    shortest_s = meter.shortest_window_ns / 1e9
+    if config.block_seconds >= shortest_s:
+        return []
+    return [
+        f"Energy: only blocks of {time_text(shortest_s)} or more tell it ({meter.source}); these "
+        f"may have been as short as {time_text(config.block_seconds)} (measure.block in a recipe)."
+    ]
+
+
+def _load(mode: str, batch: int | None, rate: float | None) -> Load:
+    """What is asked of the engines."""
+    if mode not in MODES:
+        fix = did_you_mean(mode, MODES, "Modes")
+        raise UsageError(f"'{mode}' is not a mode", where="mode", fix=fix)
+    if mode == "paced":
+        if rate is None or not 0 < rate < math.inf:
+            found = "there is no rate" if rate is None else f"the rate is {rate}"
+            fix = "Give the requests a second, such as --rate 100"
+            raise UsageError(f"{found}, and the mode is paced", where="rate", fix=fix)
+        return Load("paced", batch or 1, rate)
+    if rate is not None:
+        raise UsageError(
+            f"requests come at a rate in the mode paced alone, this is {mode}",
+            where="rate",
+            fix="Add --mode paced, or leave the rate out",
+        )
+    return (
+        Load("throughput", batch or LARGEST_BATCH)
+        if mode == "throughput"
+        else Load("latency", batch or 1)
+    )
+
+
+Found = TypeVar("Found")
+
+
+def _given(found: Mapping[str, Found | None]) -> dict[str, Found]:
+    return {name: value for name, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is measured.
+
+    Attributes:
+        engines: by the name that each has in the result.
+        fed: what the samples are, in words.
+        compile_s: what compiling took, where that was done here.
+    """
+
+    target: str
+    engines: dict[str, Engine]
+    dataset: Dataset
+    fed: str
+    compile_s: float | None = None
+
+
+def _subject(path: Path, target: str | None, scratch: Path) -> _Subject:
     if (path / MANIFEST).is_file():
         return _release(path, target)
     if (path / "engine.json").is_file():
@@ -137,14 +226,15 @@ def _subject(
                 fix="Leave --target out, or profile the ONNX file that it was made from",
             )
         dataset = synthetic(description.signature, scratch / "samples")
-        return description.target, {description.precision: engine}, dataset, _RANDOM
+        return _Subject(description.target, {description.precision: engine}, dataset, _RANDOM)
     if (path / "onnx.json").is_file():  # the folder of an ONNX model, as a release has it
         path = path / "model.onnx"
     if path.suffix == ".onnx" and path.is_file():
         target = target or _first_that_runs(path)
-        engine = _compiled(path, target, scratch)
-        dataset = synthetic(engine.description.signature, scratch / "samples")
-        return target, {engine.description.precision: engine}, dataset, _RANDOM
+        engine, compile_s = _compiled(path, target, scratch)
+        found = engine.description
+        dataset = synthetic(found.signature, scratch / "samples")
+        return _Subject(target, {found.precision: engine}, dataset, _RANDOM, compile_s)
     raise UsageError(
         "nothing that can be profiled" if path.exists() else "there is no such file or folder",
         where=str(path),
@@ -170,18 +260,19 @@ _FLOATS = ("float16", "float32", "float64")
 _DTYPES = (*_FLOATS, "bool", "uint8", "int8", "int16", "int32", "int64")
 
 
-def _release(path: Path, target: str | None) -> tuple[str, dict[str, Engine], Dataset, str]:
+def _release(path: Path, target: str | None) -> _Subject:
     release = open_release(path)
     released = release.targets([] if target is None else [target])
     chosen = next((t for t in released if get_target(t.target).probe().can_run), released[0])
     engines = {name: release.engine(place) for name, place in chosen.candidates.items()}
     if chosen.baseline is not None:
         engines = {BASELINE: release.engine(chosen.baseline), **engines}
-    return chosen.target, engines, release.evaluation, "the evaluation set of the release"
+    fed = "the evaluation set of the release"
+    return _Subject(chosen.target, engines, release.evaluation, fed)
 
 
-def _compiled(path: Path, target: str, scratch: Path) -> Engine:
-    """An engine of a float or a quantized ONNX file."""
+def _compiled(path: Path, target: str, scratch: Path) -> tuple[Engine, float]:
+    """An engine of a float or a quantized ONNX file, and how long compiling took, in seconds."""
     from edgestill.onnx_file import read_model, rename, tensor_specs, write_model
 
     runtime = get_target(target)
@@ -201,7 +292,9 @@ def _compiled(path: Path, target: str, scratch: Path) -> Engine:
     source = OnnxModel.seal(folder, OnnxDescription(signature, precision))
     out = scratch / "engine"
     out.mkdir()
-    return runtime.compile(source, precision, TARGETS[target].options(), out)
+    started = time.monotonic()
+    engine = runtime.compile(source, precision, TARGETS[target].options(), out)
+    return engine, time.monotonic() - started
 
 
 def synthetic(signature: Signature, folder: Path) -> Dataset:

@@ -10,12 +10,15 @@ from edgestill.runner import Prospect, Runner
 from edgestill.store import Facts
 from edgestill.targets.blocks import MeasureConfig
 from edgestill.targets.fingerprint import Fingerprint
-from edgestill.verify.config import measured_batches, timing
+from edgestill.verify.config import Load, measured_batches, measured_loads, timing
 
 
-def measurement(target: TargetPlan, batch: int) -> str:
-    """What the measurement of a target at a batch size is called."""
-    return f"measure {target.config.target}" + (f" batch {batch}" if batch > 1 else "")
+def measurement(target: TargetPlan, load: int | Load) -> str:
+    """What the measurement of a target at a batch size or under a load is called."""
+    name = f"measure {target.config.target}"
+    if isinstance(load, Load):
+        return f"{name} {load}"
+    return f"{name} batch {load}" if load > 1 else name
 
 
 def series_of(
@@ -41,12 +44,13 @@ def measurements(runner: Runner, steps: Mapping[str, Prospect]) -> Iterator[Pros
             continue
         needed = ("data", *(ref.step for ref in target.engines.values()))
         origin = next((steps[name].origin for name in needed if steps[name].origin), None)
-        for batch in measured_batches(recipe.measure, recipe.gates):
-            name = measurement(target, batch)
+        loads: list[int | Load] = [*measured_batches(recipe.measure, recipe.gates)]
+        for load in (*loads, *measured_loads(recipe.gates)):
+            name = measurement(target, load)
             if origin is not None:
                 yield Prospect(name, "unknown", (f"until {origin}",), origin)
                 continue
-            config = timing(recipe.measure, recipe.threads, batch)
+            config = timing(recipe.measure, recipe.threads, load)
             facts = series_of(runner, target, config, runner.machine.fingerprint)
             found = latest_series(facts, mend=False)
             if found is not None and len(found.rounds) >= config.rounds:

@@ -26,7 +26,6 @@ from edgestill.scoring import Scorer, resolve_metric
 from edgestill.step import StepContext
 from edgestill.targets import get_target
 from edgestill.targets.fingerprint import Fingerprint
-from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.targets.measure import Round
 from edgestill.verify.assess import (
     Assessment,
@@ -35,8 +34,15 @@ from edgestill.verify.assess import (
     hop_results,
     not_run,
 )
-from edgestill.verify.config import BASELINE, GATE_CONFIGS, EvaluateStep, MeasureConfig, ScoreGate
-from edgestill.verify.evidence import Candidate, Evidence
+from edgestill.verify.config import (
+    BASELINE,
+    GATE_CONFIGS,
+    EvaluateStep,
+    Load,
+    MeasureConfig,
+    ScoreGate,
+)
+from edgestill.verify.evidence import Candidate, Evidence, timed_under
 from edgestill.verify.results import GateResult, TargetResult
 from edgestill.verify.stage import EvaluateInputs, evaluate
 
@@ -190,10 +196,9 @@ class _Verification:
             Candidate(name, engine, None, answers[f"{name}/test"], target.drops.get(name))
             for name, engine in engines.items()
         )
-        measured = [MeasuredCandidate(c.name, c.engine, c.test) for c in candidates]
         series = {
-            batch: Series(Session(measured, self.test, self.rules.timing(batch)))
-            for batch in self.rules.batches
+            load: Series(Session(timed_under(load, candidates), self.test, self.rules.timing(load)))
+            for load in self.rules.loads
         }
         for candidate in candidates:
             if candidate.name != BASELINE:
@@ -202,7 +207,7 @@ class _Verification:
                     self.shipped.append(name)
                 self.hops.append((name, "student (from the build)", candidate.test))
 
-        def judge(rounds: Mapping[int, tuple[Round, ...]]) -> Assessment:
+        def judge(rounds: Mapping[int | Load, tuple[Round, ...]]) -> Assessment:
             evidence = Evidence(target.target, candidates, rounds, self.rules.measure.rounds)
             auto, shipped = target.auto, target.shipped
             return assess(evidence, self.rules, auto=auto, shipped=shipped, runtime=runtime)

@@ -9,10 +9,25 @@ import click
 from edgestill.cli.output import output_in_color, output_width, write_result
 
 
-@click.command(short_help="Measure the latency of a release, an engine or an ONNX file.")
+@click.command(short_help="Measure how fast a release, an engine or an ONNX file is.")
 @click.argument("path", type=click.Path(path_type=Path))
 @click.option("--target", metavar="NAME", help="The runtime.  [default: the first that runs here]")
-@click.option("--batch", type=click.IntRange(min=1), default=1, show_default=True)
+@click.option(
+    "--mode",
+    metavar="MODE",
+    default="latency",
+    show_default=True,
+    help="latency: one call after the other. throughput: all samples are there, with the best "
+    "batch and streams. paced: requests arrive at a rate.",
+)
+@click.option(
+    "--rate", type=float, metavar="N", help="Requests a second, at random times, for --mode paced."
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    help="Samples of one call, for throughput of the largest that is tried.  [default: 1; 64]",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Of a CPU runtime.")
 @click.option(
     "--rounds",
@@ -21,18 +36,36 @@ from edgestill.cli.output import output_in_color, output_width, write_result
     show_default=True,
     help="Blocks of each engine; fewer than 12 give no interval.",
 )
-def command(path: Path, target: str | None, batch: int, threads: int | None, rounds: int) -> None:
+def command(
+    path: Path,
+    target: str | None,
+    mode: str,
+    rate: float | None,
+    batch: int | None,
+    threads: int | None,
+    rounds: int,
+) -> None:
     """Measure how fast PATH runs here: a release, the folder of an engine, or an ONNX file.
 
     Nothing is decided: the exit code is 0 when the measurement could be made.
     """
     from edgestill.api.profile import profile_model
-    from edgestill.report.terminal import render_latencies
+    from edgestill.report.figures import latencies
+    from edgestill.report.loads import paced_latencies, throughputs
+    from edgestill.report.terminal import render_figures
 
-    profile = profile_model(path, target=target, batch=batch, threads=threads, rounds=rounds)
-    text = render_latencies(
-        f"{profile.runtime}, {path}",
-        tuple(profile.latencies.items()),
+    profile = profile_model(
+        path, target=target, mode=mode, batch=batch, rate=rate, threads=threads, rounds=rounds
+    )
+    if mode == "paced":
+        section = paced_latencies(tuple(profile.paced.items()))
+    elif mode == "throughput":
+        section = throughputs(tuple(profile.offline.items()))
+    else:
+        section = latencies(tuple(profile.latencies.items()))
+    text = render_figures(
+        f"{profile.runtime}, {path}" + (f", {rate:g} requests/s" if rate else ""),
+        section,
         width=output_width(),
         color=output_in_color(),
         notes=profile.notes,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from edgestill.config import Count, config
+from edgestill.bounds import Count
+from edgestill.config import config
 from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
 from edgestill.train.config import AugmentConfig, TrainConfig

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from edgestill.config import Portion, config
+from edgestill.bounds import Portion
+from edgestill.config import config
 
 
 @config

@@ -14,11 +14,13 @@ from edgestill.recipe.tasks import METRIC_FACTS
 from edgestill.spelling import did_you_mean
 from edgestill.verify.config import (
     GATE_CONFIGS,
+    OFFLINE,
     AgreementGate,
     LatencyGate,
     ScoreGate,
     SpeedupGate,
     ThroughputGate,
+    load_of,
 )
 
 _SHORTEST_LIMIT_S = 1.0  # what loading an engine in a fresh process may take on a slow device
@@ -80,6 +82,7 @@ def check_gates(draft: Draft) -> None:
             _check_bound(draft, path, gate)
         _check_reference(draft, path, gate)
         _check_batch(draft, path, gate)
+        _check_load(draft, path, gate)
     _check_times(draft)
     _check_budget(draft)
     here = any(target.verify == "here" for _, target in draft.targets)
@@ -171,7 +174,7 @@ def _check_reference(draft: Draft, path: Path, gate: Any) -> None:
 def _check_batch(draft: Draft, path: Path, gate: Any) -> None:
     """A batch that the exported model or a target would refuse."""
     fixed = draft.recipe.export.batch
-    if not isinstance(gate, (LatencyGate, ThroughputGate, SpeedupGate)):
+    if not isinstance(gate, (LatencyGate, ThroughputGate, SpeedupGate)) or load_of(gate) == OFFLINE:
         return
     if fixed != "dynamic":
         if gate.batch != fixed and not draft.problems.within((*path, "batch")):
@@ -185,6 +188,17 @@ def _check_batch(draft: Draft, path: Path, gate: Any) -> None:
             what = f"{target.target} is built for batches of up to {largest}, not of {gate.batch}"
             fix = f"Write max_batch: {gate.batch} in {show_path(place)}."
             draft.problems.add((*path, "batch"), what, fix)
+
+
+def _check_load(draft: Draft, path: Path, gate: Any) -> None:
+    """A rate at which nothing comes, and a batch where the best one is searched for."""
+    if isinstance(gate, LatencyGate) and gate.rate is not None and gate.rate <= 0:
+        what = f"{show_value(draft.raw(*path, 'rate'))} is no rate"
+        draft.problems.add((*path, "rate"), what, "Write a value above 0, such as 100/s.")
+    offline = isinstance(gate, ThroughputGate) and gate.mode == "offline"
+    if offline and draft.raw(*path, "batch") is not None:
+        what = "offline, the batch size is searched for"
+        draft.problems.add((*path, "batch"), what, "Leave batch out, or leave mode: offline out.")
 
 
 def _check_times(draft: Draft) -> None:

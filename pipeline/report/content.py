@@ -11,13 +11,14 @@ from edgestill.report.figures import (
     Cell,
     Column,
     Section,
-    doubts,
     figure,
     interval_text,
     measured_percentile,
     noise_floors,
+    remarks,
     seconds_text,
 )
+from edgestill.report.loads import lines_under_loads
 from edgestill.report.model import ModelSummary, Report, StepSummary
 from edgestill.verdict import Estimate, Verdict
 from edgestill.verify.results import (
@@ -220,7 +221,8 @@ def _target_lines(
         rests.append(f"brackets are {' and '.join(f'{x:.0%}' for x in sorted(levels))} intervals")
     lines += [f"It rests on {'; '.join(rests)}."] if rests else []
     lines += noise_floors(timed)
-    return lines + [line for name, latency in timed for line in doubts(name, latency)]
+    lines += [line for name, latency in timed for line in remarks(name, latency)]
+    return lines + [line for candidate in everyone for line in lines_under_loads(candidate)]
 
 
 def _fate(name: str, target: TargetResult) -> str:

@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgestill.quantities import count_text, digits, size_text, time_text
+from edgestill.quantities import count_text, digits, energy_text, size_text, time_text
 from edgestill.stats import SMALLEST_BLOCKS, Estimate, smallest_sample
-from edgestill.verify.results import LatencyResult
+from edgestill.verify.results import Conditions, LatencyResult, OfflineResult, PacedResult
 
 _BUSY = 1.5  # processes per core; a training that has just ended leaves about one behind
 
@@ -54,15 +54,26 @@ def measured_percentile(latency: LatencyResult, percentile: str) -> Cell:
     found = latency.percentiles_ns.get(percentile)
     if found is None and percentile == "50":
         return Cell(ns_text(latency.median_ns), "no interval")
-    if found is not None and found.count >= smallest_sample(float(percentile)):
-        return figure(found, ns_text)
+    return percentile_cell(found, percentile, latency.calls)
+
+
+def percentile_cell(found: Estimate | None, percentile: str, calls: int) -> Cell:
+    """A percentile of so many calls, where these carry one."""
     needed = smallest_sample(float(percentile))
-    return Cell("n/a", f"needs {needed} calls" if latency.calls < needed else "not reported")
+    if found is not None and found.count >= needed:
+        return figure(found, ns_text)
+    return Cell("n/a", f"needs {needed} calls" if calls < needed else "not reported")
 
 
 def figure(estimate: Estimate, text: Callable[[float], str]) -> Cell:
     """A value above its interval."""
     return Cell(text(estimate.value), interval_text(estimate, text))
+
+
+def with_interval(estimate: Estimate, text: Callable[[float], str]) -> str:
+    """`55.4 µs [54.9, 55.8]`, or `55.4 µs (no interval)`."""
+    interval = interval_text(estimate, text)
+    return f"{text(estimate.value)} {interval if estimate.interval else f'({interval})'}"
 
 
 def interval_text(estimate: Estimate, text: Callable[[float], str]) -> str:
@@ -117,7 +128,7 @@ def latencies(measured: Sequence[tuple[str, LatencyResult]]) -> Section:
         )
         for name, latency in measured
     )
-    lines = [line for name, latency in measured for line in doubts(name, latency)]
+    lines = [line for name, latency in measured for line in remarks(name, latency)]
     return Section("", columns, rows, (*noise_floors(measured), *lines))
 
 
@@ -128,22 +139,46 @@ def noise_floors(measured: Sequence[tuple[str, LatencyResult]]) -> list[str]:
     return [f"Noise floor of the speed, each engine against itself: {floors}."] if known else []
 
 
-def doubts(name: str, latency: LatencyResult) -> list[str]:
-    """What makes a measurement less than it seems."""
+def remarks(name: str, measured: LatencyResult | OfflineResult | PacedResult) -> list[str]:
+    """What makes a measurement less than it seems, and what energy a sample took."""
     found = []
-    if latency.blocks < SMALLEST_BLOCKS:
-        blocks = count_text(latency.blocks, "block", "blocks")
-        found.append(f"{name}: {blocks}; an interval needs {SMALLEST_BLOCKS}.")
-    if latency.steady < 1:
+    if measured.blocks < SMALLEST_BLOCKS:
+        blocks = count_text(measured.blocks, "block", "blocks")
+        found.append(f"{blocks}; an interval needs {SMALLEST_BLOCKS}")
+    if measured.steady < 1:
+        blocks = f"{measured.steady:.0%} of {measured.blocks} blocks"
+        found.append(f"the warm-up settled in {blocks} only")
+    if isinstance(measured, LatencyResult) and measured.mismatches:
+        wrong = count_text(measured.mismatches, "timed call", "timed calls")
+        found.append(f"{wrong} of {measured.calls:,} gave another output than expected")
+    found += disturbances(measured.conditions, measured.blocks)
+    if energy := measured.energy:
+        each = with_interval(energy.per_sample_j, energy_text)
+        found.append(f"{each} a sample at {digits(energy.watts)} W ({energy.source})")
+    return [f"{name}: {remark}." for remark in found]
+
+
+def disturbances(conditions: Conditions, blocks: int) -> list[str]:
+    """What the machine did while it was measured, other than to run what was measured."""
+    found = []
+    if conditions.load is not None and conditions.load > _BUSY:
+        found.append(f"the machine was busy, {conditions.load:.1f} processes for each of its cores")
+    if change := conditions.speed_change:
+        factor = change.after_ns / change.before_ns
         found.append(
-            f"{name}: the warm-up settled in {latency.steady:.0%} of {latency.blocks} blocks only."
+            f"the device changed its speed in the middle: {ns_text(change.before_ns)} in the first "
+            f"{change.block} of {blocks} blocks, {ns_text(change.after_ns)} in the later ones, "
+            f"{max(factor, 1 / factor):.2f}x as {'slow' if factor > 1 else 'fast'}"
         )
-    if latency.mismatches:
-        wrong = count_text(latency.mismatches, "timed call", "timed calls")
-        found.append(f"{name}: {wrong} of {latency.calls:,} gave another output than expected.")
-    if latency.load is not None and latency.load > _BUSY:
+    if conditions.slowed_blocks:
         found.append(
-            f"{name}: the machine was busy, {latency.load:.1f} processes for each of its cores."
+            f"it was slowed for its temperature or power in {conditions.slowed_blocks} of {blocks} "
+            "blocks"
+        )
+    if conditions.held_blocks and conditions.held_ns is not None:
+        found.append(
+            f"its control group held it back in {conditions.held_blocks} of {blocks} blocks, for "
+            f"{ns_text(conditions.held_ns)} in all (the quota of processor time is used up)"
         )
     return found
 

@@ -14,11 +14,11 @@ from rich.text import Text
 
 from edgestill.errors import ExitCode
 from edgestill.report import comparison, content
-from edgestill.report.figures import Cell, Column, Section, latencies
+from edgestill.report.figures import Cell, Column, Section
 from edgestill.report.model import Report
 from edgestill.verdict import Verdict
 from edgestill.verify.comparison import Comparison
-from edgestill.verify.results import GateResult, LatencyResult
+from edgestill.verify.results import GateResult
 
 LONGEST_STEPS = 5
 
@@ -67,16 +67,15 @@ def render(
     return page.text
 
 
-def render_latencies(
+def render_figures(
     title: str,
-    measured: Sequence[tuple[str, LatencyResult]],
+    section: Section,
     *,
     width: int = 80,
     color: bool = False,
     notes: Sequence[str] = (),
 ) -> str:
-    """The times of some engines as text of at most `width` columns."""
-    section = latencies(measured)
+    """The figures of some engines as text of at most `width` columns."""
     page = _Page(width, color)
     page.section(Section(title, section.columns, section.rows, (*section.lines, *notes)), turn=True)
     return page.text

@@ -4,6 +4,7 @@ Every interval is two-sided at `level`; a gate reads one of its ends (see `decid
 """
 
 from edgestill.stats.bootstrap import paired_drop_of, score_of
+from edgestill.stats.drift import change_of_speed
 from edgestill.stats.latency import (
     SMALLEST_BLOCKS,
     calls_needed,
@@ -12,6 +13,7 @@ from edgestill.stats.latency import (
     percentile,
     smallest_sample,
     speedup,
+    throughput,
 )
 from edgestill.stats.looks import (
     MOST_FORESEEN,
@@ -34,6 +36,7 @@ __all__ = [
     "Look",
     "Verdict",
     "calls_needed",
+    "change_of_speed",
     "decide",
     "decide_exact",
     "last_look",
@@ -53,4 +56,5 @@ __all__ = [
     "score_of",
     "smallest_sample",
     "speedup",
+    "throughput",
 ]

@@ -135,23 +135,29 @@ def _typical_ratio(log_ratios: Floats, level: float) -> Estimate:
 
 
 def mean_throughput(blocks: Sequence[Block], batch: int, level: float = 0.95) -> Estimate:
-    """Samples per second, one call of `batch` samples after the other; `count` is the calls.
+    """Samples per second, one call of `batch` samples after the other; `count` is the calls."""
+    series = _checked(blocks)
+    return throughput([block.sum() for block in series], [len(b) for b in series], batch, level)
+
+
+def throughput(
+    elapsed_ns: Sequence[float], calls: Sequence[int], batch: int, level: float = 0.95
+) -> Estimate:
+    """Samples per second, from the time and the calls of each block; `count` is all calls.
 
     All samples over all time; the interval is Student's t on the log of this ratio, with the
     blocks' linearized residuals (Cochran 1977, chapter 6), and reaches further to a side where
     their skewness asks for it (Hall, JRSS B 54 (1992), 221-228): a dozen blocks may not have met
     the rare slow call that makes the mean. None below 12 blocks.
     """
-    series = _checked(blocks)
-    totals = np.array([block.sum() for block in series])
-    calls = np.array([len(block) for block in series])
-    mean_ns = float(totals.sum() / calls.sum())
+    totals, numbers = np.asarray(elapsed_ns, np.float64), np.asarray(calls)
+    mean_ns = float(totals.sum() / numbers.sum())
     value = batch * 1e9 / mean_ns
-    count = int(calls.sum())
-    if len(series) < SMALLEST_BLOCKS:
+    count = int(numbers.sum())
+    blocks_count = len(totals)
+    if blocks_count < SMALLEST_BLOCKS:
         return Estimate(value, None, count)
-    blocks_count = len(series)
-    residuals = totals - mean_ns * calls
+    residuals = totals - mean_ns * numbers
     variance = blocks_count / (blocks_count - 1) * float(np.square(residuals).sum())
     error = math.sqrt(variance) / float(totals.sum())
     reach = student_t_quantile((1.0 + level) / 2, blocks_count - 1)

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgestill.config import Count, Fraction, NonNegative, Positive, config
+from edgestill.bounds import Count, Fraction, NonNegative, Positive
+from edgestill.config import config
 from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from edgestill.config import NonNegative, Share, config
+from edgestill.bounds import NonNegative, Share
+from edgestill.config import config
 
 
 @config

@@ -11,14 +11,15 @@ from edgestill.stats import (
     look_for_calls,
     look_to_decide,
 )
+from edgestill.verify.config import Load
 from edgestill.verify.evidence import Evidence
 
 
 def more_rounds(
-    evidence: Evidence, batch: int, estimate: Estimate, budget: float, level: float
+    evidence: Evidence, load: int | Load, estimate: Estimate, budget: float, level: float
 ) -> str:
     """Of an estimate that a budget lies within; empty where more calls are what it lacks."""
-    look, first = _place(evidence, batch)
+    look, first = _place(evidence, load)
     if look.rounds < SMALLEST_BLOCKS:
         found = count_text(look.rounds, "block", "blocks")
         return f"{found}; an interval needs {SMALLEST_BLOCKS} (measure.rounds)"
@@ -31,9 +32,11 @@ def more_rounds(
     return f"about {enough.rounds} rounds would decide it, {_measured(look)}"
 
 
-def more_calls(evidence: Evidence, batch: int, percentile: float, calls: int, level: float) -> str:
+def more_calls(
+    evidence: Evidence, load: int | Load, percentile: float, calls: int, level: float
+) -> str:
     """Of a percentile that so many calls do not carry."""
-    look, first = _place(evidence, batch)
+    look, first = _place(evidence, load)
     needed, enough = look_for_calls(percentile, calls / look.rounds, look, first, level)
     return f"p{percentile:g} needs {needed} calls: about {enough.rounds} rounds, {_measured(look)}"
 
@@ -43,7 +46,7 @@ def _measured(look: Look) -> str:
     return f"{look.rounds} {verb} measured (measure.decide_within)"
 
 
-def _place(evidence: Evidence, batch: int) -> tuple[Look, int]:
+def _place(evidence: Evidence, load: int | Load) -> tuple[Look, int]:
     """The look that was reached, and the rounds of the first."""
-    rounds = len(evidence.rounds[batch])
-    return evidence.look(batch) or Look(1, rounds), evidence.first_look or rounds
+    rounds = len(evidence.rounds[load])
+    return evidence.look(load) or Look(1, rounds), evidence.first_look or rounds

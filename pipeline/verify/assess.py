@@ -14,13 +14,17 @@ from edgestill.verify.choice import Budget, choose
 from edgestill.verify.config import (
     BASELINE,
     LatencyGate,
+    Load,
     MeasureConfig,
+    load_text,
     measured_batches,
+    measured_loads,
     timing,
 )
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.gates import Subject, decide_gates
 from edgestill.verify.latency import speedup_over, summarize
+from edgestill.verify.loads import offline, paced
 from edgestill.verify.results import (
     EVERY_GATE,
     CandidateResult,
@@ -61,12 +65,13 @@ class Rules:
         )
 
     @property
-    def batches(self) -> tuple[int, ...]:
-        return measured_batches(self.measure, self.gates)
+    def loads(self) -> tuple[int | Load, ...]:
+        """Every batch size that is measured, the one for the choice first, and every load."""
+        return (*measured_batches(self.measure, self.gates), *measured_loads(self.gates))
 
-    def timing(self, batch: int) -> TimingConfig:
-        """How the timing loop measures for these rules."""
-        return timing(self.measure, self.threads, batch)
+    def timing(self, load: int | Load) -> TimingConfig:
+        """How the timing loop measures at a batch size or under a load, for these rules."""
+        return timing(self.measure, self.threads, load)
 
 
 @dataclass(frozen=True)
@@ -76,16 +81,13 @@ class Assessment:
     Attributes:
         failures: what crashed, hung or answered otherwise while it was timed: the device failed;
             or that nothing ships, so that nothing was verified.
+        open_at: the batch sizes and loads at which more rounds may decide a gate.
     """
 
     target: TargetResult
     gates: tuple[GateResult, ...]
     failures: tuple[str, ...]
-
-    @property
-    def open_batches(self) -> set[int]:
-        """The batch sizes at which more rounds may decide a gate."""
-        return {gate.open_at_batch for gate in self.gates if gate.open_at_batch is not None}
+    open_at: frozenset[int | Load]
 
 
 def assess(
@@ -127,7 +129,9 @@ def assess(
     told = [f"{evidence.target} {name} failed: {what}" for name, what in failures.items()]
     if not ships and not failures:
         told.append(f"nothing was fit to ship for {evidence.target}, so no gate could be decided")
-    return Assessment(target, tuple(gates), tuple(told))
+    open_ = {gate.open_at for gate in gates}
+    open_at = frozenset(load for load in evidence.rounds if load_text(load) in open_)
+    return Assessment(target, tuple(gates), tuple(told), open_at)
 
 
 Hops = Sequence[tuple[str, str | None, Predictions]]
@@ -207,6 +211,17 @@ def _candidate_result(
     timed = evidence.baseline is not None and BASELINE not in failures
     if latency is not None and timed and candidate.name != BASELINE:
         speedup = speedup_over(evidence, BASELINE, candidate.name, measure.batch, measure.level)
+    loads = measured_loads(rules.gates) if candidate.name not in failures else ()
+    served = [
+        offline(evidence, candidate.name, load, measure.level)
+        for load in loads
+        if load.rate is None
+    ]
+    paced_at = [
+        paced(evidence, candidate.name, load, measure.level, asked)
+        for load in loads
+        if load.rate is not None
+    ]
     validation_score = None
     if rules.validation is not None and candidate.validation is not None:
         validation_score = rules.validation.score_of(candidate.validation)
@@ -219,5 +234,7 @@ def _candidate_result(
         test_score=rules.test.score_of(candidate.test) if not rules.test.withheld else None,
         speedup=speedup,
         latency=latency,
+        offline=next(iter(served), None),
+        paced=tuple(result for result in paced_at if result is not None),
         failure=failures.get(candidate.name, ""),
     )

@@ -73,7 +73,7 @@ class TargetComparison:
     failures: tuple[str, ...] = ()
 
     @property
-    def open_batches(self) -> tuple[int, ...]:
+    def open_at(self) -> tuple[int, ...]:
         """The batch size at which more rounds may decide a change."""
         names = [c.name for c in self.changes if c.verdict is Verdict.INCONCLUSIVE]
         return (self.batch,) if {*names} & {*TIMED} else ()

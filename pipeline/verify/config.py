@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from edgestill.config import config
 from edgestill.targets.blocks import MeasureConfig as TimingConfig
+from edgestill.targets.blocks import Mode
 from edgestill.units import Bytes, Factor, PerSecond, Score, Seconds
 
 BASELINE = "teacher"  # the candidate whose speed a speed-up is measured against
@@ -41,19 +43,31 @@ class AgreementGate:
 
 @config
 class LatencyGate:
-    """A budget on a percentile of the time of one call."""
+    """A budget on a percentile of the time of one call.
+
+    Attributes:
+        rate: calls come so often, at random times, and the time that one waits counts; without it,
+            each comes when the one before is answered.
+    """
 
     at_most: Seconds
     percentile: Annotated[float, Field(gt=0, lt=100)] = 95
     batch: Batch = 1
+    rate: PerSecond | None = None
 
 
 @config
 class ThroughputGate:
-    """A budget on samples per second, one call after the other."""
+    """A budget on samples per second.
+
+    Attributes:
+        mode: one call after the other, or `offline`: all samples are there, and the batch size and
+            the number of calls at once are those that serve most.
+    """
 
     at_least: PerSecond
     batch: Batch = 1
+    mode: Literal["single", "offline"] = "single"
 
 
 @config
@@ -113,20 +127,70 @@ GATE_CONFIGS = {
 }
 
 
+# What is tried for the best throughput.
+LARGEST_BATCH = 64
+# Of one block, where they arrive at a rate: fewer would hardly ever meet in the queue.
+PACED_CALLS = 50
+
+
+@dataclass(frozen=True)
+class Load:
+    """How requests come to a device, other than one after the other.
+
+    Attributes:
+        batch: samples of a request; offline, of the largest call that is tried.
+        rate: requests a second.
+    """
+
+    mode: Mode
+    batch: int
+    rate: float | None = None
+
+    def __str__(self) -> str:
+        if self.rate is None:
+            return "offline"
+        return f"at {self.rate:g}/s" + (f" batch {self.batch}" if self.batch > 1 else "")
+
+
+OFFLINE = Load("throughput", LARGEST_BATCH)
+
+
+def load_text(load: int | Load) -> str:
+    """A batch size, one call after the other, or a load: `at batch 1`, `offline`."""
+    return f"at batch {load}" if isinstance(load, int) else str(load)
+
+
+def load_of(gate: Any) -> Load | None:
+    """The load that a gate is decided under; None for all that asks for nothing else than calls."""
+    if isinstance(gate, LatencyGate) and gate.rate is not None:
+        return Load("paced", gate.batch, gate.rate)
+    return OFFLINE if isinstance(gate, ThroughputGate) and gate.mode == "offline" else None
+
+
 def measured_batches(measure: MeasureConfig, gates: tuple[tuple[str, Any], ...]) -> tuple[int, ...]:
     """Every batch size that has to be measured, the one for the choice first."""
-    sizes = [gate.batch for _, gate in gates if hasattr(gate, "batch")]
+    sizes = [gate.batch for _, gate in gates if hasattr(gate, "batch") and load_of(gate) is None]
     return tuple(dict.fromkeys([measure.batch, *sizes]))
 
 
-def timing(measure: MeasureConfig, threads: int, batch: int) -> TimingConfig:
-    """How the timing loop measures at one of them."""
+def measured_loads(gates: tuple[tuple[str, Any], ...]) -> tuple[Load, ...]:
+    """Every load that has to be measured."""
+    loads = (load_of(gate) for _, gate in gates)
+    return tuple(dict.fromkeys(load for load in loads if load is not None))
+
+
+def timing(measure: MeasureConfig, threads: int, load: int | Load) -> TimingConfig:
+    """How the timing loop measures at a batch size, or under a load."""
+    under = Load("latency", load) if isinstance(load, int) else load
     return TimingConfig(
         rounds=measure.rounds,
-        batch=batch,
+        batch=under.batch,
         threads=threads,
         block_seconds=measure.block,
+        min_calls=PACED_CALLS if under.mode == "paced" else TimingConfig.min_calls,
         time_limit_s=measure.time_limit,
+        mode=under.mode,
+        rate=under.rate,
     )
 
 

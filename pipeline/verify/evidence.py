@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from edgestill.artifact import Engine, Predictions
 from edgestill.stats import Look, last_look, repeated
+from edgestill.targets.blocks import Trial
 from edgestill.targets.measure import Block, Round
+from edgestill.targets.measure import Candidate as Timed
 from edgestill.verdict import Estimate
-from edgestill.verify.config import BASELINE, FLOAT
+from edgestill.verify.config import BASELINE, FLOAT, Load, load_text
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,15 @@ class Evidence:
     """All that was computed and measured for one target.
 
     Attributes:
-        rounds: by batch size, interleaved blocks of every candidate.
+        rounds: interleaved blocks, of every candidate by batch size, where one call comes after the
+            other, and of all but the baseline under each load.
         first_look: the rounds after which a series is first looked at; None for series of a fixed
             length, which are looked at once.
     """
 
     target: str
     candidates: tuple[Candidate, ...]
-    rounds: Mapping[int, tuple[Round, ...]]
+    rounds: Mapping[int | Load, tuple[Round, ...]]
     first_look: int | None = None
 
     @property
@@ -60,9 +63,9 @@ class Evidence:
     def failures(self) -> dict[str, str]:
         """Of each candidate that crashed, hung or answered otherwise while it was timed: how."""
         found: dict[str, str] = {}
-        for batch, rounds in self.rounds.items():
+        for load, rounds in self.rounds.items():
             ended = {f.candidate: f.what for round_ in rounds for f in round_.failures}
-            found = self._mismatches(batch) | ended | found
+            found = self._mismatches(load) | ended | found
         return found
 
     @property
@@ -70,22 +73,27 @@ class Evidence:
         """The candidate that others are compared with: the float one, or the first there is."""
         return next((c for c in self.precisions if c.name == FLOAT), self.precisions[0])
 
-    def look(self, batch: int) -> Look | None:
+    def look(self, load: int | Load) -> Look | None:
         """The last look that a series has reached; None where its length was fixed."""
         if self.first_look is None:
             return None
-        return last_look(self.first_look, len(self.rounds.get(batch, ())))
+        return last_look(self.first_look, len(self.rounds.get(load, ())))
 
     def estimate(
-        self, batch: int, level: float, estimate_at: Callable[[float], Estimate]
+        self, load: int | Load, level: float, estimate_at: Callable[[float], Estimate]
     ) -> Estimate:
         """An estimate from a series, whose interval holds at `level` with all its looks."""
-        look = self.look(batch)
+        look = self.look(load)
         return estimate_at(level) if look is None else repeated(estimate_at, look, level)
 
-    def blocks(self, candidate: str, batch: int) -> list[Block]:
+    def blocks(self, candidate: str, load: int | Load) -> list[Block]:
         """The blocks of a candidate up to the last look, in the order of the rounds."""
-        return _blocks(self._seen(batch), candidate)
+        return _blocks(self._seen(load), candidate)
+
+    def trials(self, candidate: str, load: Load) -> tuple[Trial, ...]:
+        """What was tried before, to find how the candidate serves most."""
+        rounds = self.rounds.get(load, ())
+        return tuple(t for round_ in rounds for t in round_.trials if t.candidate == candidate)
 
     def blocks_ns(self, candidate: str, batch: int) -> list[NDArray[numpy.int64]]:
         """The timed calls of a candidate, one array per block."""
@@ -102,21 +110,33 @@ class Evidence:
                 pairs.append((_calls_ns(blocks[first]), _calls_ns(blocks[second])))
         return pairs
 
-    def _seen(self, batch: int) -> tuple[Round, ...]:
-        look, rounds = self.look(batch), self.rounds.get(batch, ())
+    def _seen(self, load: int | Load) -> tuple[Round, ...]:
+        look, rounds = self.look(load), self.rounds.get(load, ())
         return rounds if look is None else rounds[: look.rounds]
 
-    def _mismatches(self, batch: int) -> dict[str, str]:
+    def _mismatches(self, load: int | Load) -> dict[str, str]:
         found = {}
         for candidate in self.candidates:
-            blocks = _blocks(self.rounds[batch], candidate.name)
+            blocks = _blocks(self.rounds[load], candidate.name)
             calls = sum(len(block.samples_ns) for block in blocks)
             if wrong := sum(block.mismatches for block in blocks):
                 found[candidate.name] = (
-                    f"{wrong} of {calls} timed calls at batch {batch} gave other outputs than the "
+                    f"{wrong} of {calls} timed calls {load_text(load)} gave other outputs than the "
                     "run that its accuracy was taken from"
                 )
         return found
+
+
+def timed_under(load: int | Load, candidates: Sequence[Candidate]) -> list[Timed]:
+    """The candidates that are measured at a batch size or under a load.
+
+    A baseline is there to be compared with, call by call: under a load nothing is.
+    """
+    return [
+        Timed(c.name, c.engine, c.test)
+        for c in candidates
+        if isinstance(load, int) or c.name != BASELINE
+    ]
 
 
 def _blocks(rounds: Sequence[Round], candidate: str) -> list[Block]:

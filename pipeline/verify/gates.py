@@ -22,16 +22,21 @@ from edgestill.verify.advice import more_calls, more_rounds
 from edgestill.verify.config import (
     BASELINE,
     FLOAT,
+    OFFLINE,
     AgreementGate,
     LatencyGate,
+    Load,
     MemoryGate,
     ScoreGate,
     SizeGate,
     SpeedupGate,
     ThroughputGate,
+    load_of,
+    load_text,
 )
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.latency import percentile_of, speedup_over, throughput_of
+from edgestill.verify.loads import offline, paced
 from edgestill.verify.results import GateResult
 
 _NOT_MEASURED = ("not measured", "it was not run here")
@@ -45,7 +50,7 @@ class Finding:
     budget: str
     found: str
     advice: str = ""
-    open_at_batch: int | None = None
+    open_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def decide_gates(subject: Subject, gates: tuple[tuple[str, Any], ...]) -> tuple[
                 found.budget,
                 found.found,
                 found.advice,
-                found.open_at_batch,
+                found.open_at,
             )
         )
     return tuple(results)
@@ -138,6 +143,8 @@ def _agreement(subject: Subject, name: str, gate: AgreementGate) -> Finding:
 
 def _latency(subject: Subject, name: str, gate: LatencyGate) -> Finding:
     del name
+    if gate.rate is not None:
+        return _paced_latency(subject, gate)
     evidence, candidate, share = subject.evidence, subject.candidate.name, gate.percentile
     budget = f"p{share:g} <= {time_text(gate.at_most)} (batch {gate.batch})"
     calls = sum(len(block) for block in evidence.blocks_ns(candidate, gate.batch))
@@ -145,7 +152,7 @@ def _latency(subject: Subject, name: str, gate: LatencyGate) -> Finding:
         return Finding(Verdict.INCONCLUSIVE, budget, *_NOT_MEASURED)
     if calls < smallest_sample(share):
         advice = more_calls(evidence, gate.batch, share, calls, subject.level)
-        return Finding(Verdict.INCONCLUSIVE, budget, f"{calls} calls", advice, gate.batch)
+        return _of_time(Verdict.INCONCLUSIVE, budget, f"{calls} calls", advice, gate.batch)
     in_ns = percentile_of(evidence, candidate, gate.batch, share, subject.level)
     at_most = gate.at_most * 1e9
     verdict = decide(in_ns, at_most=at_most)
@@ -156,7 +163,36 @@ def _latency(subject: Subject, name: str, gate: LatencyGate) -> Finding:
     return _of_time(verdict, budget, found, advice, gate.batch)
 
 
+def _paced_latency(subject: Subject, gate: LatencyGate) -> Finding:
+    load = load_of(gate)
+    assert load is not None
+    budget = f"p{gate.percentile:g} <= {time_text(gate.at_most)} at {digits(gate.rate or 0)}/s"
+    budget += f" (batch {gate.batch})"
+    found = paced(subject.evidence, subject.candidate.name, load, subject.level, [gate.percentile])
+    if found is None:
+        return Finding(Verdict.INCONCLUSIVE, budget, *_NOT_MEASURED)
+    if found.overloaded is not False:
+        served = estimate_text(found.capacity, lambda value: f"{digits(value)}/s", of="calls")
+        if found.overloaded:
+            return Finding(Verdict.FAIL, budget, f"overloaded: it can serve {served}")
+        advice = "a rate further from what it can serve, or more rounds (measure.decide_within)"
+        words = f"it can serve about {served}"
+        return _of_time(Verdict.INCONCLUSIVE, budget, words, advice, load)
+    in_ns, at_most = found.percentiles_ns.get(f"{gate.percentile:g}"), gate.at_most * 1e9
+    evidence, level = subject.evidence, subject.level
+    if in_ns is None:
+        advice = more_calls(evidence, load, gate.percentile, found.calls, level)
+        return _of_time(Verdict.INCONCLUSIVE, budget, f"{found.calls} calls", advice, load)
+    words = estimate_text(in_ns, lambda value: time_text(value / 1e9), of="calls")
+    advice = more_rounds(evidence, load, in_ns, at_most, level)
+    if in_ns.interval is None:
+        advice = advice or more_calls(evidence, load, gate.percentile, found.calls, level)
+    return _of_time(decide(in_ns, at_most=at_most), budget, words, advice, load)
+
+
 def _throughput(subject: Subject, name: str, gate: ThroughputGate) -> Finding:
+    if gate.mode == "offline":
+        return _offline_throughput(subject, name, gate)
     evidence, candidate, level = subject.evidence, subject.candidate.name, subject.level
     budget = f"{name} >= {digits(gate.at_least, 4)}/s (batch {gate.batch})"
     if not evidence.blocks(candidate, gate.batch):
@@ -166,6 +202,19 @@ def _throughput(subject: Subject, name: str, gate: ThroughputGate) -> Finding:
     found = estimate_text(estimate, lambda value: f"{digits(value, 4)}/s", of="calls")
     advice = more_rounds(evidence, gate.batch, estimate, gate.at_least, level)
     return _of_time(verdict, budget, found, advice, gate.batch)
+
+
+def _offline_throughput(subject: Subject, name: str, gate: ThroughputGate) -> Finding:
+    budget = f"{name} offline >= {digits(gate.at_least, 4)}/s"
+    found = offline(subject.evidence, subject.candidate.name, OFFLINE, subject.level)
+    if found is None:
+        return Finding(Verdict.INCONCLUSIVE, budget, *_NOT_MEASURED)
+    estimate = found.throughput
+    verdict = decide(estimate, at_least=gate.at_least)
+    words = estimate_text(estimate, lambda value: f"{digits(value, 4)}/s", of="calls")
+    words += f" of batch {found.batch}, {count_text(found.streams, 'stream', 'streams')}"
+    advice = more_rounds(subject.evidence, OFFLINE, estimate, gate.at_least, subject.level)
+    return _of_time(verdict, budget, words, advice, OFFLINE)
 
 
 def _speedup(subject: Subject, name: str, gate: SpeedupGate) -> Finding:
@@ -186,11 +235,11 @@ def _speedup(subject: Subject, name: str, gate: SpeedupGate) -> Finding:
     return _of_time(verdict, budget, found, advice, gate.batch)
 
 
-def _of_time(verdict: Verdict, budget: str, found: str, advice: str, batch: int) -> Finding:
-    """A finding that more rounds at this batch size may decide, where it is open."""
+def _of_time(verdict: Verdict, budget: str, found: str, advice: str, load: int | Load) -> Finding:
+    """A finding that more rounds at this batch size or load may decide, where it is open."""
     if verdict is not Verdict.INCONCLUSIVE:
         return Finding(verdict, budget, found)
-    return Finding(verdict, budget, found, advice, batch)
+    return Finding(verdict, budget, found, advice, load_text(load))
 
 
 def _size(subject: Subject, name: str, gate: SizeGate) -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Iterable
 
@@ -14,6 +13,8 @@ from edgestill.stats import (
     smallest_sample,
     speedup,
 )
+from edgestill.verify.conditions import conditions_of
+from edgestill.verify.energy import energy_of
 from edgestill.verify.evidence import Evidence
 from edgestill.verify.results import LatencyResult
 
@@ -41,8 +42,6 @@ def summarize(
     wanted = sorted({*SHOWN_PERCENTILES, *extra})
     supported = [p for p in wanted if calls >= smallest_sample(p)]
     loads = [block.load_ns for block in blocks]
-    # Before a block, since what it starts itself counts after it.
-    waiting = [block.before.load for block in blocks if block.before.load is not None]
     look = evidence.look(batch)
     return LatencyResult(
         batch=batch,
@@ -60,9 +59,10 @@ def summarize(
         later_load_ns=round(statistics.median(loads[1:] or loads)),
         memory_bytes=max(block.peak_rss_bytes for block in blocks),
         measured_at=evidence.rounds[batch][0].started,
-        load=statistics.median(waiting) / (os.cpu_count() or 1) if waiting else None,
         looks=max(1, look.number) if look else 1,
         noise_floor=noise_floor(samples, look.level(level) if look else level),
+        conditions=conditions_of(blocks),
+        energy=energy_of(blocks, level),
     )
 
 

@@ -12,7 +12,7 @@ from edgestill.stats import Estimate, Verdict, decide, noise_floor
 from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.targets.measure import Round
 from edgestill.verify.advice import more_rounds
-from edgestill.verify.config import MeasureConfig, timing
+from edgestill.verify.config import Load, MeasureConfig, timing
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.latency import speedup_over
 
@@ -40,7 +40,7 @@ class RegressionResult:
         noise_floor: the smallest change that so many rounds can tell from none, as a share.
         rounds: that it rests on.
         looks: that were taken at them.
-        open_batches: the batch size at which more rounds may decide it.
+        open_at: the batch size at which more rounds may decide it.
     """
 
     verdict: Verdict
@@ -51,7 +51,7 @@ class RegressionResult:
     noise_floor: float | None = None
     rounds: int = 0
     looks: int = 0
-    open_batches: tuple[int, ...] = ()
+    open_at: tuple[int, ...] = ()
 
 
 def decide_regression(
@@ -101,16 +101,17 @@ def measure_regression(
         old: the former engine; its name and that of the new one have to differ.
         measure: how; `batch` is the rule's.
     """
-    series = Series(Session((old, new), dataset, timing(measure, threads, rule.batch)))
+    session = Session((old, new), dataset, timing(measure, threads, rule.batch))
+    series: dict[int | Load, Series] = {rule.batch: Series(session)}
     target = old.engine.description.target
     candidates = tuple(Candidate(c.name, c.engine, None, c.predictions) for c in (old, new))
 
-    def judge(rounds: Mapping[int, tuple[Round, ...]]) -> RegressionResult:
+    def judge(rounds: Mapping[int | Load, tuple[Round, ...]]) -> RegressionResult:
         evidence = Evidence(target, candidates, rounds, measure.rounds)
         return decide_regression(evidence, old.name, new.name, rule, measure.level)
 
     return measure_until_decided(
-        {rule.batch: series}, judge, lambda one: one.measure_on(progress), measure.decide_within
+        series, judge, lambda one: one.measure_on(progress), measure.decide_within
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgestill.targets.blocks import Trial
 from edgestill.verdict import Estimate, Verdict
 
 EVERY_GATE = "all"  # stands for the gates of a target that was not run
@@ -17,7 +18,8 @@ class GateResult:
         budget: the budget in words, such as `p95 latency <= 5 ms`.
         found: what was found, in words, with the bound that decided.
         advice: what would decide it, or why it was not run; empty for a plain verdict.
-        open_at_batch: the batch size of a budget that more rounds may decide; else None.
+        open_at: the batch size or load of a budget that more rounds may decide, in words; else
+            empty.
     """
 
     gate: str
@@ -26,7 +28,7 @@ class GateResult:
     budget: str
     found: str
     advice: str = ""
-    open_at_batch: int | None = None
+    open_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,60 @@ class HopResult:
 
 
 @dataclass(frozen=True)
+class SpeedChange:
+    """The device had two speeds while a series was measured.
+
+    Attributes:
+        block: the first one at the later speed, counted from 0.
+        before_ns: the median of the block medians before it.
+        after_ns: from it on.
+    """
+
+    block: int
+    before_ns: float
+    after_ns: float
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """The state of the machine over the blocks of a candidate; None is what it does not tell.
+
+    Attributes:
+        load: processes per core that wanted to run, before a block; the median.
+        frequency_mhz: of the clock right after a block, the slowest and the fastest; of a GPU that
+            engines run on, and so are the next two.
+        temperature_c: right after a block, the coolest and the hottest.
+        slowed_blocks: in how many it was slowed, for its temperature or its power.
+        held_blocks: in how many the control groups held the processes back.
+        held_ns: for how long, in all of them.
+        speed_change: where the device changed its speed; None where it kept it.
+    """
+
+    load: float | None = None
+    frequency_mhz: tuple[float, float] | None = None
+    temperature_c: tuple[float, float] | None = None
+    slowed_blocks: int | None = None
+    held_blocks: int | None = None
+    held_ns: int | None = None
+    speed_change: SpeedChange | None = None
+
+
+@dataclass(frozen=True)
+class EnergyResult:
+    """What the device used while a candidate was served, whoever else used it then.
+
+    Attributes:
+        source: what was metered, in words.
+        per_sample_j: joules for each sample.
+        watts: the mean power.
+    """
+
+    source: str
+    per_sample_j: Estimate
+    watts: float
+
+
+@dataclass(frozen=True)
 class LatencyResult:
     """The time of one call, over all blocks.
 
@@ -63,9 +119,9 @@ class LatencyResult:
         first_load_ns: the first time that the engine was loaded.
         later_load_ns: the median of the later ones.
         memory_bytes: the peak resident memory of the process, the largest block.
-        load: processes per core that wanted to run, before a block; the median.
         looks: how often the series was looked at, until every gate was decided or time was up.
         noise_floor: the smallest change that so many blocks can tell from none, as a share.
+        energy: None where no counter can be read, or blocks are too short for it.
     """
 
     batch: int
@@ -81,9 +137,66 @@ class LatencyResult:
     later_load_ns: int
     memory_bytes: int
     measured_at: str
-    load: float | None = None
     looks: int = 1
     noise_floor: float | None = None
+    conditions: Conditions = Conditions()
+    energy: EnergyResult | None = None
+
+
+@dataclass(frozen=True)
+class OfflineResult:
+    """How many samples a second are served where all of them are there from the start.
+
+    Attributes:
+        batch: samples of one call, as the search found it best.
+        streams: calls at once, as the search found it best.
+        trials: what the search tried.
+        calls: how many the throughput rests on.
+        steady: the share of blocks whose warm-up settled.
+    """
+
+    batch: int
+    streams: int
+    threads: int
+    throughput: Estimate
+    trials: tuple[Trial, ...]
+    calls: int
+    blocks: int
+    steady: float
+    memory_bytes: int
+    conditions: Conditions = Conditions()
+    energy: EnergyResult | None = None
+
+
+@dataclass(frozen=True)
+class PacedResult:
+    """The time of a request from its arrival to its answer, where they arrive at a rate.
+
+    Attributes:
+        rate: requests a second; they arrive at random times (a Poisson process).
+        capacity: requests a second that could be served, one after the other.
+        overloaded: whether more arrive than can be served, so that the queue grows without end and
+            no latency is typical; None where that is not certain.
+        percentiles_ns: percentile -> estimate; only those that the sample count supports, and none
+            where the device is, or may be, overloaded.
+        service_ns: the median of the calls themselves, without the time in the queue.
+        steady: the share of blocks whose warm-up settled.
+        unserved: requests that were given up since the queue had grown too long.
+    """
+
+    batch: int
+    threads: int
+    rate: float
+    capacity: Estimate
+    overloaded: bool | None
+    percentiles_ns: dict[str, Estimate]
+    service_ns: float
+    calls: int
+    blocks: int
+    steady: float
+    unserved: int
+    conditions: Conditions = Conditions()
+    energy: EnergyResult | None = None
 
 
 @dataclass(frozen=True)
@@ -96,6 +209,8 @@ class CandidateResult:
         validation_drop: how much worse than the float candidate on the validation split.
         test_score: the score on the test split.
         speedup: over the baseline.
+        offline: where a gate asks for it.
+        paced: for each rate that a gate asks for.
         failure: how it crashed, hung or answered otherwise while it was timed; else empty.
     """
 
@@ -107,6 +222,8 @@ class CandidateResult:
     test_score: float | None = None
     speedup: Estimate | None = None
     latency: LatencyResult | None = None
+    offline: OfflineResult | None = None
+    paced: tuple[PacedResult, ...] = ()
     failure: str = ""
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from edgestill.api.doctor import Diagnosis, Finding, State
+from edgestill.api.doctor import Diagnosis, Finding, State, machine
 from edgestill.api.requirements import Requirement, parse
 from edgestill.cli import run
 from edgestill.cli.doctor import describe
-from edgestill.errors import ExitCode
+from edgestill.errors import DeviceError, ExitCode
+from edgestill.targets.energy import Meter
 
 
 @pytest.mark.parametrize(
@@ -67,7 +69,35 @@ def test_this_machine_without_a_recipe(capsys: pytest.CaptureFixture[str]) -> No
     assert run(["doctor"]) == 0
     out = capsys.readouterr().out
     assert "numpy " in out and "target openvino: " in out
+    assert "energy of the processor: " in out
     assert out.splitlines()[-1].startswith("0 problems")
+
+
+@pytest.mark.parametrize(
+    ("found", "finding"),
+    [
+        (
+            Meter("RAPL, the whole processor", 1, (), tuple),
+            ("ok", "RAPL, the whole processor", ""),
+        ),
+        (
+            DeviceError("there are none", fix="Measure elsewhere"),
+            ("absent", "not measured: there are none", "Measure elsewhere"),
+        ),
+    ],
+)
+def test_whether_energy_can_be_measured_is_told(
+    found: Any, finding: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(*, gpu: bool) -> Meter:
+        if isinstance(found, Meter):
+            return found
+        raise found
+
+    monkeypatch.setattr("edgestill.targets.energy.find_meter", find)
+    (told, *_) = machine.meters()
+    assert told.subject == "energy of the processor"
+    assert (told.state.value, told.found, told.fix) == finding
 
 
 def test_a_wrong_recipe_is_told_beside_the_machine(

@@ -11,7 +11,13 @@ from edgestill.report.content import headline, most_lost
 from edgestill.report.figures import Section, interval_text, measured_percentile
 from edgestill.report.model import Report
 from edgestill.stats import Estimate, Interval, Verdict
-from edgestill.verify.results import GateResult, HopResult
+from edgestill.verify.results import (
+    Conditions,
+    EnergyResult,
+    GateResult,
+    HopResult,
+    SpeedChange,
+)
 
 
 def gate(verdict: Verdict, name: str = "size", target: str = "openvino int8") -> GateResult:
@@ -262,18 +268,67 @@ def test_a_metric_of_ones_own_is_a_plain_number(passing: Report) -> None:
     assert content.unit_of(replace(passing, metric="accuracy()")) == "plain"
 
 
-@pytest.mark.parametrize(("load", "told"), [(None, 0), (1.0, 0), (3.26, 1)])
-def test_a_busy_machine_is_told_with_the_target(
-    passing: Report, load: float | None, told: int
+DISTURBANCES = [
+    (Conditions(), None),
+    (Conditions(load=1.0, slowed_blocks=0, held_blocks=0, held_ns=0), None),
+    (Conditions(load=3.26), "the machine was busy, 3.3 processes for each of its cores."),
+    (
+        Conditions(speed_change=SpeedChange(5, 100_000, 130_000)),
+        "the device changed its speed in the middle: 100 µs in the first 5 of 12 blocks, 130 µs in "
+        "the later ones, 1.30x as slow.",
+    ),
+    (
+        Conditions(speed_change=SpeedChange(3, 3e6, 1e6)),
+        "the device changed its speed in the middle: 3 ms in the first 3 of 12 blocks, 1 ms in "
+        "the later ones, 3.00x as fast.",
+    ),
+    (
+        Conditions(slowed_blocks=2),
+        "it was slowed for its temperature or power in 2 of 12 blocks.",
+    ),
+    (
+        Conditions(held_blocks=4, held_ns=75_000_000),
+        "its control group held it back in 4 of 12 blocks, for 75 ms in all (the quota of "
+        "processor time is used up).",
+    ),
+]
+
+
+@pytest.mark.parametrize(("conditions", "words"), DISTURBANCES)
+def test_what_disturbed_a_measurement_is_told_with_the_target(
+    passing: Report, conditions: Conditions, words: str | None
 ) -> None:
     target = passing.targets[0]
     fp32, int8 = target.candidates
     assert int8.latency is not None
-    timed = replace(int8, latency=replace(int8.latency, load=load))
+    timed = replace(int8, latency=replace(int8.latency, conditions=conditions))
     report = replace(passing, targets=(replace(target, candidates=(fp32, timed)),))
     (section, *_) = content.targets(report)
-    words = "int8: the machine was busy, 3.3 processes for each of its cores."
-    assert section.lines.count(words) == told
+    told = [line for line in section.lines if line.startswith("int8: ")]
+    assert told == ([f"int8: {words}"] if words else [])
+
+
+@pytest.mark.parametrize(
+    ("joules", "words"),
+    [
+        (
+            Estimate(1.25e-3, Interval(1.2e-3, 1.3e-3, 0.95), 600),
+            "1.25 mJ [1.2, 1.3] a sample at 25.5 W (RAPL).",
+        ),
+        (Estimate(20e-6, None, 30), "20 µJ (no interval) a sample at 25.5 W (RAPL)."),
+    ],
+)
+def test_energy_is_told_where_it_was_measured(
+    passing: Report, joules: Estimate, words: str
+) -> None:
+    target = passing.targets[0]
+    fp32, int8 = target.candidates
+    assert int8.latency is not None
+    energy = EnergyResult("RAPL", joules, 25.5)
+    timed = replace(int8, latency=replace(int8.latency, energy=energy))
+    report = replace(passing, targets=(replace(target, candidates=(fp32, timed)),))
+    (section, *_) = content.targets(report)
+    assert section.lines[-1] == f"int8: {words}"
 
 
 def test_an_error_rises_where_a_score_drops(passing: Report) -> None:

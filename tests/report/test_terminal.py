@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from edgestill.report.figures import latencies
 from edgestill.report.model import Report
-from edgestill.report.terminal import render, render_latencies
+from edgestill.report.terminal import render, render_figures
 from edgestill.stats import Verdict
 from edgestill.verify.results import GateResult
 
@@ -154,6 +155,6 @@ def test_latencies_alone_fit_too(verification: Report, passing: Report, width: i
         for candidate in report.targets[0].candidates
         if candidate.latency is not None
     ]
-    text = render_latencies("cpu", timed, width=width, notes=("one note",))
+    text = render_figures("cpu", latencies(timed), width=width, notes=("one note",))
     assert max(len(line) for line in text.splitlines()) <= width
     assert "needs 90 calls" in text and text.rstrip().endswith("one note")

@@ -123,6 +123,33 @@ def test_a_gate_gates(
     edgestill.load(project.release, accept_failed=True).close()
 
 
+def test_gates_under_a_load_are_decided_and_their_blocks_reused(project: Project) -> None:
+    overrides = (
+        "gates={throughput: {mode: offline, at_least: 1/s}, latency: {at_most: 10 s, rate: 300/s}}",
+        "measure.block=1 ms",
+    )
+    report = project.run(*overrides)
+    (target,) = report.targets
+    (shipped,) = target.shipped
+    found = verdicts(report)
+    assert found[f"throughput on onnxruntime {shipped}"] is Verdict.PASS
+    (candidate,) = [c for c in target.candidates if c.name == shipped]
+    assert candidate.offline is not None
+    assert candidate.offline.throughput.value > 1
+    assert {trial.streams for trial in candidate.offline.trials} == {1}  # one thread, no more
+    (paced,) = candidate.paced
+    assert (paced.rate, paced.blocks) == (300.0, 12)
+    assert target.baseline is not None and target.baseline.paced == ()
+    if paced.overloaded is False:  # a machine that stood still for a while cannot tell
+        assert found[f"latency on onnxruntime {shipped}"] is Verdict.PASS
+        states = project.states(*overrides)
+        measured = {name for name, state in states.items() if state == "hit"}
+        assert {"measure onnxruntime offline", "measure onnxruntime at 300/s"} <= measured
+    # The release carries its gates to the device.
+    again = edgestill.verify_release(project.release)
+    assert again.targets[0].candidates[-1].offline is not None
+
+
 def test_a_failed_gate_outweighs_an_undecided_one(project: Project) -> None:
     few = "measure={rounds: 3, decide_within: 0 s}"
     report = project.run(few, "gates.size={at_most: 10 B}")

@@ -260,7 +260,30 @@ def test_a_profile_of_an_engine_or_an_onnx_file_feeds_random_numbers(
     (latency,) = profile.latencies.values()
     assert (latency.batch, latency.blocks) == (4, 2)
     assert latency.throughput.interval is None  # two blocks carry none
+    compiled = [note for note in profile.notes if note.startswith("Compiled in ")]
+    assert len(compiled) == place.startswith("model")
     assert profile.notes[0] == "Fed: random numbers."
+
+
+def test_a_profile_of_throughput_has_the_best_setting(release: Path) -> None:
+    place = release / "targets" / "onnxruntime" / "int8"
+    profile = profile_model(place, mode="throughput", batch=4, threads=2, rounds=2)
+    (found,) = profile.offline.values()
+    assert (profile.latencies, profile.paced) == ({}, {})
+    assert max(trial.batch for trial in found.trials) <= 4
+    assert {trial.streams for trial in found.trials} == {1, 2}
+    best = max(found.trials, key=lambda trial: trial.per_second)
+    assert (found.batch, found.streams, found.threads) == (best.batch, best.streams, 2)
+
+
+def test_a_profile_at_a_rate_counts_from_the_arrival(release: Path) -> None:
+    place = release / "targets" / "onnxruntime" / "fp32"
+    profile = profile_model(place, mode="paced", rate=1000, rounds=2)
+    (found,) = profile.paced.values()
+    assert (profile.latencies, profile.offline) == ({}, {})
+    assert (found.rate, found.batch, found.blocks) == (1000, 1, 2)
+    for estimate in found.percentiles_ns.values():
+        assert estimate.value >= 0.9 * found.service_ns
 
 
 @pytest.mark.parametrize(

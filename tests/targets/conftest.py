@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from edgestill.artifact import (
 )
 from edgestill.onnx_file import write_model
 from edgestill.step import StepContext
-from edgestill.targets import TARGETS, get_target
+from edgestill.targets import TARGETS, get_target, loop, modes
 from edgestill.targets.measure import Candidate, predict
+from edgestill.targets.nvml import engines_gpu
 from edgestill.targets.options import TensorRtRtxOptions
 
 onnx = pytest.importorskip("onnx", reason="pip install 'edgestill[build]'")
@@ -277,3 +279,102 @@ def ort(
     engine = built("onnxruntime", doubling)
     answers = predict(engine, numbers, tmp_path_factory.mktemp("predictions"), threads=1)
     return Candidate("ort", engine, answers)
+
+
+class TimedSession:
+    """Multiplies its input; each call moves its clock by the next of the given times."""
+
+    signature = Signature(
+        (TensorSpec("x", "float32", (None, 2)),), (TensorSpec("y", "float32", (None, 2)),), "y"
+    )
+
+    def __init__(self, times_ns: Iterable[int], tick_ns: int, factor: int) -> None:
+        self.now = 0
+        self.fed: list[float] = []
+        self._times = iter(times_ns)
+        self._tick_ns = tick_ns
+        self._factor = factor
+
+    def clock(self) -> int:
+        self.now += self._tick_ns
+        return self.now
+
+    def run(self, feeds: Arrays) -> dict[str, NDArray[Any]]:
+        self.now += next(self._times)
+        self.fed.append(float(feeds["x"][0, 0]))
+        return {"y": self._factor * feeds["x"]}
+
+    def another(self) -> TimedSession:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TimedSession]:
+    """A session whose clock the loop reads; each look at it takes `tick_ns`."""
+
+    def start(times_ns: Iterable[int], tick_ns: int = 0, factor: int = 2) -> TimedSession:
+        session = TimedSession(times_ns, tick_ns, factor)
+        for module in (loop, modes):
+            monkeypatch.setattr(module, "perf_counter_ns", session.clock)
+        return session
+
+    return start
+
+
+class Management:
+    """Does what NVML would for one GPU, which has these numbers: what is not given, it has not.
+
+    Args:
+        error: what `nvmlInit_v2` gives.
+    """
+
+    def __init__(self, error: int, numbers: dict[str, int]) -> None:
+        self.asked = b""
+        self.numbers = numbers
+        self._error = error
+
+    def nvmlInit_v2(self) -> int:  # noqa: N802 - its name
+        return self._error
+
+    def nvmlDeviceGetHandleByPciBusId_v2(self, place: Any, handle: Any) -> int:  # noqa: N802
+        self.asked = place.value
+        handle._obj.value = 5
+        return 0
+
+    def __getattr__(self, function: str) -> Any:
+        def get(handle: Any, *arguments: Any) -> int:
+            assert handle.value == 5
+            found = self.numbers.get(function.removeprefix("nvmlDeviceGet"))
+            if found is None:
+                return 3
+            arguments[-1]._obj.value = found
+            return 0
+
+        return get
+
+
+@pytest.fixture
+def gpu(
+    cuda_driver: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., Management]]:
+    """Puts stand-ins in the place of both libraries of a GPU's driver, and gives that of NVML."""
+
+    def install(error: int = 0, *, nvml: bool = True, **numbers: int) -> Management:
+        driver, management = cuda_driver(), Management(error, numbers)
+
+        def library(name: str) -> Any:
+            if name == "libcuda.so.1":
+                return driver
+            if not nvml:
+                raise OSError("no such file")
+            return management
+
+        monkeypatch.setattr(ctypes, "CDLL", library)
+        engines_gpu.cache_clear()
+        return management
+
+    yield install
+    engines_gpu.cache_clear()

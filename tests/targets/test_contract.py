@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -360,3 +361,24 @@ def test_an_engine_that_is_damaged_is_an_error_of_the_device(
         opened(damaged)
     assert raised.value.where in (str(file), str(damaged.path))
     assert "cannot load the " in raised.value.what
+
+
+def test_sessions_of_one_load_answer_at_the_same_time(
+    name: str, token_engine: Engine, token_model: OnnxModel, plain_answer: Answer
+) -> None:
+    target = usable(name, "run")
+    if TARGETS[name].gpu:
+        pytest.skip("a GPU serves one call at a time")
+    first = target.load(token_engine, threads=3, streams=3)
+    sessions = [first, first.another(), first.another()]
+    feeds = [token_feeds(batch) for batch in (1, 2, 5)]
+
+    def answers(index: int) -> list[Arrays]:
+        return [sessions[index].run(feeds[index]) for _ in range(200)]
+
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(answers, range(3)))
+    for index, fed in enumerate(feeds):
+        expected = plain_answer(token_model, fed)
+        for answer in found[index]:
+            assert_close(answer, expected, "fp32")

@@ -152,6 +152,7 @@ def test_the_tightest_quota_of_the_control_groups_counts(
 ) -> None:
     control_groups(files, own)
     assert Fingerprint.read().cpu_quota == quota
+    assert DeviceState.read().cpu_quota == quota
 
 
 @linux

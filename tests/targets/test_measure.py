@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,9 +20,10 @@ from pydantic import ValidationError
 from edgestill.artifact import Dataset, Engine, OnnxModel, Predictions, TensorSpec
 from edgestill.errors import DataError, DeviceError, UsageError
 from edgestill.targets import get_target
-from edgestill.targets.blocks import Block, Failure
+from edgestill.targets.blocks import Block, Energy, Failure, Trial
 from edgestill.targets.fingerprint import DeviceState
 from edgestill.targets.measure import Candidate, MeasureConfig, Round, measure
+from edgestill.targets.nvml import GpuState
 from edgestill.targets.options import TensorRtRtxOptions
 
 MakeOnnx = Callable[..., OnnxModel]
@@ -204,15 +206,117 @@ def test_predictions_of_other_data_are_refused(
     assert str(raised.value) == "ort has predictions of 100 samples, the dataset has 7"
 
 
+OFFLINE = replace(QUICK, mode="throughput", rounds=2, batch=8, threads=2)
+
+
+def test_throughput_is_measured_with_the_best_setting_of_a_search(
+    ort: Candidate, ov: Candidate, numbers: Dataset
+) -> None:
+    first, second = measure([ort, ov], numbers, OFFLINE)
+    assert (order([first, second]), second.trials) == ([["ort", "ov"], ["ov", "ort"]], ())
+    for name in ("ort", "ov"):
+        trials = [trial for trial in first.trials if trial.candidate == name]
+        tried = [(trial.streams, trial.batch) for trial in trials]
+        assert tried == sorted(tried)
+        assert {(1, 1), (1, 2), (2, 1), (2, 2)} <= set(tried)
+        best = max(trials, key=lambda trial: trial.per_second)
+        blocks = [b for round_ in (first, second) for b in round_.blocks if b.candidate == name]
+        assert {(b.batch, b.streams) for b in blocks} == {(best.batch, best.streams)}
+        for block in blocks:
+            assert len(block.samples_ns) >= best.streams * OFFLINE.min_calls
+            assert block.elapsed_ns is not None
+            # No stream has more calls in that time than its fastest would leave room for.
+            assert block.elapsed_ns >= len(block.samples_ns) / best.streams * min(block.samples_ns)
+            assert block.mismatches == 0
+
+
+def test_a_model_with_a_fixed_batch_is_searched_for_streams_alone(
+    ort: Candidate, make_onnx: MakeOnnx, build: Build, numbers: Dataset, tmp_path: Path
+) -> None:
+    x, y = (TensorSpec(name, "float32", (4, 2)) for name in "xy")
+    weights = {"two": np.array(2, np.float32)}
+    model = make_onnx([("Mul", "x two", "y", {})], [x], [y], weights)
+    fixed = replace(ort, name="fixed", engine=build("onnxruntime", model))
+    (round_,) = measure([fixed], numbers, replace(OFFLINE, rounds=1))
+    assert [(trial.batch, trial.streams) for trial in round_.trials] == [(4, 1), (4, 2)]
+
+
+def test_a_setting_that_fails_is_told_and_the_best_of_the_others_is_measured(
+    ort: Candidate, numbers: Dataset, deed: Path
+) -> None:
+    deed.write_text("import os; len(feeds['x']) > 2 and os.abort()")
+    (round_,) = measure([ort], numbers, replace(OFFLINE, rounds=1))
+    failed = [(trial.batch, trial.failure) for trial in round_.trials if trial.failure]
+    assert set(failed) == {(4, "onnxruntime crashed (SIGABRT)")}
+    assert (round_.blocks[0].batch in (1, 2), round_.failures) == (True, ())
+
+
+def test_a_setting_in_which_one_stream_hangs_is_given_up(
+    ort: Candidate, numbers: Dataset, deed: Path
+) -> None:
+    deed.write_text(
+        "import threading, time; threading.current_thread().name.endswith('_1') and time.sleep(600)"
+    )
+    (round_,) = measure([ort], numbers, replace(OFFLINE, rounds=1, batch=1, time_limit_s=1.0))
+    text = "onnxruntime gave no sign of life for 1 s and was stopped"
+    assert [(t.streams, t.failure) for t in round_.trials] == [(1, ""), (2, text)]
+    assert [block.streams for block in round_.blocks] == [1]
+
+
+def test_a_candidate_that_fails_in_every_setting_has_failed(
+    ort: Candidate, broken: Candidate, numbers: Dataset, tmp_path: Path
+) -> None:
+    def shift(values: Any) -> None:
+        values += 1
+
+    wrong = altered(replace(ort, name="wrong"), tmp_path / "wrong", shift)
+    first, _ = measure([ort, broken, wrong], numbers, OFFLINE)
+    assert order([first]) == [["ort"]]
+    found = {failure.candidate: failure.what for failure in first.failures}
+    assert found["broken"].partition(": ")[2].startswith("ONNX Runtime")
+    assert re.fullmatch(r"\d+ calls gave other outputs than expected", found["wrong"])
+
+
+PACED = replace(QUICK, mode="paced", rounds=2, rate=100.0, min_calls=20)
+
+
+def test_paced_requests_are_timed_from_their_arrival(ort: Candidate, numbers: Dataset) -> None:
+    for round_ in measure([ort], numbers, PACED):
+        (block,) = round_.blocks
+        assert len(block.samples_ns) == len(block.service_ns) == 20 - block.unserved
+        pairs = zip(block.samples_ns, block.service_ns, strict=True)
+        assert all(sample >= service > 0 for sample, service in pairs)
+        assert (block.elapsed_ns, block.mismatches) == (None, 0)
+
+
+def test_a_queue_that_grows_is_given_up(ort: Candidate, numbers: Dataset, deed: Path) -> None:
+    deed.write_text("import time; time.sleep(0.02)")
+    (round_,) = measure([ort], numbers, replace(PACED, rounds=1, rate=500.0, min_calls=200))
+    (block,) = round_.blocks
+    assert block.unserved > 100
+    assert min(block.service_ns) >= 20_000_000
+    # All requests were there within a second, and each one waited for those before it.
+    assert block.samples_ns[-1] > block.samples_ns[0]
+
+
 naturals, finite = st.integers(0, 2**53), st.floats(allow_nan=False, allow_infinity=False)
 states = st.builds(
     DeviceState,
     *(st.none() | finite for _ in range(3)),
-    *(st.none() | naturals for _ in range(3)),
+    throttled=st.none() | naturals,
+    cpu_quota=st.none() | finite,
+    quota_throttled_us=st.none() | naturals,
+    available_memory_bytes=st.none() | naturals,
+    gpu=st.none() | st.builds(GpuState, st.none() | finite, st.none() | finite, st.booleans()),
 )
 blocks = st.builds(
     Block,
     samples_ns=st.lists(naturals, max_size=5).map(tuple),
+    service_ns=st.lists(naturals, max_size=5).map(tuple),
+    unserved=naturals,
+    elapsed_ns=st.none() | naturals,
+    batch=naturals,
+    streams=naturals,
     load_ns=naturals,
     first_call_ns=naturals,
     warmup_calls=naturals,
@@ -220,11 +324,13 @@ blocks = st.builds(
     mismatches=naturals,
     largest_difference=finite,
     peak_rss_bytes=naturals,
+    energy=st.none() | st.builds(Energy, st.text(), naturals, naturals, naturals),
     candidate=st.text(),
     started=st.text(),
     before=states,
     after=states,
 )
+trials = st.builds(Trial, st.text(), naturals, naturals, per_second=finite, failure=st.text())
 failures = st.builds(Failure, candidate=st.text(), what=st.text())
 rounds = st.builds(
     Round,
@@ -234,6 +340,7 @@ rounds = st.builds(
     threads=naturals,
     blocks=st.lists(blocks, max_size=3).map(tuple),
     failures=st.lists(failures, max_size=2).map(tuple),
+    trials=st.lists(trials, max_size=2).map(tuple),
 )
 
 

@@ -178,7 +178,7 @@ class Open:
     """What a judge says: these batch sizes are open."""
 
     rounds: dict[int, int]
-    open_batches: set[int]
+    open_at: set[int]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgestill.artifact import OnnxModel
+from edgestill.artifact import Engine, OnnxModel
 from edgestill.targets import get_target
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.options import OpenVinoOptions
@@ -64,3 +64,16 @@ def test_a_probe_where_openvino_has_nothing_for_the_cpu_says_so(
     assert (found.can_compile, found.can_run) == (can_compile, False)
     assert found.reason.startswith(reason)
     assert found.version == openvino.__version__.split("-")[0]
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_streams_share_the_threads(
+    streams: int, doubling: OnnxModel, built: Callable[..., Engine]
+) -> None:
+    session: Any = get_target("openvino").load(built("openvino", doubling), 2, streams)
+    compiled = session._compiled
+    assert compiled.get_property("NUM_STREAMS") == streams
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == 2
+    beside: Any = session.another()
+    assert beside._compiled is compiled
+    assert beside._request is not session._request

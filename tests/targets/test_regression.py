@@ -64,6 +64,6 @@ def test_one_that_fails_is_told_and_nothing_is_decided(
 ) -> None:
     deed.write_text("import os; os.abort()")
     found = compared(ort, ort, numbers, Regression(20.0))
-    assert (found.verdict, found.open_batches) == (Verdict.NOT_RUN, ())
+    assert (found.verdict, found.open_at) == (Verdict.NOT_RUN, ())
     words = "onnxruntime crashed (SIGABRT)"
     assert found.advice == f"old failed: {words}; new failed: {words}"

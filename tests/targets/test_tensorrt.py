@@ -225,6 +225,15 @@ def test_a_session_that_cannot_be_opened_gives_its_stream_back(
     assert driver.calls[-1] == "cuDevicePrimaryCtxRelease_v2"
 
 
+def test_a_session_has_no_other_beside_it() -> None:
+    session = TensorRtSession.__new__(TensorRtSession)  # opening one takes a GPU
+    with pytest.raises(DeviceError) as raised:
+        session.another()
+    assert str(raised.value) == (
+        "TensorRT serves one call at a time. Measure it with one stream and larger batches"
+    )
+
+
 def test_the_other_tensorrt_needs_its_own_package(make_onnx: MakeOnnx, tmp_path: Path) -> None:
     target = get_target("tensorrt")
     if target.probe().version:

@@ -211,7 +211,7 @@ def test_each_batch_is_measured_once_the_one_of_choices_first(rules: MakeRules) 
         SIZE,
     ]
     made = rules(*gates, measure=MeasureConfig(batch=2, rounds=15, block=0.1, time_limit=9.0))
-    assert made.batches == (2, 8)
+    assert made.loads == (2, 8)
     config = replace(made, threads=3).timing(8)
     assert (config.rounds, config.batch, config.threads) == (15, 8, 3)
     assert (config.block_seconds, config.time_limit_s) == (0.1, 9.0)
@@ -237,11 +237,11 @@ def test_more_blocks_are_asked_for_at_the_batch_whose_gate_is_open(
     found = judged(evidence(unsure, wrong={"fp32": 1}, batches=(1, 8)), rules(*gates))
     verdicts = [gate.verdict for gate in found.gates]
     assert verdicts == [Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE]
-    assert found.open_batches == {8}
+    assert found.open_at == {8}
 
 
 def test_what_was_not_measured_asks_for_no_blocks(evidence: MakeEvidence, rules: MakeRules) -> None:
     gates = (("speedup", SpeedupGate(2.0)), ("latency", LatencyGate(1.0, batch=8)))
     found = judged(evidence({"fp32": 100.0}), rules(*gates))
     assert {gate.verdict for gate in found.gates} == {Verdict.INCONCLUSIVE}
-    assert found.open_batches == set()
+    assert found.open_at == set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import numpy
 import pytest
 
 from edgestill.stats import percentile
+from edgestill.verify.conditions import conditions_of
 from edgestill.verify.evidence import Evidence
 from edgestill.verify.latency import percentile_of, speedup_over, summarize
 from edgestill.verify.results import LatencyResult
@@ -89,18 +89,11 @@ def test_loads_and_memory_over_the_blocks(evidence: MakeEvidence) -> None:
     assert found.steady == pytest.approx(1 / 3)
 
 
-def test_the_load_of_the_machine_is_that_before_the_blocks(evidence: MakeEvidence) -> None:
-    found = evidence({"fp32": 100.0}, number=3)
-    assert summary(found).load is None
-    rounds = []
-    for round_, load in zip(found.rounds[1], (4.0, 6.0, 90.0), strict=True):
-        (block,) = round_.blocks
-        before = replace(block.before, load=load)
-        busy = replace(block, before=before, after=replace(before, load=1000.0))
-        rounds.append(replace(round_, blocks=(busy,)))
-    # The median, of processes for each core.
-    measured = summary(replace(found, rounds={1: tuple(rounds)}))
-    assert measured.load == pytest.approx(6.0 / (os.cpu_count() or 1))
+def test_the_state_of_the_machine_is_that_of_its_blocks(evidence: MakeEvidence) -> None:
+    made = evidence({"fp32": [100.0] * 6 + [200.0] * 6})
+    found = summary(made)
+    assert found.conditions == conditions_of(made.blocks("fp32", 1))
+    assert found.conditions.speed_change is not None
 
 
 def test_a_series_is_read_up_to_its_last_look(evidence: MakeEvidence) -> None:

@@ -52,7 +52,7 @@ def test_a_slowdown_is_held_against_its_budget(
     assert found.time_ratio is not None
     assert found.time_ratio.value == pytest.approx(1.0 + slower, abs=0.003)
     assert (found.rounds, found.looks) == (12, 1)
-    assert found.open_batches == ((1,) if verdict is Verdict.INCONCLUSIVE else ())
+    assert found.open_at == ((1,) if verdict is Verdict.INCONCLUSIVE else ())
 
 
 def test_it_says_what_it_found_and_the_noise_floor(evidence: MakeEvidence) -> None:
@@ -68,7 +68,7 @@ def test_an_engine_that_failed_is_not_compared(evidence: MakeEvidence) -> None:
     found = decided(evidence, 0.0, 0.05, failing={"new": 3})
     assert (found.verdict, found.found) == (Verdict.NOT_RUN, "no comparison")
     assert found.advice == "new failed: the worker ended with signal 9"
-    assert found.open_batches == ()
+    assert found.open_at == ()
 
 
 def test_engines_that_were_not_measured_together_are_not_compared(evidence: MakeEvidence) -> None:

@@ -33,7 +33,7 @@ def diagnose(
         store: where results are kept; by default `$EDGESTILL_STORE` or `.edgestill`.
     """
     overrides = as_names(overrides, "overrides")
-    findings = [*machine.versions(), *machine.conflicts()]
+    findings = [*machine.versions(), *machine.conflicts(), *machine.meters()]
     if recipe is None:
         return Diagnosis((*findings, *machine.targets(None)))
     from edgestill.quantities import count_text

@@ -7,17 +7,19 @@ told about.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from edgestill.api.doctor.findings import Finding, State
 from edgestill.api.requirements import Requirement, requirements_of
-from edgestill.errors import ExitCode
+from edgestill.errors import DeviceError, ExitCode
 from edgestill.installed import installed_version
 
 if TYPE_CHECKING:
     from edgestill.recipe import Recipe
+    from edgestill.targets.energy import Meter
 
 _DISTRIBUTION = "edgestill"
 _NOT_FOR_USERS = {"dev"}
@@ -145,3 +147,21 @@ def targets(recipe: Recipe | None) -> Iterable[Finding]:
             yield Finding(subject, State.OK, words)
         else:
             yield Finding(subject, State.ABSENT, words, found.fix)
+
+
+def meters() -> Iterable[Finding]:
+    """Whether the energy of a sample can be measured here, by the processor and by a GPU."""
+    from edgestill.targets.cuda import find_gpu
+    from edgestill.targets.energy import find_meter
+
+    yield _meter("energy of the processor", lambda: find_meter(gpu=False))
+    with suppress(DeviceError):
+        find_gpu()
+        yield _meter("energy of the GPU", lambda: find_meter(gpu=True))
+
+
+def _meter(subject: str, find: Callable[[], Meter]) -> Finding:
+    try:
+        return Finding(subject, State.OK, find().source)
+    except DeviceError as error:
+        return Finding(subject, State.ABSENT, f"not measured: {error.what}", error.fix or "")

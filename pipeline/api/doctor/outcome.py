@@ -20,8 +20,8 @@ from edgestill.recipe import Recipe
 from edgestill.runner import Runner
 from edgestill.scoring import resolve_metric, score_outputs
 from edgestill.targets.measure import Candidate as MeasuredCandidate
-from edgestill.targets.measure import MeasureConfig
-from edgestill.verify.config import BASELINE, FLOAT, measured_batches
+from edgestill.targets.measure import MeasureConfig, Round
+from edgestill.verify.config import BASELINE, FLOAT, Load, measured_batches
 from edgestill.verify.evidence import Candidate, Evidence
 
 _CALLS = 3
@@ -75,7 +75,7 @@ def require_measurable(recipe: Recipe, small: Runner, evaluation: Step) -> None:
     )
     target = candidates[0].engine.description.target
     measured = [MeasuredCandidate(c.name, c.engine, c.test) for c in candidates]
-    rounds = {}
+    rounds: dict[int | Load, tuple[Round, ...]] = {}
     with small.console.step(f"measure {target}"), captured(small.log):
         for batch in measured_batches(recipe.measure, recipe.gates):
             config = MeasureConfig(

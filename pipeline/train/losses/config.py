@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgestill.config import Count, NonNegative, Positive, config
+from edgestill.bounds import Count, NonNegative, Positive
+from edgestill.config import config
 from edgestill.train.schedule import Schedule, Scheduled, extremes
 
 Temperature = Positive | Schedule | Literal["adaptive"]
