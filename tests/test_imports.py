@@ -14,19 +14,8 @@ ROOT = Path(__file__).parents[1]
 # A module may import modules of its own layer or of a lower one; of the layers that hold several
 # folders, a folder may not import its neighbours.
 LAYERS = (
-    {
-        "errors",
-        "digest",
-        "units",
-        "bounds",
-        "config",
-        "capture",
-        "extras",
-        "step",
-        "user_files",
-        "verdict",
-    }
-    | {"spelling", "installed", "arguments"},
+    {"errors", "digest", "units", "bounds", "config", "capture", "extras", "step", "user_files"}
+    | {"verdict", "spelling", "installed", "arguments"},
     {"artifact", "stats", "quantities", "reference", "metric_config"},
     {"metrics"},
     {"source_code", "store", "console", "scoring", "onnx_file"},
