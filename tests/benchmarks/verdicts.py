@@ -322,7 +322,8 @@ def missing(kinds: Sequence[str], trials: int | None, done: Sequence[Trial]) -> 
 def table(trials: Sequence[Trial]) -> list[str]:
     lines = [
         f"{'kind':<9} {'slower':>6} {'budget':>6} {'trials':>6}   {'PASS FAIL open':<15} "
-        f"{'naive PASS FAIL':<16} {'ratio':>6} {'rounds':>6} {'seconds':>14} {'noise floor':>12} {'load':>5}"
+        f"{'naive PASS FAIL':<16} {'ratio':>6} {'rounds':>6} {'seconds':>14} "
+        f"{'noise floor':>12} {'load':>5}"
     ]
     for name, kind in KINDS.items():
         of_kind = [trial for trial in trials if trial.kind == name]
