@@ -1,14 +1,14 @@
 """When a growing series of rounds is looked at, and how sure each look has to be.
 
 Who looks at more and more data until they decide errs more often than any single look says: with
-four looks at the level 0.95, either way 6.9 % of the time and not 2.5 % (Armitage, McPherson and
-Rowe, JRSS A 132 (1969), 235-244). So a series is looked at after fixed numbers of rounds, each
-twice the last, and each look spends a share of the error. By Bonferroni's inequality all
-intervals of a series then hold together (repeated confidence intervals: Jennison and Turnbull,
-JRSS B 51 (1989), 305-361), whatever made measuring stop, and nothing is assumed of how the looks
-depend on each other. Doubling with a series of shares that has a finite sum is the "stitching" of
-Howard, Ramdas, McAuliffe and Sekhon, Annals of Statistics 49 (2021), 1055-1080: it has no last
-look, so that a later run may go on where this one stopped.
+four looks at the level 0.95, either way about 6 % of the time and not 2.5 % (Armitage, McPherson
+and Rowe, JRSS A 132 (1969), 235-244; simulated in tests/benchmarks/verdicts_looks.py). So a series
+is looked at after fixed numbers of rounds, each twice the last, and each look spends a share of the
+error. By Bonferroni's inequality all intervals of a series then hold together (repeated confidence
+intervals: Jennison and Turnbull, JRSS B 51 (1989), 305-361), whatever made measuring stop, and
+nothing is assumed of how the looks depend on each other. Doubling with a series of shares that has
+a finite sum is the "stitching" of Howard, Ramdas, McAuliffe and Sekhon, Annals of Statistics 49
+(2021), 1055-1080: it has no last look, so that a later run may go on where this one stopped.
 """
 
 from __future__ import annotations

@@ -322,7 +322,8 @@ def missing(kinds: Sequence[str], trials: int | None, done: Sequence[Trial]) -> 
 def table(trials: Sequence[Trial]) -> list[str]:
     lines = [
         f"{'kind':<9} {'slower':>6} {'budget':>6} {'trials':>6}   {'PASS FAIL open':<15} "
-        f"{'naive PASS FAIL':<17} {'rounds':>6} {'seconds':>14} {'noise floor':>12} {'load':>5}"
+        f"{'naive PASS FAIL':<16} {'ratio':>6} {'rounds':>6} {'seconds':>14} "
+        f"{'noise floor':>12} {'load':>5}"
     ]
     for name, kind in KINDS.items():
         of_kind = [trial for trial in trials if trial.kind == name]
@@ -336,7 +337,8 @@ def table(trials: Sequence[Trial]) -> list[str]:
             f"{name:<9} {kind.slower:>6.0%} {kind.budget:>6.0%} {len(of_kind):>6}   "
             f"{counts[Verdict.PASS]:>4} {counts[Verdict.FAIL]:>4} "
             f"{counts[Verdict.INCONCLUSIVE]:>4}  "
-            f"{naive[Verdict.PASS]:>10} {naive[Verdict.FAIL]:>4}   "
+            f"{naive[Verdict.PASS]:>10} {naive[Verdict.FAIL]:>4}  "
+            f"{statistics.median(trial.ratio for trial in of_kind):>6.3f} "
             f"{statistics.median(trial.rounds for trial in of_kind):>6g} "
             f"{statistics.median(seconds):>5.1f}, max {max(seconds):>3.0f} "
             f"{statistics.median(floors):>12.1%} "
