@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgestill.verdict import Estimate, Verdict
+from edgestill.verdict import Estimate, Interval, Verdict
 
 EVERY_GATE = "all"  # stands for the gates of a target that was not run
 
@@ -25,6 +25,11 @@ class GateResult:
     budget: str
     found: str
     advice: str = ""
+
+    @property
+    def withheld(self) -> bool:
+        """Whether it had to run and did not, unlike the gates of a target on another machine."""
+        return self.verdict is Verdict.NOT_RUN and self.gate != EVERY_GATE
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,45 @@ class HopResult:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How many calls took how long: bins of one width on a logarithmic scale.
+
+    Attributes:
+        low_ns: where the first bin begins, the fastest call.
+        high_ns: where the last bin ends, the slowest call.
+        counts: calls of each bin.
+    """
+
+    low_ns: float
+    high_ns: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """One block of a measurement, a process of its own, and what the machine was like.
+
+    Attributes:
+        started: ISO 8601, UTC.
+        p10_ns: a tenth of its calls were as fast.
+        p90_ns: nine tenths of its calls were as fast.
+        steady: whether its warm-up settled.
+        load: processes per core that wanted to run, before it.
+        frequency_mhz: of the clock, after it, as `temperature_c` is.
+    """
+
+    started: str
+    calls: int
+    p10_ns: float
+    median_ns: float
+    p90_ns: float
+    steady: bool
+    load: float | None
+    frequency_mhz: float | None
+    temperature_c: float | None
+
+
+@dataclass(frozen=True)
 class LatencyResult:
     """The time of one call, over all blocks.
 
@@ -62,6 +106,8 @@ class LatencyResult:
         later_load_ns: the median of the later ones.
         memory_bytes: the peak resident memory of the process, the largest block.
         load: processes per core that wanted to run, before a block; the median.
+        histogram: of all calls.
+        series: each block, in the order in which they ran.
     """
 
     batch: int
@@ -78,6 +124,8 @@ class LatencyResult:
     memory_bytes: int
     measured_at: str
     load: float | None = None
+    histogram: Histogram | None = None
+    series: tuple[BlockResult, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +137,7 @@ class CandidateResult:
         validation_score: what the choice was made on.
         validation_drop: how much worse than the float candidate on the validation split.
         test_score: the score on the test split.
+        test_interval: of that score, where the metric is a mean over samples.
         speedup: over the baseline.
         failure: how it crashed, hung or answered otherwise while it was timed; else empty.
     """
@@ -102,6 +151,7 @@ class CandidateResult:
     speedup: Estimate | None = None
     latency: LatencyResult | None = None
     failure: str = ""
+    test_interval: Interval | None = None
 
 
 @dataclass(frozen=True)
