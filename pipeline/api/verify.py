@@ -21,7 +21,7 @@ from edgestill.reference import load as load_reference
 from edgestill.release import CODE, Release, ReleasedTarget, open_release
 from edgestill.report.build import make_report
 from edgestill.report.markdown import render as render_markdown
-from edgestill.report.model import Report, read_report
+from edgestill.report.model import REPORT, Report, writer_of
 from edgestill.scoring import Scorer, resolve_metric
 from edgestill.step import StepContext
 from edgestill.targets import get_target
@@ -170,6 +170,7 @@ class _Verification:
             gates=gates,
             steps=(),
             fingerprint=Fingerprint.read(),
+            budgets=self.rules.gates,
             failures=failures,
         )
 
@@ -248,7 +249,7 @@ def _rules(release: Release, allow_code: bool) -> Rules:
 
 
 def _built_by(release: Release) -> str:
-    return read_report(release.path / "report.json").edgestill
+    return writer_of(release.path / REPORT)
 
 
 def _load(release: Release, reference: str, allowed: bool) -> Callable[..., Any]:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgestill.errors import UsageError
+
 if TYPE_CHECKING:
     from edgestill.report.model import Report
 
@@ -30,6 +32,23 @@ def write_result(text: str) -> None:
         click.echo(text.rstrip("\n"))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write_file(file: Path, text: str) -> None:
+    """Write a result into a file instead.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"the report cannot be written ({error.strerror})",
+            where=str(file),
+            fix="Name another place with --out",
+        ) from error
 
 
 def output_width() -> int:
@@ -56,3 +75,21 @@ def write_report(
         report, width=output_width(), color=output_in_color(), release=release, written=written
     )
     write_result(text)
+
+
+def announce(report: Report) -> None:
+    """In a step of GitHub Actions: annotations in its log, and the report as its summary."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        return
+    from edgestill.report.github import MOST_IN_SUMMARY, render, summary
+
+    click.echo(render(report), err=True, nl=False)
+    name = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not name:
+        return
+    try:
+        with Path(name).open("ab") as file:  # other commands of the step have written, too
+            file.write(summary(report, MOST_IN_SUMMARY - file.tell()).encode())
+    except OSError as error:
+        # What was found stays found: the exit code is the verdict's.
+        click.echo(f"the step's summary cannot be written ({error.strerror}): {name}", err=True)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from typing import Any
 
 from edgestill import __version__
 from edgestill.digest import canonical
 from edgestill.errors import ExitCode
 from edgestill.installed import library_version
-from edgestill.report.model import FORMAT, ModelSummary, Report, StepSummary
+from edgestill.report.model import FORMAT, Budget, ModelSummary, Report, StepSummary
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verdict import Verdict
-from edgestill.verify.results import EVERY_GATE, GateResult, HopResult, TargetResult
+from edgestill.verify.results import GateResult, HopResult, TargetResult
 
 REPORTED = (
     "torch",
@@ -37,7 +38,7 @@ def overall(gates: Sequence[GateResult], failures: Sequence[str] = ()) -> tuple[
         failures: targets that had to run and could not.
     """
     verdicts = [gate.verdict for gate in gates]
-    withheld = any(g.verdict is Verdict.NOT_RUN and g.gate != EVERY_GATE for g in gates)
+    withheld = any(gate.withheld for gate in gates)
     if failures:
         failed = Verdict.FAIL in verdicts
         return Verdict.FAIL if failed else Verdict.INCONCLUSIVE, ExitCode.ENVIRONMENT
@@ -66,10 +67,15 @@ def make_report(
     gates: Sequence[GateResult],
     steps: Sequence[StepSummary],
     fingerprint: Fingerprint,
+    budgets: Sequence[tuple[str, Any]] = (),
     notes: Sequence[str] = (),
     failures: Sequence[str] = (),
 ) -> Report:
-    """The report of a run or a verification that ends now."""
+    """The report of a run or a verification that ends now.
+
+    Args:
+        budgets: the gates as the recipe has them, by name.
+    """
     verdict, exit_code = overall(gates, failures)
     return Report(
         format=FORMAT,
@@ -92,7 +98,22 @@ def make_report(
         steps=tuple(steps),
         device=canonical(fingerprint),
         versions=_versions(),
-        notes=(*notes, *failures),
+        budgets=tuple(_budget(name, gate) for name, gate in budgets),
+        notes=tuple(notes),
+        failures=tuple(failures),
+    )
+
+
+def _budget(name: str, gate: Any) -> Budget:
+    """What the kinds of gates have in common, each under the name that it has in a recipe."""
+    compared = (getattr(gate, key, None) for key in ("drop_vs", "vs", "over"))
+    return Budget(
+        gate=name,
+        at_most=getattr(gate, "at_most", None),
+        at_least=getattr(gate, "at_least", None),
+        percentile=getattr(gate, "percentile", None),
+        batch=getattr(gate, "batch", None),
+        versus=next((model for model in compared if model is not None), None),
     )
 
 

@@ -66,6 +66,19 @@ def worst_first(gates: Sequence[GateResult]) -> list[GateResult]:
     return sorted(gates, key=lambda gate: WORST_FIRST.index(gate.verdict))
 
 
+def notes(report: Report) -> tuple[str, ...]:
+    """What failed, and then what a reader has to know to trust the figures."""
+    return (*report.failures, *report.notes)
+
+
+def device_name(report: Report) -> str:
+    """What people call the machine that measured: its board or processor, and its GPUs."""
+    device = report.device
+    cores = device.get("cores")
+    parts = [device.get("board") or device.get("cpu"), cores and f"{cores} cores"]
+    return ", ".join(str(part) for part in (*parts, *(device.get("gpus") or ())) if part)
+
+
 def unit_of(report: Report) -> str:
     """`pp` where the metric is a proportion; a user's own is a plain number."""
     spec = METRICS.get(report.metric)

@@ -25,8 +25,8 @@ def render(report: Report) -> str:
         parts += _section(content.hops(report))
     if report.models:
         parts += _section(content.models(report))
-    if report.notes:
-        parts += ["## Notes", "\n".join(f"- {_escaped(note)}" for note in report.notes)]
+    if notes := content.notes(report):
+        parts += ["## Notes", "\n".join(f"- {_escaped(note)}" for note in notes)]
     parts += ["## How this was obtained", *_obtained(report)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -54,8 +54,8 @@ def render(
         page.section(content.models(report))
     if report.steps:
         page.section(content.steps(report, LONGEST_STEPS))
-    if report.notes:
-        page.section(Section("Notes", lines=report.notes))
+    if notes := content.notes(report):
+        page.section(Section("Notes", lines=notes))
     page.line()
     if release is not None:
         page.line(f"Release: {release} (report.md there has the details)")
