@@ -15,9 +15,13 @@ FORMATS: Mapping[str, str] = {
     "markdown": "edgestill.report.markdown",
     "json":     "edgestill.report.model",
     "junit":    "edgestill.report.junit",
+    "html":     "edgestill.report.html",
     "github":   "edgestill.report.github",
 }
 # fmt: on
+
+# Those that a release has, and that a verification writes: by the suffix of the file.
+BESIDE: Mapping[str, str] = {".json": "json", ".md": "markdown", ".html": "html"}
 
 
 def render(report: Report, shape: str) -> str:

@@ -112,7 +112,7 @@ def test_a_verification_ends_with_its_verdict(
     monkeypatch.setattr(sys.modules["edgestill.api.verify"], "report_place", report_place, False)
     assert run(["verify", "dist/digits", "--allow-code"]) == code
     out = capfd.readouterr().out
-    assert "\nReport: dist/digits.verify.md and digits.verify.json\n" in out
+    assert "\nReport: dist/digits.verify.html, .md and .json\n" in out
     ((positional, options),) = calls
     assert positional == (Path("dist/digits"),)
     assert options["allow_code"] is True and options["targets"] == ()

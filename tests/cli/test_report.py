@@ -48,6 +48,7 @@ LOOKS: dict[str, Callable[[str], bool]] = {
     "markdown": lambda text: text.startswith("# digits\n\n**FAIL"),
     "json": lambda text: json.loads(text)["verdict"] == "FAIL",
     "junit": lambda text: ElementTree.fromstring(text.encode()).get("failures") == "1",
+    "html": lambda text: text.startswith("<!doctype html>") and "size ≤ 1 kB" in text,
     "github": lambda text: text.startswith("::error title=FAIL digits%3A size on cpu fp32::"),
 }
 
