@@ -20,6 +20,7 @@ MOST_IN_MESSAGE = 4096
 MOST_IN_TITLE = 255
 MOST_IN_SUMMARY = 1024 * 1024
 
+_FOLDED = "\n\n</details>"
 _CUT = "\n\n*The rest is left out: GitHub shows 1 MiB of a step. report.md has all of it.*\n"
 
 
@@ -62,9 +63,11 @@ def summary(report: Report, room: int = MOST_IN_SUMMARY) -> str:
     data = text.encode()
     if len(data) <= room:
         return text
-    kept = data[: max(room - len(_CUT.encode()), 0)]
-    whole_lines = kept[: kept.rfind(b"\n") + 1].decode()
-    return whole_lines.rstrip("\n") + _CUT if whole_lines else ""
+    kept = data[: max(room - len((_FOLDED + _CUT).encode()), 0)]
+    whole_lines = kept[: kept.rfind(b"\n") + 1].decode().rstrip("\n")
+    if not whole_lines:
+        return ""
+    return whole_lines + (_FOLDED if "\n<details>\n" in whole_lines else "") + _CUT
 
 
 def _of_gate(level: str, report: Report, gate: GateResult) -> Annotation:

@@ -26,7 +26,12 @@ def render(report: Report) -> str:
         parts += _section(content.models(report))
     if notes := content.notes(report):
         parts += ["## Notes", "\n".join(f"- {_escaped(note)}" for note in notes)]
-    parts += ["## How this was obtained", *_obtained(report)]
+    # Folded, so that the rest is a comment that people read to its end.
+    parts += [
+        "<details>\n<summary>How this was obtained</summary>",
+        *_obtained(report),
+        "</details>",
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -114,6 +114,13 @@ def test_what_is_too_long_is_cut(passing: Report) -> None:
     assert len(message) == MOST_IN_MESSAGE and message.endswith("%%%...")
 
 
+def test_what_a_cut_left_folded_ends_before_the_words_on_it(passing: Report) -> None:
+    size = len(render_markdown(passing).encode())
+    text = summary(passing, size - 20)
+    assert text.count("<details>") == text.count("</details>") == 1
+    assert text.index("</details>") < text.index("*The rest is left out")
+
+
 def test_a_summary_is_the_whole_report_where_there_is_room(failing: Report) -> None:
     assert summary(failing) == render_markdown(failing)
     size = len(render_markdown(failing).encode())
