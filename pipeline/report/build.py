@@ -10,7 +10,7 @@ from edgestill import __version__
 from edgestill.digest import canonical
 from edgestill.errors import ExitCode
 from edgestill.installed import library_version
-from edgestill.report.model import FORMAT, Budget, ModelSummary, Report, StepSummary
+from edgestill.report.model import FORMAT, Budget, ModelSummary, QuantizedModel, Report, StepSummary
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verdict import Verdict
 from edgestill.verify.results import GateResult, HopResult, TargetResult
@@ -67,6 +67,7 @@ def make_report(
     gates: Sequence[GateResult],
     steps: Sequence[StepSummary],
     fingerprint: Fingerprint,
+    quantized: Sequence[QuantizedModel] = (),
     budgets: Sequence[tuple[str, Any]] = (),
     notes: Sequence[str] = (),
     failures: Sequence[str] = (),
@@ -98,6 +99,7 @@ def make_report(
         steps=tuple(steps),
         device=canonical(fingerprint),
         versions=_versions(),
+        quantized=tuple(quantized),
         budgets=tuple(_budget(name, gate) for name, gate in budgets),
         notes=tuple(notes),
         failures=tuple(failures),

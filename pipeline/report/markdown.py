@@ -58,6 +58,8 @@ def _obtained(report: Report) -> list[str]:
     rows = [[_escaped(n), _escaped(value)] for n, value in provenance.facts(report).items()]
     parts = [_table(["", ""], ["---", "---"], rows)]
     parts += _measurements(report)
+    for model in content.quantized(report):
+        parts += _section(model, level=3)
     if report.steps:
         parts += _section(content.steps(report, len(report.steps)), level=3)
     again = [f"`{command.line}` {_escaped(command.words)}" for command in provenance.again(report)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgestill.artifact import LayerError
 from edgestill.digest import canonical
 from edgestill.errors import ExitCode, UsageError
 from edgestill.quantities import count_text
@@ -61,6 +62,14 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class QuantizedModel:
+    """The int8 ONNX model in one scheme, before it is compiled, layer by layer."""
+
+    scheme: str
+    layers: tuple[LayerError, ...]
+
+
+@dataclass(frozen=True)
 class StepSummary:
     """How a step came by its result, and what computing it took (now or when it was computed)."""
 
@@ -80,6 +89,7 @@ class Report:
         splits: samples per split; for a verification only the test split.
         device: the fingerprint of the machine that measured.
         versions: distribution -> version.
+        quantized: the int8 models that were made, one for each scheme.
         budgets: the gates of the recipe, which are decided on each target that is verified here.
         notes: what a reader has to know, such as data that the teacher may have seen.
         failures: what had to run and could not: then `exit_code` is 3, whatever the gates say.
@@ -105,6 +115,7 @@ class Report:
     steps: tuple[StepSummary, ...]
     device: Mapping[str, Any]
     versions: Mapping[str, str]
+    quantized: tuple[QuantizedModel, ...] = ()
     budgets: tuple[Budget, ...] = ()
     notes: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()

@@ -8,8 +8,16 @@ from dataclasses import replace
 
 import pytest
 
+from edgestill.artifact import LayerError
 from edgestill.errors import ExitCode
-from edgestill.report.model import FORMAT, Budget, ModelSummary, Report, StepSummary
+from edgestill.report.model import (
+    FORMAT,
+    Budget,
+    ModelSummary,
+    QuantizedModel,
+    Report,
+    StepSummary,
+)
 from edgestill.stats import Estimate, Interval, Verdict
 from edgestill.verify.results import (
     BlockResult,
@@ -123,6 +131,16 @@ def passing(openvino: TargetResult) -> Report:
         ),
         device={"cpu": "Some CPU @ 2 GHz", "isa": ["avx2", "avx512_vnni"], "gpu": None, "cores": 2},
         versions={"torch": "2.13.0", "openvino": "2026.4.1"},
+        quantized=(
+            QuantizedModel(
+                "cpu",
+                (
+                    LayerError("body.0.0", "Conv", 0.012),
+                    LayerError("body.1.0", "Conv", 0.03),
+                    LayerError("head", "Gemm", 0.024),
+                ),
+            ),
+        ),
         budgets=(
             Budget("accuracy", at_most=0.03, versus="teacher"),
             Budget("latency", at_most=0.005, percentile=95.0, batch=1),
@@ -224,6 +242,7 @@ def verification(passing: Report) -> Report:
         splits={"test": 718},
         models=(),
         hops=passing.hops[:1],
+        quantized=(),
         targets=(on_device,),
         gates=(gate,),
         steps=(),
@@ -242,6 +261,7 @@ def regression(passing: Report) -> Report:
         verdict=Verdict.NOT_RUN,
         models=(ModelSummary("student", "net.onnx", "adopted", None, 106_000),),
         hops=(HopResult("student onnx", None, 0.012345, None, None, None),),
+        quantized=(),
         targets=(),
         gates=(),
     )

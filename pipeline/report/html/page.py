@@ -122,6 +122,8 @@ def _sections(report: Report, limits: Limits) -> Iterator[tuple[str, Sequence[Ch
         yield "Targets", [_target(section) for section in content.targets(report)]
     if report.hops:
         yield _hops(report)
+    if content.quantized(report):
+        yield "Quantization", list(_quantized(report))
     if drawn := [found for target in report.targets if (found := times(target, limits))]:
         yield "Time of a call", [*drawn, _measured(provenance.measurements(report))]
     if content.timed(report):
@@ -151,6 +153,15 @@ def _hops(report: Report) -> tuple[str, Sequence[Child]]:
     at = next((i for i, column in enumerate(section.columns) if column.title == title), None)
     drawn = {at: forest([hop.drop for hop in ordered])} if at is not None else None
     return section.title, [section_table(section, section.title, drawn), lines(section)]
+
+
+def _quantized(report: Report) -> Iterator[Markup]:
+    models = [model for model in report.quantized if model.layers]
+    for model, section in zip(models, content.quantized(report), strict=True):
+        errors = bars([layer.error for layer in content.largest_errors(model)])
+        table = section_table(section, section.title, {2: errors})
+        words = tag("div", lines(section), class_="lines")
+        yield tag("div", tag("h3", section.title), table, words)
 
 
 def _measured(section: Section) -> Markup:

@@ -66,7 +66,8 @@ def test_every_link_leads_to_a_section_that_is_there(
 
 def test_the_sections_of_a_run_in_their_order(passing: Report, page: Page) -> None:
     assert anchors(page(passing)) == [
-        "gates", "notes", "accuracy-and-latency", "targets", "where-it-was-lost", "time-of-a-call",
+        "gates", "notes", "accuracy-and-latency", "targets", "where-it-was-lost",
+        "quantization", "time-of-a-call",
         "size-memory-and-loading", "models", "device-and-versions", "steps", "how-to-get-it-again",
     ]  # fmt: skip
 
@@ -136,6 +137,14 @@ def test_bars_are_as_long_as_their_values(passing: Report, page: Page) -> None:
     shares = [row.findall(".//div[@class='bar']")[0].get("style") for row in rows]
     # 110.3 kB and 41.2 kB of 1.73 MB.
     assert shares == ["--share:6.4%", "--share:2.4%", "--share:100.0%"]
+
+
+def test_the_error_of_each_layer_is_drawn(passing: Report, page: Page) -> None:
+    found = section(page(passing), "quantization")
+    rows = [words(row) for row in found.findall(".//tbody/tr")]
+    assert rows == ["body.0.0 Conv 1.2%", "body.1.0 Conv 3%", "head Gemm 2.4%"]
+    shares = [bar.get("style") for bar in found.findall(".//div[@class='bar']")]
+    assert shares == ["--share:40.0%", "--share:100.0%", "--share:80.0%"]
 
 
 def test_how_to_get_it_again(passing: Report, verification: Report, page: Page) -> None:
