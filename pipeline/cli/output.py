@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,19 +78,28 @@ def write_report(
     write_result(text)
 
 
+def in_github() -> bool:
+    """Whether this is a step of a workflow in GitHub Actions."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
 def announce(report: Report) -> None:
-    """In a step of GitHub Actions: annotations in its log, and the report as its summary."""
-    if os.environ.get("GITHUB_ACTIONS") != "true":
+    """In a step of GitHub Actions: annotations in its log, and the report as its summary.
+
+    What was found stays found where one of them cannot be written: the exit code is the verdict's.
+    """
+    if not in_github():
         return
     from edgestill.report.github import MOST_IN_SUMMARY, render, summary
 
-    click.echo(render(report), err=True, nl=False)
     name = os.environ.get("GITHUB_STEP_SUMMARY")
-    if not name:
-        return
+    with suppress(OSError):
+        click.echo(render(report), err=True, nl=False)
     try:
-        with Path(name).open("ab") as file:  # other commands of the step have written, too
-            file.write(summary(report, MOST_IN_SUMMARY - file.tell()).encode())
+        if name:
+            with Path(name).open("ab") as file:  # other commands of the step have written, too
+                file.write(summary(report, MOST_IN_SUMMARY - file.tell()).encode())
     except OSError as error:
-        # What was found stays found: the exit code is the verdict's.
-        click.echo(f"the step's summary cannot be written ({error.strerror}): {name}", err=True)
+        with suppress(OSError):
+            why = f"the step's summary cannot be written ({error.strerror})"
+            click.echo(f"{why}: {name}", err=True)

@@ -83,7 +83,10 @@ def device_name(report: Report) -> str:
     """What people call the machine that measured: its board or processor, and its GPUs."""
     device = report.device
     cores = device.get("cores")
-    parts = [device.get("board") or device.get("cpu"), cores and f"{cores} cores"]
+    parts = [
+        device.get("board") or device.get("cpu"),
+        count_text(cores, "core", "cores") if cores else "",
+    ]
     return ", ".join(str(part) for part in (*parts, *(device.get("gpus") or ())) if part)
 
 

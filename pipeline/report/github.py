@@ -6,40 +6,19 @@ GitHub cuts or drops what is beyond its limits without a word, so that nothing h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from edgestill.report.annotation import Annotation
 from edgestill.report.markdown import render as render_markdown
 from edgestill.report.model import Report
 from edgestill.verdict import Verdict
 from edgestill.verify.results import GateResult
 
-# The runner keeps ten annotations of each level of a step, and 4096 characters of a message;
-# the checks that they become take titles of 255. A summary is refused beyond 1024 KiB a step.
+# The runner keeps ten annotations of each level of a step. It refuses a summary beyond 1024 KiB.
 MOST_ANNOTATIONS = 10
-MOST_IN_MESSAGE = 4096
-MOST_IN_TITLE = 255
 MOST_IN_SUMMARY = 1024 * 1024
 
 _FOLDED = "\n\n</details>"
 _CUT = "\n\n*The rest is left out: GitHub shows 1 MiB of a step. report.md has all of it.*\n"
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """A line of a workflow's page.
-
-    Attributes:
-        level: error or warning.
-    """
-
-    level: str
-    title: str
-    message: str
-
-    def __str__(self) -> str:
-        """The workflow command, in which percent signs, line ends and separators are escaped."""
-        title = _data(_cut(self.title, MOST_IN_TITLE)).replace(":", "%3A").replace(",", "%2C")
-        return f"::{self.level} title={title}::{_data(_cut(self.message, MOST_IN_MESSAGE))}"
 
 
 def render(report: Report) -> str:
@@ -83,12 +62,3 @@ def _most(found: Sequence[Annotation]) -> list[Annotation]:
     kept, left = found[: MOST_ANNOTATIONS - 1], found[MOST_ANNOTATIONS - 1 :]
     names = "\n".join(annotation.title for annotation in left)
     return [*kept, Annotation(kept[0].level, f"{len(left)} more, see the step's summary", names)]
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
-def _data(text: str) -> str:
-    """Text as the data of a workflow command; the percent sign first, since it escapes."""
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

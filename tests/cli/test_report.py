@@ -130,6 +130,19 @@ def test_a_summary_that_cannot_be_written_changes_no_exit_code(
     assert last == f"the step's summary cannot be written (Is a directory): {tmp_path}"
 
 
+def test_in_a_step_an_error_is_annotated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    Path("recipe.yaml").write_text("nmae: x\ndata: {source: sklearn.digits}\n", "utf-8")
+    assert run(["run", "recipe.yaml"]) == ExitCode.USAGE
+    *told, annotation = capfd.readouterr().err.splitlines()
+    assert any(line.startswith("error: recipe.yaml:1: nmae") for line in told)
+    # All of it in one annotation, its lines escaped.
+    assert annotation == "::error title=edgestill::" + "%0A".join(told)
+
+
 def test_elsewhere_nothing_is_written_for_github(
     step: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from edgestill.report.annotation import MOST_IN_MESSAGE, MOST_IN_TITLE
 from edgestill.report.github import (
     MOST_ANNOTATIONS,
-    MOST_IN_MESSAGE,
     MOST_IN_SUMMARY,
-    MOST_IN_TITLE,
     render,
     summary,
 )

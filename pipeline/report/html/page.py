@@ -123,7 +123,7 @@ def _sections(report: Report, limits: Limits) -> Iterator[tuple[str, Sequence[Ch
     if report.hops:
         yield _hops(report)
     if content.quantized(report):
-        yield "Quantization", list(_quantized(report))
+        yield "Quantization", [tag("div", list(_quantized(report)), class_="pair")]
     if drawn := [found for target in report.targets if (found := times(target, limits))]:
         yield "Time of a call", [*drawn, _measured(provenance.measurements(report))]
     if content.timed(report):

@@ -98,13 +98,12 @@ def _cells(
 
 
 def bars(values: Sequence[float | None]) -> list[Markup | None]:
-    """A bar for each value, the largest as long as there is room."""
-    largest = max((value for value in values if value), default=0.0)
+    """A bar for each value that has a length, the largest as long as there is room."""
+    known = [value if value and math.isfinite(value) else 0.0 for value in values]
+    largest = max(known, default=0.0)
     return [
-        tag("div", class_="bar", style=f"--share:{100 * value / largest:.1f}%")
-        if value and largest
-        else None
-        for value in values
+        tag("div", class_="bar", style=f"--share:{100 * value / largest:.1f}%") if value else None
+        for value in known
     ]
 
 

@@ -16,6 +16,7 @@ from edgestill.report.figures import ns_text
 from edgestill.report.html import render
 from edgestill.report.html.drawing import MARGIN, NARROW, bottom_axis
 from edgestill.report.html.scale import Scale
+from edgestill.report.html.tables import bars
 from edgestill.report.html.times import times
 from edgestill.report.html.tradeoff import Limits, find_limits, find_points, tradeoff
 from edgestill.report.model import Budget, Report
@@ -167,6 +168,13 @@ def test_figures_without_a_place_are_left_out(passing: Report) -> None:
     assert not re.search(r'="-?(nan|inf)"', render(report))
 
 
+def test_an_error_without_end_has_no_bar() -> None:
+    drawn = bars([0.5, math.inf, None, 0.0, 0.25])
+    assert [bar and re.findall(r"--share:([\d.]+)%", bar) for bar in drawn] == [
+        ["100.0"], None, None, None, ["50.0"],
+    ]  # fmt: skip
+
+
 def test_what_ships_is_filled(passing: Report) -> None:
     svg = wide(tradeoff(passing))
     filled = [c.findtext("title", "") for c in svg.iter("circle") if c.get("class") == "dot ships"]
@@ -187,7 +195,7 @@ def timed(openvino: TargetResult, limits: Limits = NO_LIMITS) -> tuple[Element, 
     return first, second
 
 
-def bars(path: str, base: float) -> list[float]:
+def heights(path: str, base: float) -> list[float]:
     return [base - float(at) for at in re.findall(r"V([\d.]+)H", path)]
 
 
@@ -200,7 +208,7 @@ def test_a_distribution_is_as_high_as_its_bins_are_full(openvino: TargetResult) 
     )
     distribution, _ = timed(target)
     path = distribution.find("g/path")
-    assert path is not None and bars(path.get("d", ""), 54) == [9, 36, 0]
+    assert path is not None and heights(path.get("d", ""), 54) == [9, 36, 0]
     assert [line.findtext("title") for line in distribution.findall("g/line")] == [
         "fp32 p50 139 µs", "fp32 p95 167 µs", "fp32 p99 209 µs",
     ]  # fmt: skip
@@ -228,8 +236,8 @@ def test_blocks_are_drawn_when_they_ran(openvino: TargetResult) -> None:
     dots = fp32.findall("circle")
     gaps = {round(number(b, "cx") - number(a, "cx"), 1) for a, b in pairwise(dots)}
     assert len(dots) == 12 and len(gaps) == 1, "a block each five seconds"
-    heights = [number(dot, "cy") for dot in dots]
-    assert heights == sorted(heights, reverse=True), "each block is slower than the one before"
+    levels = [number(dot, "cy") for dot in dots]
+    assert levels == sorted(levels, reverse=True), "each block is slower than the one before"
     assert [dot.get("class") for dot in dots].index("dot") == 3, "the one that did not settle"
     assert "the warm-up did not settle" in (dots[3].findtext("title") or "")
 
