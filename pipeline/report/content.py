@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgestill.artifact import LayerError
 from edgestill.errors import ExitCode
 from edgestill.metrics import METRICS
 from edgestill.quantities import count_text, digits, score_text, size_text, worse
@@ -18,7 +17,7 @@ from edgestill.report.figures import (
     measured_percentile,
     seconds_text,
 )
-from edgestill.report.model import ModelSummary, QuantizedModel, Report, StepSummary
+from edgestill.report.model import ModelSummary, Report, StepSummary
 from edgestill.verdict import Estimate, Verdict
 from edgestill.verify.results import (
     EVERY_GATE,
@@ -35,7 +34,6 @@ _CONCORDANCE = (
     "Agreement is the concordance correlation of the two models' values (Lin 1989): 100% where all "
     "are equal, less for noise, for a shift and for another scale."
 )
-MOST_LAYERS = 30
 WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NOT_RUN, Verdict.PASS)
 
 
@@ -77,17 +75,6 @@ def worst_first(gates: Sequence[GateResult]) -> list[GateResult]:
 def notes(report: Report) -> tuple[str, ...]:
     """What failed, and then what a reader has to know to trust the figures."""
     return (*report.failures, *report.notes)
-
-
-def device_name(report: Report) -> str:
-    """What people call the machine that measured: its board or processor, and its GPUs."""
-    device = report.device
-    cores = device.get("cores")
-    parts = [
-        device.get("board") or device.get("cpu"),
-        count_text(cores, "core", "cores") if cores else "",
-    ]
-    return ", ".join(str(part) for part in (*parts, *(device.get("gpus") or ())) if part)
 
 
 def unit_of(report: Report) -> str:
@@ -156,31 +143,6 @@ def models(report: Report) -> Section:
         samples = report.splits["validation"]
         lines.append(f"Validation is {report.metric} on {samples} samples, which chose the epoch.")
     return _without_empty(Section("Models", columns, rows, tuple(lines)))
-
-
-def quantized(report: Report) -> list[Section]:
-    """For each int8 model how far its layers answer from the float ones, the largest errors."""
-    return [_layers(model) for model in report.quantized if model.layers]
-
-
-def _layers(model: QuantizedModel) -> Section:
-    shown = largest_errors(model)
-    line = "Root mean square difference to the float model on calibration samples, as a share of "
-    line += "the float output's standard deviation. The errors of former layers are in it."
-    if len(shown) < len(model.layers):
-        line += f" These are the {len(shown)} largest of {len(model.layers)} layers."
-    return Section(
-        f"int8 {model.scheme}, layer by layer",
-        (Column("layer", numeric=False), Column("operator", numeric=False), Column("error")),
-        tuple((Cell(x.name), Cell(x.operator), Cell(f"{100 * x.error:.2g}%")) for x in shown),
-        (line,),
-    )
-
-
-def largest_errors(model: QuantizedModel) -> list[LayerError]:
-    """The layers that are shown, in the order of the graph."""
-    ranked = sorted(range(len(model.layers)), key=lambda index: -model.layers[index].error)
-    return [model.layers[index] for index in sorted(ranked[:MOST_LAYERS])]
 
 
 def steps(report: Report, longest: int) -> Section:

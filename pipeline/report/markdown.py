@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from edgestill.report import content, provenance
 from edgestill.report.figures import Cell, Section
+from edgestill.report.layers import quantized
 from edgestill.report.model import Report
 from edgestill.verify.results import GateResult
 
@@ -58,7 +59,7 @@ def _obtained(report: Report) -> list[str]:
     rows = [[_escaped(n), _escaped(value)] for n, value in provenance.facts(report).items()]
     parts = [_table(["", ""], ["---", "---"], rows)]
     parts += _measurements(report)
-    for model in content.quantized(report):
+    for model in quantized(report):
         parts += _section(model, level=3)
     if report.steps:
         parts += _section(content.steps(report, len(report.steps)), level=3)

@@ -6,11 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from edgestill.artifact import LayerError
 from edgestill.report import content
-from edgestill.report.content import headline, most_lost, quantized
+from edgestill.report.content import headline, most_lost
 from edgestill.report.figures import Section, interval_text, measured_percentile
-from edgestill.report.model import QuantizedModel, Report
+from edgestill.report.model import Report
 from edgestill.stats import Estimate, Interval, Verdict
 from edgestill.verify.results import GateResult, HopResult
 
@@ -297,15 +296,3 @@ def test_a_student_that_is_larger_than_its_teacher_is_called_so(passing: Report)
         "The student against the teacher: 3x more parameters, 2x larger as ONNX, "
         "1.5x larger as openvino int8."
     )
-
-
-def test_of_many_layers_the_largest_errors_are_shown_in_the_order_of_the_graph(
-    passing: Report,
-) -> None:
-    layers = tuple(LayerError(f"layer {i}", "Conv", (i * 7 % 100) / 100) for i in range(100))
-    (section,) = quantized(replace(passing, quantized=(QuantizedModel("cpu", layers),)))
-    shown = [int(row[0].text.removeprefix("layer ")) for row in section.rows]
-    assert len(shown) == 30 and shown == sorted(shown)
-    assert min(i * 7 % 100 for i in shown) == 70
-    assert section.lines[0].endswith("These are the 30 largest of 100 layers.")
-    assert section.title == "int8 cpu, layer by layer"

@@ -20,6 +20,7 @@ from edgestill.report.html.tables import (
 )
 from edgestill.report.html.times import times
 from edgestill.report.html.tradeoff import Limits, find_limits, tradeoff
+from edgestill.report.layers import largest_errors, quantized
 from edgestill.report.model import Report
 from edgestill.verify.results import CandidateResult, TargetResult
 
@@ -49,7 +50,7 @@ def render(report: Report) -> str:
 
 
 def _header(report: Report, limits: Limits) -> Markup:
-    where = content.device_name(report)
+    where = provenance.device_name(report)
     kind = "Verification" if report.kind == "verify" else "Run"
     return tag(
         "header",
@@ -122,7 +123,7 @@ def _sections(report: Report, limits: Limits) -> Iterator[tuple[str, Sequence[Ch
         yield "Targets", [_target(section) for section in content.targets(report)]
     if report.hops:
         yield _hops(report)
-    if content.quantized(report):
+    if quantized(report):
         yield "Quantization", [tag("div", list(_quantized(report)), class_="pair")]
     if drawn := [found for target in report.targets if (found := times(target, limits))]:
         yield "Time of a call", [*drawn, _measured(provenance.measurements(report))]
@@ -157,8 +158,8 @@ def _hops(report: Report) -> tuple[str, Sequence[Child]]:
 
 def _quantized(report: Report) -> Iterator[Markup]:
     models = [model for model in report.quantized if model.layers]
-    for model, section in zip(models, content.quantized(report), strict=True):
-        errors = bars([layer.error for layer in content.largest_errors(model)])
+    for model, section in zip(models, quantized(report), strict=True):
+        errors = bars([layer.error for layer in largest_errors(model)])
         table = section_table(section, section.title, {2: errors})
         words = tag("div", lines(section), class_="lines")
         yield tag("div", tag("h3", section.title), table, words)
