@@ -10,7 +10,7 @@ from edgestill.report.html.drawing import drawing, line, mark
 from edgestill.report.html.markup import Child, Markup, tag, together
 from edgestill.report.html.scale import Scale, around
 from edgestill.verdict import Estimate, Verdict
-from edgestill.verify.results import GateResult
+from edgestill.verify.results import EVERY_GATE, GateResult
 
 Drawn = Mapping[int, Sequence[Markup | None]]
 
@@ -31,7 +31,7 @@ def gates_table(gates: Sequence[GateResult]) -> Markup:
         tag(
             "tr",
             tag("td", chip(gate.verdict)),
-            tag("th", "every gate" if gate.gate == "all" else gate.gate, scope="row"),
+            tag("th", "every gate" if gate.gate == EVERY_GATE else gate.gate, scope="row"),
             tag("td", gate.target),
             tag("td", gate.budget.replace("<=", "≤").replace(">=", "≥")),
             tag("td", gate.found, tag("p", gate.advice, class_="advice") if gate.advice else None),
@@ -133,7 +133,7 @@ def _whiskers(estimate: Estimate, x: Scale) -> Markup:
         tag(
             "g",
             line(x(interval.low), 9, x(interval.high), 9, "whisker") if interval else None,
-            mark(0, x(estimate.value), 9, "dot ships", size=3.4),
+            mark(0, x(estimate.value), 9, "dot filled", size=3.4),
             class_="worse" if surely_worse else "same",
         ),
     )

@@ -76,9 +76,14 @@ def _histograms(timed: Timed, limits: Limits, width: float) -> Markup:
 
 
 def _budget(x: Scale, budget: float, bottom: float) -> Markup:
-    at = x(budget)
-    words = label(at - 5, 14, f"budget {ns_text(budget)}", "end", "axis")
-    return together(line(at, 4, at, bottom, "limit"), words)
+    at, words = x(budget), f"budget {ns_text(budget)}"
+    left = at < (x.start + x.end) / 2  # then there is room on the right
+    beside = (
+        label(at + 5, 14, words, "start", "axis")
+        if left
+        else label(at - 5, 14, words, "end", "axis")
+    )
+    return together(line(at, 4, at, bottom, "limit"), beside)
 
 
 def _row(name: str, latency: LatencyResult, x: Scale, base: float) -> Markup:
@@ -174,7 +179,7 @@ def _block(name: str, block: BlockResult, begun: float, x: Scale, y: Scale) -> M
     )
     return together(
         line(at, y(block.p10_ns), at, y(block.p90_ns), "whisker"),
-        mark(0, at, y(block.median_ns), "dot ships" if block.steady else "dot", title, 3.2),
+        mark(0, at, y(block.median_ns), "dot filled" if block.steady else "dot", title, 3.2),
     )
 
 

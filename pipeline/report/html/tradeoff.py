@@ -193,7 +193,7 @@ def _point(point: Point, x: Scale, y: Scale, target: int, unit: str) -> Markup:
         "g",
         line(x(interval.low), at[1], x(interval.high), at[1], "whisker") if interval else None,
         line(at[0], y(of_score.low), at[0], y(of_score.high), "whisker") if of_score else None,
-        mark(target, *at, "dot ships" if point.ships else "dot", title, 6 if point.ships else 5),
+        mark(target, *at, "dot filled" if point.ships else "dot", title, 6 if point.ships else 5),
         class_=tone(point.candidate),
     )
 
@@ -239,8 +239,8 @@ def _legend(points: Sequence[Point]) -> Markup:
     """Shapes are targets, colours are precisions."""
     targets = dict.fromkeys(point.target for point in points)
     candidates = dict.fromkeys(point.candidate for point in points)
-    shapes = [(_swatch(index, "dot ships"), target) for index, target in enumerate(targets)]
-    colours = [(_swatch(0, "dot ships", tone(name)), name) for name in candidates]
+    shapes = [(_swatch(index, "dot filled"), target) for index, target in enumerate(targets)]
+    colours = [(_swatch(0, "dot filled", tone(name)), name) for name in candidates]
     items = [*shapes, *colours, (_swatch(0, "dot"), "hollow: does not ship")]
     return tag("ul", [tag("li", *item) for item in items], class_="legend")
 

@@ -177,7 +177,7 @@ def test_an_error_without_end_has_no_bar() -> None:
 
 def test_what_ships_is_filled(passing: Report) -> None:
     svg = wide(tradeoff(passing))
-    filled = [c.findtext("title", "") for c in svg.iter("circle") if c.get("class") == "dot ships"]
+    filled = [c.findtext("title", "") for c in svg.iter("circle") if c.get("class") == "dot filled"]
     assert [title.partition(":")[0] for title in filled] == ["openvino int8"]
 
 
@@ -222,6 +222,15 @@ def test_engines_share_the_axis_of_time(openvino: TargetResult) -> None:
     assert int8 < fp32 < teacher < number(budget, "x1")
     ratio = math.log(139_200 / 55_100) / math.log(1_124_000 / 55_100)
     assert (fp32 - int8) / (teacher - int8) == pytest.approx(ratio, abs=1e-3)
+
+
+@pytest.mark.parametrize(("seconds", "side"), [(60e-6, "start"), (0.002, "end")])
+def test_the_words_on_a_budget_stand_where_there_is_room(
+    openvino: TargetResult, seconds: float, side: str
+) -> None:
+    distribution, _ = timed(openvino, Limits(95.0, seconds, None))
+    (words,) = [text for text in distribution.iter("text") if "budget" in (text.text or "")]
+    assert words.get("text-anchor") == side
 
 
 def test_a_budget_far_from_all_calls_is_not_drawn(openvino: TargetResult) -> None:
