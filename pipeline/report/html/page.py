@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
+from pathlib import Path
 
 from edgestill.quantities import digits, score_text, size_text, worse
 from edgestill.report import content, provenance
@@ -24,10 +24,12 @@ from edgestill.report.layers import largest_errors, quantized
 from edgestill.report.model import Report
 from edgestill.verify.results import CandidateResult, TargetResult
 
+_STYLE = Path(__file__).with_name("style.css")
+
 
 def render(report: Report) -> str:
     """The report as one HTML file that needs nothing else, no script and no network."""
-    style = Markup(files(__package__).joinpath("style.css").read_text("utf-8"))
+    style = Markup(_STYLE.read_text("utf-8"))
     limits = find_limits(report)
     head = tag(
         "head",
