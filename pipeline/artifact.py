@@ -199,15 +199,33 @@ class Recording(Artifact[RecordingDescription]):
 
 
 @dataclass(frozen=True)
+class LayerError:
+    """How far a layer of an int8 model answers from the float model's, on calibration samples.
+
+    Attributes:
+        name: of the PyTorch module that has its weights, where the file tells.
+        operator: of ONNX.
+        error: the root mean square difference at its output over the standard deviation of the
+            float output; the errors of the layers before it are in it.
+    """
+
+    name: str
+    operator: str
+    error: float
+
+
+@dataclass(frozen=True)
 class OnnxDescription:
     """Attributes:
     precision: fp32 or int8.
     scheme: the quantization scheme of an int8 model (cpu or tensorrt), else None.
+    layers: of an int8 model, those with weights in the order of the graph.
     """
 
     signature: Signature
     precision: str
     scheme: str | None = None
+    layers: tuple[LayerError, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def test_the_wheel_holds_every_module_and_data_file(wheel: Path) -> None:
     expected = set()
     for folder, package in (("pipeline", "edgestill"), ("targets", "edgestill/targets")):
         for file in (ROOT / folder).rglob("*"):
-            if file.suffix in (".py", ".yaml", ".tmpl", ".typed"):
+            if file.suffix in (".py", ".yaml", ".tmpl", ".typed", ".json", ".css"):
                 expected.add(f"{package}/{file.relative_to(ROOT / folder).as_posix()}")
     assert inside == expected
 

@@ -35,6 +35,7 @@ FILES = (
     "references/teacher/outputs/0.npy",
     "references/teacher/predictions.json",
     "release.json",
+    "report.html",
     "report.json",
     "report.md",
     "targets/onnxruntime/fp32/engine.json",

@@ -16,7 +16,7 @@ from edgestill.models.resolve import load_callable
 from edgestill.plan import Ref, TargetPlan
 from edgestill.quantize.config import DEFAULT_DROP
 from edgestill.recipe import Recipe
-from edgestill.report.model import ModelSummary
+from edgestill.report.model import ModelSummary, QuantizedModel
 from edgestill.runner import Runner
 from edgestill.scoring import Scorer, resolve_metric
 from edgestill.targets import TARGETS
@@ -101,6 +101,13 @@ class Gathering:
             best_validation=trained[found.best_epoch - 1] if found.best_epoch else None,
             last_validation=trained[-1] if trained else None,
         )
+
+    def quantized(self) -> tuple[QuantizedModel, ...]:
+        """The int8 models that the plan has made, one for each scheme."""
+        plan = self.runner.plan.steps
+        steps = [name for name, step in plan.items() if step.kind == "quantize"]
+        found = [self.runner.typed(Ref(name), OnnxModel).description for name in steps]
+        return tuple(QuantizedModel(made.scheme or "", made.layers) for made in found)
 
     def elsewhere(self, target: TargetPlan) -> TargetResult:
         """What was built for a target that another machine verifies."""

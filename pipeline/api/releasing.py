@@ -11,7 +11,7 @@ from edgestill.metric_config import FunctionMetric
 from edgestill.plan import TargetPlan
 from edgestill.recipe import recipe_text
 from edgestill.release import CODE, ReleaseDescription, ReleasedTarget, ReleaseWriter
-from edgestill.report.markdown import render as render_markdown
+from edgestill.report.formats import BESIDE, render
 from edgestill.report.model import Report
 from edgestill.source_code import code_digest
 from edgestill.verify.config import BASELINE
@@ -51,8 +51,8 @@ def write_release(
         )
     )
     writer.add_text("recipe.yaml", recipe_text(recipe.path, overrides))
-    writer.add_text("report.json", report.to_json())
-    writer.add_text("report.md", render_markdown(report))
+    for suffix, shape in BESIDE.items():
+        writer.add_text(f"report{suffix}", render(report, shape))
 
 
 def _target(

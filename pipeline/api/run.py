@@ -112,6 +112,8 @@ def _judge(gathering: Gathering) -> Report:
         gates=gates,
         steps=gathering.runner.records,
         fingerprint=gathering.fingerprint,
+        quantized=gathering.quantized(),
+        budgets=recipe.gates,
         notes=(*_notes(recipe), *gathering.remarks()),
         failures=failures,
     )

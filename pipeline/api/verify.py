@@ -20,8 +20,8 @@ from edgestill.metrics import METRICS
 from edgestill.reference import load as load_reference
 from edgestill.release import CODE, Release, ReleasedTarget, open_release
 from edgestill.report.build import make_report
-from edgestill.report.markdown import render as render_markdown
-from edgestill.report.model import Report, read_report
+from edgestill.report.formats import BESIDE, render
+from edgestill.report.model import REPORT, Report, writer_of
 from edgestill.scoring import Scorer, resolve_metric
 from edgestill.step import StepContext
 from edgestill.targets import get_target
@@ -59,7 +59,7 @@ def verify_release(
 ) -> Report:
     """Run what a release ships on this machine and decide its gates again.
 
-    The report is written beside the release, as `<release>.verify.json` and `.md`.
+    The report is written beside the release, as `<release>.verify.json`, `.md` and `.html`.
 
     Args:
         targets: only these; a target that is named has to run here.
@@ -86,8 +86,8 @@ def verify_release(
     finally:
         if not log.stat().st_size:
             log.unlink()
-    _beside(place, ".json").write_text(report.to_json(), encoding="utf-8")
-    _beside(place, ".md").write_text(render_markdown(report), encoding="utf-8")
+    for suffix, shape in BESIDE.items():
+        _beside(place, suffix).write_text(render(report, shape), encoding="utf-8")
     return report
 
 
@@ -178,6 +178,7 @@ class _Verification:
             gates=gates,
             steps=(),
             fingerprint=Fingerprint.read(),
+            budgets=self.rules.gates,
             failures=failures,
         )
 
@@ -259,7 +260,7 @@ def rules_of(release: Release, allow_code: bool) -> Rules:
 
 
 def _built_by(release: Release) -> str:
-    return read_report(release.path / "report.json").edgestill
+    return writer_of(release.path / REPORT)
 
 
 def _load(release: Release, reference: str, allowed: bool) -> Callable[..., Any]:

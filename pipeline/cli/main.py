@@ -11,7 +11,9 @@ from contextlib import suppress
 import click
 
 from edgestill.cli.group import Settings, group
+from edgestill.cli.output import in_github
 from edgestill.errors import EdgestillError, ExitCode, RecipeError
+from edgestill.report.annotation import Annotation
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
@@ -38,6 +40,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         text, code = explain(error)
         if text:
             _tell(text)
+            if in_github():
+                _tell(str(Annotation("error", _PROGRAM, text)))
     return _finished(code)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
     from edgestill.report.model import Report
@@ -30,6 +33,23 @@ def write_result(text: str) -> None:
         click.echo(text.rstrip("\n"))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def write_file(file: Path, text: str) -> None:
+    """Write a result into a file instead.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"the report cannot be written ({error.strerror})",
+            where=str(file),
+            fix="Name another place with --out",
+        ) from error
 
 
 def output_width() -> int:
@@ -56,3 +76,30 @@ def write_report(
         report, width=output_width(), color=output_in_color(), release=release, written=written
     )
     write_result(text)
+
+
+def in_github() -> bool:
+    """Whether this is a step of a workflow in GitHub Actions."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def announce(report: Report) -> None:
+    """In a step of GitHub Actions: annotations in its log, and the report as its summary.
+
+    What was found stays found where one of them cannot be written: the exit code is the verdict's.
+    """
+    if not in_github():
+        return
+    from edgestill.report.github import MOST_IN_SUMMARY, render, summary
+
+    name = os.environ.get("GITHUB_STEP_SUMMARY")
+    with suppress(OSError):
+        click.echo(render(report), err=True, nl=False)
+    try:
+        if name:
+            with Path(name).open("ab") as file:  # other commands of the step have written, too
+                file.write(summary(report, MOST_IN_SUMMARY - file.tell()).encode())
+    except OSError as error:
+        with suppress(OSError):
+            why = f"the step's summary cannot be written ({error.strerror})"
+            click.echo(f"{why}: {name}", err=True)

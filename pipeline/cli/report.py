@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from edgestill.cli.options import release_argument
-from edgestill.cli.output import write_report, write_result
+from edgestill.cli.output import write_file, write_report, write_result
+from edgestill.report.formats import FORMATS, render
 
 
 @click.command(short_help="Show the report of a release again.")
@@ -15,11 +16,17 @@ from edgestill.cli.output import write_report, write_result
 @click.option(
     "--format",
     "shape",
-    type=click.Choice(["terminal", "markdown", "json"]),
+    type=click.Choice(list(FORMATS)),
     default="terminal",
     show_default=True,
+    help="github is for its log: annotations, and nothing where all is well.",
 )
-def command(release: Path, shape: str) -> None:
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it to this file instead of showing it.",
+)
+def command(release: Path, shape: str, out: Path | None) -> None:
     """Show the report of RELEASE, or of the report file that `edgestill verify` wrote.
 
     Shows only: the exit code is 0 whatever the verdict was.
@@ -27,11 +34,9 @@ def command(release: Path, shape: str) -> None:
     from edgestill.api.report import read_report
 
     report = read_report(release)
-    if shape == "terminal":
+    if out is not None:
+        write_file(out, render(report, shape))
+    elif shape == "terminal":
         write_report(report, release=release if release.is_dir() else None)
-    elif shape == "markdown":
-        from edgestill.report.markdown import render
-
-        write_result(render(report))
     else:
-        write_result(report.to_json())
+        write_result(render(report, shape))

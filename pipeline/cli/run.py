@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgestill.cli.options import recipe_argument, set_option, store_option, targets_option
-from edgestill.cli.output import write_report
+from edgestill.cli.output import announce, write_report
 from edgestill.errors import ExitCode
 
 
@@ -45,4 +45,5 @@ def command(
         recipe, overrides=overrides, targets=targets, out=out, store=store, fresh=fresh
     )
     write_report(report, release=out or Path("dist") / report.name)
+    announce(report)
     return report.exit_code

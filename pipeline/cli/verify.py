@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgestill.cli.options import release_argument, targets_option
-from edgestill.cli.output import write_report
+from edgestill.cli.output import announce, write_report
 from edgestill.errors import ExitCode
 
 
@@ -33,4 +33,5 @@ def command(
     report = verify_release(release, targets=targets, allow_code=allow_code, out=out)
     place, here = report_place(release, out), Path.cwd()
     write_report(report, written=place.relative_to(here) if place.is_relative_to(here) else place)
+    announce(report)
     return report.exit_code

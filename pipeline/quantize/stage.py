@@ -22,6 +22,7 @@ from edgestill.onnx_file import read_model, write_model
 from edgestill.quantize.config import QuantizeStep
 from edgestill.quantize.fidelity import Feeds, Outputs, answers, output_error
 from edgestill.quantize.kept_float import keep_empty_ranges, keep_sequence_sums
+from edgestill.quantize.layers import layer_errors
 from edgestill.quantize.signed import make_signed, make_unsigned
 from edgestill.reference import describe
 from edgestill.step import StepContext
@@ -95,8 +96,9 @@ def quantize(
         )
     for file in nearest.iterdir():
         file.rename(out / file.name)
+    layers = layer_errors(inputs.model.model_path, out / "model.onnx", feeds, context.work)
     return OnnxModel.seal(
-        out, OnnxDescription(description.signature, precision="int8", scheme=config.scheme)
+        out, OnnxDescription(description.signature, "int8", config.scheme, layers)
     )
 
 

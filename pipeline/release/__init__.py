@@ -3,7 +3,7 @@
 manifest.json                  every file with its sha256 and size; sealed by a digest of itself
 release.json                   what `verify` needs to know: task, gates, targets, how to measure
 recipe.yaml                    the recipe it was made from
-report.json  report.md         what the run found
+report.json  .md  .html        what the run found
 model/                         the float student as ONNX
 targets/<target>/<precision>/  engines; `teacher` is the baseline of speed-ups
 evaluation/                    the test split

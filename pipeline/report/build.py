@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime, timezone
+from typing import Any
 
 from edgestill import __version__
 from edgestill.digest import canonical
 from edgestill.errors import ExitCode
 from edgestill.installed import library_version
-from edgestill.report.model import FORMAT, ModelSummary, Report, StepSummary
+from edgestill.report.model import FORMAT, Budget, ModelSummary, QuantizedModel, Report, StepSummary
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verdict import Verdict
-from edgestill.verify.results import EVERY_GATE, GateResult, HopResult, TargetResult
+from edgestill.verify.results import GateResult, HopResult, TargetResult
 
 REPORTED = (
     "torch",
@@ -36,8 +37,8 @@ def overall(gates: Sequence[GateResult], failures: Sequence[str] = ()) -> tuple[
     Args:
         failures: targets that had to run and could not.
     """
-    decisive = [g for g in gates if g.gate != EVERY_GATE]
-    return verdict_on([gate.verdict for gate in decisive], failed=bool(failures))
+    decisive = [g.verdict for g in gates if g.verdict is not Verdict.NOT_RUN or g.withheld]
+    return verdict_on(decisive, failed=bool(failures))
 
 
 def verdict_on(verdicts: Collection[Verdict], *, failed: bool) -> tuple[Verdict, ExitCode]:
@@ -75,10 +76,16 @@ def make_report(
     gates: Sequence[GateResult],
     steps: Sequence[StepSummary],
     fingerprint: Fingerprint,
+    quantized: Sequence[QuantizedModel] = (),
+    budgets: Sequence[tuple[str, Any]] = (),
     notes: Sequence[str] = (),
     failures: Sequence[str] = (),
 ) -> Report:
-    """The report of a run or a verification that ends now."""
+    """The report of a run or a verification that ends now.
+
+    Args:
+        budgets: the gates as the recipe has them, by name.
+    """
     verdict, exit_code = overall(gates, failures)
     return Report(
         format=FORMAT,
@@ -102,7 +109,23 @@ def make_report(
         steps=tuple(steps),
         device=canonical(fingerprint),
         versions=_versions(),
-        notes=(*notes, *failures),
+        quantized=tuple(quantized),
+        budgets=tuple(_budget(name, gate) for name, gate in budgets),
+        notes=tuple(notes),
+        failures=tuple(failures),
+    )
+
+
+def _budget(name: str, gate: Any) -> Budget:
+    """What the kinds of gates have in common, each under the name that it has in a recipe."""
+    compared = (getattr(gate, key, None) for key in ("drop_vs", "vs", "over"))
+    return Budget(
+        gate=name,
+        at_most=getattr(gate, "at_most", None),
+        at_least=getattr(gate, "at_least", None),
+        percentile=getattr(gate, "percentile", None),
+        batch=getattr(gate, "batch", None),
+        versus=next((model for model in compared if model is not None), None),
     )
 
 

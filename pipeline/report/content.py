@@ -26,6 +26,7 @@ from edgestill.verify.results import (
     CandidateResult,
     GateResult,
     HopResult,
+    LatencyResult,
     TargetResult,
 )
 
@@ -40,6 +41,11 @@ WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NOT_RUN, Verdict.PASS
 
 def headline(report: Report) -> str:
     """The one line for a reader in a hurry, which starts with the verdict."""
+    return f"{report.verdict}  {report.name}: {finding(report)}"
+
+
+def finding(report: Report) -> str:
+    """What the verdict rests on, in a few words."""
     gates = report.gates
     asked = [gate for gate in gates if gate.verdict is not Verdict.NOT_RUN]
     failed = [gate for gate in gates if gate.verdict is Verdict.FAIL]
@@ -60,7 +66,7 @@ def headline(report: Report) -> str:
     elsewhere = dict.fromkeys(_place(g) for g in gates if g.verdict is Verdict.NOT_RUN)
     if elsewhere and asked:
         what += f" (not run here: {', '.join(elsewhere)})"
-    return f"{report.verdict}  {report.name}: {what}"
+    return what
 
 
 def worst_first(gates: Sequence[GateResult]) -> list[GateResult]:
@@ -68,10 +74,30 @@ def worst_first(gates: Sequence[GateResult]) -> list[GateResult]:
     return sorted(gates, key=lambda gate: WORST_FIRST.index(gate.verdict))
 
 
+def notes(report: Report) -> tuple[str, ...]:
+    """What failed, and then what a reader has to know to trust the figures."""
+    return (*report.failures, *report.notes)
+
+
 def unit_of(report: Report) -> str:
     """`pp` where the metric is a proportion; a user's own is a plain number."""
     spec = METRICS.get(report.metric)
     return spec.unit if spec is not None else "plain"
+
+
+def engines(target: TargetResult) -> list[CandidateResult]:
+    """Its candidates, and its baseline last."""
+    return [*target.candidates, *([target.baseline] if target.baseline else [])]
+
+
+def timed(report: Report) -> list[tuple[str, LatencyResult]]:
+    """What was timed, by target and candidate."""
+    return [
+        (f"{target.target} {candidate.name}", candidate.latency)
+        for target in report.targets
+        for candidate in engines(target)
+        if candidate.latency is not None
+    ]
 
 
 def targets(report: Report) -> list[Section]:
@@ -83,7 +109,7 @@ def hops(report: Report) -> Section:
     """The way from teacher to device, each hop under the one that it was made from."""
     unit = unit_of(report)
     lost = most_lost(report.hops)
-    rows = tuple(_hop(hop, depth, unit, hop is lost) for hop, depth in _in_order(report.hops))
+    rows = tuple(_hop(hop, depth, unit, hop is lost) for hop, depth in in_order(report.hops))
     columns = (
         Column("place", numeric=False),
         Column(report.metric),
@@ -140,7 +166,7 @@ def steps(report: Report, longest: int) -> Section:
 
 
 def _target(report: Report, target: TargetResult) -> Section:
-    everyone = [*target.candidates, *([target.baseline] if target.baseline else [])]
+    everyone = engines(target)
     title = target.runtime
     if not title.startswith(target.target):
         title = f"{target.target} ({target.runtime})"
@@ -243,7 +269,7 @@ def _reference(target: TargetResult) -> str:
     return "fp32" if "fp32" in names or not names else names[0]
 
 
-def _in_order(found: Sequence[HopResult]) -> list[tuple[HopResult, int]]:
+def in_order(found: Sequence[HopResult]) -> list[tuple[HopResult, int]]:
     """Each hop with its depth, parents before their children."""
     known = {hop.name for hop in found}
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from edgestill.report import content
-from edgestill.report.figures import Cell, Section, latencies
+from edgestill.report import content, provenance
+from edgestill.report.figures import Cell, Section
+from edgestill.report.layers import quantized
 from edgestill.report.model import Report
 from edgestill.verify.results import GateResult
 
@@ -25,9 +25,14 @@ def render(report: Report) -> str:
         parts += _section(content.hops(report))
     if report.models:
         parts += _section(content.models(report))
-    if report.notes:
-        parts += ["## Notes", "\n".join(f"- {_escaped(note)}" for note in report.notes)]
-    parts += ["## How this was obtained", *_obtained(report)]
+    if notes := content.notes(report):
+        parts += ["## Notes", "\n".join(f"- {_escaped(note)}" for note in notes)]
+    # Folded, so that the rest is a comment that people read to its end.
+    parts += [
+        "<details>\n<summary>How this was obtained</summary>",
+        *_obtained(report),
+        "</details>",
+    ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -51,78 +56,25 @@ def _section(section: Section, level: int = 2) -> list[str]:
 
 
 def _obtained(report: Report) -> list[str]:
-    splits = ", ".join(f"{role} {count}" for role, count in report.splits.items())
-    facts = {
-        "What": f"edgestill {report.kind}, version {report.edgestill}",
-        "When": report.created,
-        "Task and metric": f"{report.task}, {report.metric} "
-        f"({'bigger' if report.bigger_is_better else 'smaller'} is better)",
-        "Samples": splits,
-        "Seed": str(report.seed),
-        "Threads": str(report.threads),
-        "Libraries": ", ".join(f"{name} {found}" for name, found in report.versions.items()),
-        **{f"Device: {name}": value for name, value in _flat(report.device)},
-    }
-    rows = [[_escaped(name), _escaped(value)] for name, value in facts.items() if value]
+    rows = [[_escaped(n), _escaped(value)] for n, value in provenance.facts(report).items()]
     parts = [_table(["", ""], ["---", "---"], rows)]
     parts += _measurements(report)
+    for model in quantized(report):
+        parts += _section(model, level=3)
     if report.steps:
         parts += _section(content.steps(report, len(report.steps)), level=3)
-    return [*parts, *_again(report)]
+    again = [f"`{command.line}` {_escaped(command.words)}" for command in provenance.again(report)]
+    return [*parts, "### How to get it again", *again]
 
 
 def _measurements(report: Report) -> list[str]:
-    """Every percentile, load and memory figure of what was timed."""
-    timed = [
-        (f"{target.target} {candidate.name}", candidate.latency)
-        for target in report.targets
-        for candidate in (*target.candidates, *([target.baseline] if target.baseline else []))
-        if candidate.latency is not None
-    ]
-    if not timed:
+    section = provenance.measurements(report)
+    if not section.rows:
         return []
-    # What is doubtful about them already stands with their target.
-    section = latencies(timed)
-    parts = _section(Section("Measurements", section.columns, section.rows), level=3)
-    times = sorted({latency.measured_at for _, latency in timed})
-    moments = " to ".join(dict.fromkeys([times[0], times[-1]]))
-    batches = ", ".join(str(batch) for batch in sorted({latency.batch for _, latency in timed}))
-    threads = ", ".join(str(count) for count in sorted({latency.threads for _, latency in timed}))
-    parts.append(
-        f"Measured {_escaped(moments)} at batch {batches} with {threads} threads, in blocks that "
-        "are interleaved with those of the target's other engines, a fresh process each. "
-        "Brackets are confidence intervals."
+    digests = "\n".join(
+        f"- {_escaped(name)}: `{digest}`" for name, digest in provenance.digests(report).items()
     )
-    digests = [
-        f"- {target.target} {candidate.name}: `{candidate.digest}`"
-        for target in report.targets
-        for candidate in target.candidates
-    ]
-    return [*parts, "Digests of the engines:", "\n".join(digests)]
-
-
-def _again(report: Report) -> list[str]:
-    parts = ["### How to get it again"]
-    if report.kind == "run":
-        parts.append(
-            "`edgestill run recipe.yaml` with the recipe of this folder, beside the files that it "
-            "names, and the versions above."
-        )
-    parts.append(
-        "`edgestill verify RELEASE` measures and decides again, on this device or on another one."
-    )
-    return parts
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    """Nested facts as lines, without those that are unknown."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name} ")
-        elif isinstance(value, (list, tuple)):
-            yield f"{prefix}{name}", ", ".join(str(item) for item in value)
-        elif value is not None:
-            yield f"{prefix}{name}", str(value)
+    return [*_section(section, level=3), "Digests of the engines:", digests]
 
 
 def _table(titles: Sequence[str], rules: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgestill.artifact import LayerError
 from edgestill.digest import canonical
 from edgestill.errors import ExitCode, UsageError
 from edgestill.quantities import count_text
@@ -15,7 +17,7 @@ from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verdict import Verdict
 from edgestill.verify.results import GateResult, HopResult, TargetResult
 
-FORMAT = 1
+FORMAT = 2  # one more for each change after which a former version would misread a report
 REPORT = "report.json"  # its name in a release
 
 
@@ -43,6 +45,32 @@ class ModelSummary:
 
 
 @dataclass(frozen=True)
+class Budget:
+    """A gate of the recipe, in base units: seconds, bytes, samples per second, the metric's own.
+
+    Attributes:
+        percentile: of the time of a call, which the budget is on.
+        batch: samples of a call.
+        versus: the model that is compared with: of a score, the budget is on the drop then.
+    """
+
+    gate: str
+    at_most: float | None = None
+    at_least: float | None = None
+    percentile: float | None = None
+    batch: int | None = None
+    versus: str | None = None
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """The int8 ONNX model in one scheme, before it is compiled, layer by layer."""
+
+    scheme: str
+    layers: tuple[LayerError, ...]
+
+
+@dataclass(frozen=True)
 class StepSummary:
     """How a step came by its result, and what computing it took (now or when it was computed)."""
 
@@ -56,13 +84,17 @@ class Report:
     """What a run or a verification found.
 
     Attributes:
+        format: of this file; another one is read by other versions of edgestill.
         kind: `run` or `verify`.
         metric: the task's metric, with `bigger_is_better`.
         splits: samples per split; for a verification only the test split.
         evaluation: the digest of the test split.
         device: the fingerprint of the machine that measured.
         versions: distribution -> version.
+        quantized: the int8 models that were made, one for each scheme.
+        budgets: the gates of the recipe, which are decided on each target that is verified here.
         notes: what a reader has to know, such as data that the teacher may have seen.
+        failures: what had to run and could not: then `exit_code` is 3, whatever the gates say.
     """
 
     format: int
@@ -86,7 +118,10 @@ class Report:
     steps: tuple[StepSummary, ...]
     device: Mapping[str, Any]
     versions: Mapping[str, str]
+    quantized: tuple[QuantizedModel, ...] = ()
+    budgets: tuple[Budget, ...] = ()
     notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
 
     @property
     def device_name(self) -> str:
@@ -94,7 +129,14 @@ class Report:
         return Fingerprint(**{**self.device, "os": "", "python": ""}).name
 
     def to_json(self) -> str:
-        return json.dumps(canonical(self), indent=2, ensure_ascii=False) + "\n"
+        """Strict JSON, which has no number without end: such a one is the text `Infinity`."""
+        text = json.dumps(_strict(canonical(self)), indent=2, ensure_ascii=False, allow_nan=False)
+        return text + "\n"
+
+
+def render(report: Report) -> str:
+    """The report as JSON, as the other formats have it."""
+    return report.to_json()
 
 
 def read_report(path: Path) -> Report:
@@ -106,20 +148,55 @@ def read_report(path: Path) -> Report:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        report = TypeAdapter(Report).validate_json(path.read_bytes())
+        data = path.read_bytes()
+        written = _head(data)
+        if written is not None and written[0] != FORMAT:
+            raise _other_format(path, *written)
+        return TypeAdapter(Report).validate_json(data)
     except OSError as error:
         raise UsageError("there is no report", where=str(path)) from error
     except ValidationError as error:
         problems = count_text(error.error_count(), "problem", "problems")
-        raise _unreadable(path, problems) from error
-    if report.format != FORMAT:
-        raise _unreadable(path, f"format {report.format}")
-    return report
+        raise UsageError(
+            f"not a report that this version can read ({problems})",
+            where=str(path),
+            fix="Run it again with this version",
+        ) from error
 
 
-def _unreadable(path: Path, why: str) -> UsageError:
+def writer_of(path: Path) -> str:
+    """The version of edgestill that wrote a report, of whatever format it is."""
+    written = _head(path.read_bytes())
+    return written[1] if written is not None else "unknown"
+
+
+def _head(data: bytes) -> tuple[int, str] | None:
+    """Format and edgestill's version, without a look at the rest; None where it is no report."""
+    try:
+        content = json.loads(data)
+        head = content["format"], content["edgestill"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return head if isinstance(head[0], int) and isinstance(head[1], str) else None
+
+
+def _other_format(path: Path, found: int, version: str) -> UsageError:
+    newer = found > FORMAT
     return UsageError(
-        f"not a report that this version can read ({why})",
+        f"a report of format {found}, which edgestill {version} wrote, and this version reads "
+        f"format {FORMAT}",
         where=str(path),
-        fix="Run it again with this version",
+        fix=f"Read it with edgestill {version} or newer"
+        if newer
+        else f"Run it again with this version, or read it with edgestill {version}",
     )
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _strict(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_strict(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

@@ -56,13 +56,13 @@ def render(
         page.section(content.models(report))
     if report.steps:
         page.section(content.steps(report, LONGEST_STEPS))
-    if report.notes:
-        page.section(Section("Notes", lines=report.notes))
+    if notes := content.notes(report):
+        page.section(Section("Notes", lines=notes))
     page.line()
     if release is not None:
-        page.line(f"Release: {release} (report.md there has the details)")
+        page.line(f"Release: {release} (report.html and report.md there have the details)")
     if written is not None:
-        page.line(f"Report: {written}.md and {written.name}.json")
+        page.line(f"Report: {written}.html, .md and .json")
     page.line(f"{report.verdict}, exit code {int(report.exit_code)}", _STYLES[report.verdict])
     return page.text
 

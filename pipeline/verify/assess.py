@@ -225,6 +225,10 @@ def _candidate_result(
     validation_score = None
     if rules.validation is not None and candidate.validation is not None:
         validation_score = rules.validation.score_of(candidate.validation)
+    test_interval = None
+    # Of a metric over the whole set an interval costs thousands of calls: its gate pays for them.
+    if rules.test.metric.per_sample and not rules.test.withheld:
+        test_interval = rules.test.estimate(candidate.test, measure.level).interval
     return CandidateResult(
         name=candidate.name,
         digest=candidate.engine.digest,
@@ -237,4 +241,5 @@ def _candidate_result(
         offline=next(iter(served), None),
         paced=tuple(result for result in paced_at if result is not None),
         failure=failures.get(candidate.name, ""),
+        test_interval=test_interval,
     )

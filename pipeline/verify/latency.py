@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import os
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy
+from numpy.typing import NDArray
 
 from edgestill.stats import (
     Estimate,
@@ -13,12 +18,14 @@ from edgestill.stats import (
     smallest_sample,
     speedup,
 )
+from edgestill.targets.blocks import Block
 from edgestill.verify.conditions import conditions_of
 from edgestill.verify.energy import energy_of
 from edgestill.verify.evidence import Evidence
-from edgestill.verify.results import LatencyResult
+from edgestill.verify.results import BlockResult, Histogram, LatencyResult
 
 SHOWN_PERCENTILES = (50.0, 90.0, 95.0, 99.0)
+BINS = 60
 
 
 def summarize(
@@ -63,6 +70,32 @@ def summarize(
         noise_floor=noise_floor(samples, look.level(level) if look else level),
         conditions=conditions_of(blocks),
         energy=energy_of(blocks, level),
+        histogram=_histogram(samples),
+        series=tuple(_block(block) for block in blocks),
+    )
+
+
+def _histogram(samples: Sequence[NDArray[numpy.int64]]) -> Histogram:
+    """Every call in one of `BINS` bins, which are as wide as their time is long."""
+    logs = numpy.log(numpy.maximum(numpy.concatenate(samples), 1))
+    low, high = float(logs.min()), float(logs.max())
+    counts, _ = numpy.histogram(logs, bins=BINS, range=(low, high))
+    return Histogram(math.exp(low), math.exp(high), tuple(counts.tolist()))
+
+
+def _block(block: Block) -> BlockResult:
+    p10, median, p90 = numpy.quantile(block.samples_ns, (0.1, 0.5, 0.9)).tolist()
+    load = block.before.load
+    return BlockResult(
+        started=block.started,
+        calls=len(block.samples_ns),
+        p10_ns=p10,
+        median_ns=median,
+        p90_ns=p90,
+        steady=block.steady,
+        load=None if load is None else load / (os.cpu_count() or 1),
+        frequency_mhz=block.after.frequency_mhz,
+        temperature_c=block.after.temperature_c,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edgestill.targets.blocks import Trial
-from edgestill.verdict import Estimate, Verdict
+from edgestill.verdict import Estimate, Interval, Verdict
 
 EVERY_GATE = "all"  # stands for the gates of a target that was not run
 
@@ -29,6 +29,11 @@ class GateResult:
     found: str
     advice: str = ""
     open_at: str = ""
+
+    @property
+    def withheld(self) -> bool:
+        """Whether it had to run and did not, unlike the gates of a target on another machine."""
+        return self.verdict is Verdict.NOT_RUN and self.gate != EVERY_GATE
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,45 @@ class EnergyResult:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How many calls took how long: bins of one width on a logarithmic scale.
+
+    Attributes:
+        low_ns: where the first bin begins, the fastest call.
+        high_ns: where the last bin ends, the slowest call.
+        counts: calls of each bin.
+    """
+
+    low_ns: float
+    high_ns: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """One block of a measurement, a process of its own, and what the machine was like.
+
+    Attributes:
+        started: ISO 8601, UTC.
+        p10_ns: a tenth of its calls were as fast.
+        p90_ns: nine tenths of its calls were as fast.
+        steady: whether its warm-up settled.
+        load: processes per core that wanted to run, before it.
+        frequency_mhz: of the clock, after it, as `temperature_c` is.
+    """
+
+    started: str
+    calls: int
+    p10_ns: float
+    median_ns: float
+    p90_ns: float
+    steady: bool
+    load: float | None
+    frequency_mhz: float | None
+    temperature_c: float | None
+
+
+@dataclass(frozen=True)
 class LatencyResult:
     """The time of one call, over all blocks.
 
@@ -122,6 +166,8 @@ class LatencyResult:
         looks: how often the series was looked at, until every gate was decided or time was up.
         noise_floor: the smallest change that so many blocks can tell from none, as a share.
         energy: None where no counter can be read, or blocks are too short for it.
+        histogram: of all calls.
+        series: each block, in the order in which they ran.
     """
 
     batch: int
@@ -141,6 +187,8 @@ class LatencyResult:
     noise_floor: float | None = None
     conditions: Conditions = Conditions()
     energy: EnergyResult | None = None
+    histogram: Histogram | None = None
+    series: tuple[BlockResult, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -208,6 +256,7 @@ class CandidateResult:
         validation_score: what the choice was made on.
         validation_drop: how much worse than the float candidate on the validation split.
         test_score: the score on the test split.
+        test_interval: of that score, where the metric is a mean over samples.
         speedup: over the baseline.
         offline: where a gate asks for it.
         paced: for each rate that a gate asks for.
@@ -222,6 +271,7 @@ class CandidateResult:
     test_score: float | None = None
     speedup: Estimate | None = None
     latency: LatencyResult | None = None
+    test_interval: Interval | None = None
     offline: OfflineResult | None = None
     paced: tuple[PacedResult, ...] = ()
     failure: str = ""

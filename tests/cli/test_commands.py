@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -14,7 +13,7 @@ import pytest
 
 from edgestill.cli import run
 from edgestill.errors import ExitCode
-from edgestill.report.model import FORMAT, Report, read_report
+from edgestill.report.model import FORMAT, Report
 from edgestill.stats import Verdict
 from edgestill.store import Key, Store
 from edgestill.targets import TARGETS
@@ -114,7 +113,7 @@ def test_a_verification_ends_with_its_verdict(
     monkeypatch.setattr(sys.modules["edgestill.api.verify"], "report_place", report_place, False)
     assert run(["verify", "dist/digits", "--allow-code"]) == code
     out = capfd.readouterr().out
-    assert "\nReport: dist/digits.verify.md and digits.verify.json\n" in out
+    assert "\nReport: dist/digits.verify.html, .md and .json\n" in out
     ((positional, options),) = calls
     assert positional == (Path("dist/digits"),)
     assert options["allow_code"] is True and options["targets"] == ()
@@ -127,23 +126,6 @@ def test_the_store_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     run(["run", "digits"])
     run(["run", "digits", "--store", "elsewhere"])
     assert [options["store"] for _, options in calls] == [Path("/somewhere"), Path("elsewhere")]
-
-
-@pytest.mark.parametrize("shape", ["terminal", "markdown", "json"])
-def test_report_shows_a_release_whatever_its_verdict(
-    shape: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    report = empty_report(Verdict.FAIL, ExitCode.GATE_FAILED)
-    (tmp_path / "report.json").write_text(report.to_json(), encoding="utf-8")
-    assert run(["report", str(tmp_path), "--format", shape]) == 0
-    out = capfd.readouterr().out
-    if shape == "json":
-        assert json.loads(out)["verdict"] == "FAIL"
-        (tmp_path / "again.json").write_text(out, encoding="utf-8")
-        assert read_report(tmp_path / "again.json") == report
-        assert run(["report", str(tmp_path / "again.json")]) == 0
-    else:
-        assert "FAIL  digits" in out
 
 
 def test_report_refuses_what_is_no_report(

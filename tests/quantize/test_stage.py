@@ -151,6 +151,15 @@ def test_int8_answers_nearly_as_float(conv: tuple[OnnxModel, OnnxModel, list[str
     assert 0 < error_of(int8, model, {"x": images(100, seed=1)}) < 0.02
 
 
+def test_the_error_of_every_layer_is_told(conv: tuple[OnnxModel, OnnxModel, list[str]]) -> None:
+    _, int8, _ = conv
+    layers = int8.description.layers
+    assert [(layer.name, layer.operator) for layer in layers] == [
+        ("node_c1", "Conv"), ("node_c2", "Conv"), ("node_logits", "Gemm"),
+    ]  # fmt: skip
+    assert all(0 < layer.error < 0.1 for layer in layers)
+
+
 def test_the_way_nearest_to_float_is_kept(conv: tuple[OnnxModel, OnnxModel, list[str]]) -> None:
     model, int8, told = conv
     found = [re.fullmatch(r"(\S+), output error ([\d.]+)%", words) for words in told]

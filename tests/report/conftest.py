@@ -8,12 +8,22 @@ from dataclasses import replace
 
 import pytest
 
+from edgestill.artifact import LayerError
 from edgestill.errors import ExitCode
-from edgestill.report.model import FORMAT, ModelSummary, Report, StepSummary
+from edgestill.report.model import (
+    FORMAT,
+    Budget,
+    ModelSummary,
+    QuantizedModel,
+    Report,
+    StepSummary,
+)
 from edgestill.stats import Estimate, Interval, Verdict
 from edgestill.verify.results import (
+    BlockResult,
     CandidateResult,
     GateResult,
+    Histogram,
     HopResult,
     LatencyResult,
     TargetResult,
@@ -44,6 +54,21 @@ def latency(p50_ns: float, calls: int = 5430) -> LatencyResult:
         later_load_ns=12_400_000,
         memory_bytes=83_000_000,
         measured_at="2026-11-20T10:00:00+00:00",
+        histogram=Histogram(p50_ns * 0.9, p50_ns * 2, (calls // 2, calls // 4, calls // 4)),
+        series=tuple(
+            BlockResult(
+                started=f"2026-11-20T10:00:{5 * index:02}.000+00:00",
+                calls=calls // 12,
+                p10_ns=p50_ns * 0.95,
+                median_ns=p50_ns * (1 + index / 100),
+                p90_ns=p50_ns * 1.1,
+                steady=index != 3,
+                load=0.4,
+                frequency_mhz=2400.0,
+                temperature_c=51.0,
+            )
+            for index in range(12)
+        ),
     )
 
 
@@ -54,10 +79,10 @@ def openvino() -> TargetResult:
         runtime="openvino 2026.4.1",
         verify="here",
         candidates=(
-            CandidateResult("fp32", "a" * 64, 110_300, 0.9667, None, 0.9604, estimate(8.1, 7.9, 8.3, 12), latency(139_200)),
-            CandidateResult("int8", "b" * 64, 41_200, 0.9611, estimate(0.0056, -0.0061, 0.0173, 180), 0.9597, estimate(20.4, 19.8, 21.1, 12), latency(55_100)),
+            CandidateResult("fp32", "a" * 64, 110_300, 0.9667, None, 0.9604, estimate(8.1, 7.9, 8.3, 12), latency(139_200), test_interval=Interval(0.943, 0.973, 0.95)),
+            CandidateResult("int8", "b" * 64, 41_200, 0.9611, estimate(0.0056, -0.0061, 0.0173, 180), 0.9597, estimate(20.4, 19.8, 21.1, 12), latency(55_100), test_interval=Interval(0.943, 0.973, 0.95)),
         ),
-        baseline=CandidateResult("teacher", "c" * 64, 1_730_000, 0.9833, None, 0.9791, None, latency(1_124_000)),
+        baseline=CandidateResult("teacher", "c" * 64, 1_730_000, 0.9833, None, 0.9791, None, latency(1_124_000), test_interval=Interval(0.966, 0.988, 0.95)),
         shipped=("int8",),
         would_choose=None,
         reasons={"int8": "2.53x the speed of fp32 [2.49, 2.58]", "fp32": "int8 is 2.53x as fast"},
@@ -107,6 +132,21 @@ def passing(openvino: TargetResult) -> Report:
         ),
         device={"cpu": "Some CPU @ 2 GHz", "isa": ["avx2", "avx512_vnni"], "gpu": None, "cores": 2},
         versions={"torch": "2.13.0", "openvino": "2026.4.1"},
+        quantized=(
+            QuantizedModel(
+                "cpu",
+                (
+                    LayerError("body.0.0", "Conv", 0.012),
+                    LayerError("body.1.0", "Conv", 0.03),
+                    LayerError("head", "Gemm", 0.024),
+                ),
+            ),
+        ),
+        budgets=(
+            Budget("accuracy", at_most=0.03, versus="teacher"),
+            Budget("latency", at_most=0.005, percentile=95.0, batch=1),
+            Budget("size", at_most=200_000.0),
+        ),
         notes=("the teacher came trained and may have seen the validation data",),
     )  # fmt: skip
 
@@ -141,7 +181,7 @@ def crashed(passing: Report) -> Report:
         hops=hops,
         targets=(target,),
         gates=(gate, *kept),
-        notes=(*passing.notes, f"openvino int8 failed: {what}"),
+        failures=(f"openvino int8 failed: {what}",),
     )
 
 
@@ -203,6 +243,7 @@ def verification(passing: Report) -> Report:
         splits={"test": 718},
         models=(),
         hops=passing.hops[:1],
+        quantized=(),
         targets=(on_device,),
         gates=(gate,),
         steps=(),
@@ -221,6 +262,7 @@ def regression(passing: Report) -> Report:
         verdict=Verdict.NOT_RUN,
         models=(ModelSummary("student", "net.onnx", "adopted", None, 106_000),),
         hops=(HopResult("student onnx", None, 0.012345, None, None, None),),
+        quantized=(),
         targets=(),
         gates=(),
     )

@@ -95,6 +95,13 @@ def test_how_it_was_obtained(passing: Report) -> None:
     assert "(smaller is better)" in render(replace(passing, bigger_is_better=False))
 
 
+def test_how_it_was_obtained_is_folded_in(passing: Report) -> None:
+    text = render(passing)
+    before, folded = text.split("<details>\n<summary>How this was obtained</summary>\n\n")
+    assert "## Gates" in before and "| Seed |" not in before
+    assert "| Seed | 7 |" in folded and folded.endswith("\n\n</details>\n")
+
+
 def test_a_reader_learns_how_to_get_it_again(passing: Report, verification: Report) -> None:
     assert "`edgestill run recipe.yaml`" in render(passing)
     assert "`edgestill run recipe.yaml`" not in render(verification)

@@ -138,7 +138,7 @@ def test_only_the_longest_steps_are_shown(passing: Report) -> None:
 
 def test_where_the_release_lies(passing: Report) -> None:
     text = render(passing, release=Path("dist/digits"))
-    assert "Release: dist/digits (report.md there has the details)" in text
+    assert "Release: dist/digits (report.html and report.md there have the details)" in text
     assert "Release:" not in render(passing)
 
 

@@ -48,7 +48,8 @@ def test_the_release_holds_models_evidence_and_where_they_come_from(
 ) -> None:
     project, report = finished
     files = set(read_manifest(project.release))
-    assert files >= {"recipe.yaml", "release.json", "report.json", "report.md", "model/model.onnx"}
+    assert files >= {"recipe.yaml", "release.json", "report.json", "model/model.onnx"}
+    assert files >= {"report.md", "report.html"}
     for precision in ("fp32", "int8", "teacher"):
         assert f"targets/onnxruntime/{precision}/model.onnx" in files
     assert {"evaluation/inputs/image.npy", "evaluation/labels.npy"} <= files

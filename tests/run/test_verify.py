@@ -83,6 +83,7 @@ def test_it_decides_again_and_writes_beside_the_release(
     assert digest_files(release) == before
     assert {path.name for path in release.parent.iterdir()} == {
         "small",
+        "small.verify.html",
         "small.verify.json",
         "small.verify.md",
     }
@@ -159,8 +160,9 @@ def test_a_target_that_cannot_run_here_is_exit_3_and_never_a_pass(release: Path)
     change(release, add_target)
     report = verify_release(release)
     assert report.exit_code is ExitCode.ENVIRONMENT
-    (note,) = [note for note in report.notes if note.startswith("tensorrt-rtx cannot run here: ")]
-    assert note.endswith(" --target onnxruntime verifies what can run here.")
+    (failure,) = report.failures
+    assert failure.startswith("tensorrt-rtx cannot run here: ")
+    assert failure.endswith(" --target onnxruntime verifies what can run here.")
     (skipped,) = [gate for gate in report.gates if gate.target == "tensorrt-rtx"]
     assert skipped.verdict is Verdict.NOT_RUN
     # What was built for another machine is not missed on this one.

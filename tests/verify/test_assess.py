@@ -60,6 +60,10 @@ def test_every_candidate_is_shown_with_what_it_rests_on(
     found = judged(evidence(TIMES, wrong={"int8": 2}), rules())
     int8, fp32 = candidate(found, "int8"), candidate(found, "fp32")
     assert (int8.validation_score, int8.test_score) == (0.99, 0.995)
+    # Clopper and Pearson's interval of 398 right ones among 400.
+    assert int8.test_interval is not None
+    ends = (int8.test_interval.low, int8.test_interval.high)
+    assert ends == (pytest.approx(0.98206, abs=1e-5), pytest.approx(0.99939, abs=1e-5))
     assert int8.validation_drop is not None and fp32.validation_drop is None
     assert int8.validation_drop.value == pytest.approx(0.01)
     assert int8.validation_drop.count == 200
@@ -199,7 +203,8 @@ def test_a_device_chooses_by_the_drops_that_the_build_found(
 def test_a_metric_that_may_not_run_scores_nothing(evidence: MakeEvidence, rules: MakeRules) -> None:
     made = rules(SIZE)
     found = judged(evidence(TIMES), replace(made, test=replace(made.test, withheld="code")))
-    assert candidate(found, "int8").test_score is None
+    int8 = candidate(found, "int8")
+    assert (int8.test_score, int8.test_interval) == (None, None)
     assert found.gates[0].verdict is Verdict.PASS
 
 

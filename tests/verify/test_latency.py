@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -126,6 +127,41 @@ def test_the_noise_floor_is_half_the_width_of_a_comparison_with_itself(
     assert found.noise_floor is not None
     assert 0.005 < found.noise_floor < 0.02
     assert summary(evidence({"fp32": 100.0}, number=11)).noise_floor is None
+
+
+def test_a_histogram_counts_every_call_where_its_time_lies(evidence: MakeEvidence) -> None:
+    found = summary(evidence({"fp32": [100.0] * 6 + [400.0] * 6}, number=12, calls=50)).histogram
+    assert found is not None and sum(found.counts) == 600
+    assert (found.low_ns, found.high_ns) == (pytest.approx(95_000), pytest.approx(420_000))
+    edges = numpy.geomspace(found.low_ns, found.high_ns, len(found.counts) + 1)
+    # Calls lie within 5 % of their block's median.
+    assert sum(found.counts[: int(numpy.searchsorted(edges, 105_000))]) == 300
+    assert sum(found.counts[int(numpy.searchsorted(edges, 380_000)) - 1 :]) == 300
+
+
+def test_calls_that_all_took_the_same_time_are_in_one_bin(evidence: MakeEvidence) -> None:
+    made = evidence({"fp32": 100.0}, number=1)
+    (block,) = made.rounds[1][0].blocks
+    same = replace(made.rounds[1][0], blocks=(replace(block, samples_ns=(5_000,) * 7),))
+    found = summary(replace(made, rounds={1: (same,)})).histogram
+    assert found is not None and sorted(found.counts)[-2:] == [0, 7]
+
+
+def test_a_series_has_each_block_with_what_the_machine_was_like(evidence: MakeEvidence) -> None:
+    made = evidence({"fp32": [100.0, 200.0, 300.0], "int8": 10.0}, number=3, calls=61)
+    rounds = []
+    for round_ in made.rounds[1]:
+        block = next(block for block in round_.blocks if block.candidate == "fp32")
+        before = replace(block.before, load=3.0, frequency_mhz=1.0)
+        after = replace(block.after, load=99.0, frequency_mhz=2400, temperature_c=51.5)
+        rounds.append(replace(round_, blocks=(replace(block, before=before, after=after),)))
+    found = summary(replace(made, rounds={1: tuple(rounds)})).series
+    assert [block.median_ns for block in found] == [100_000, 200_000, 300_000]
+    assert found[1].p10_ns == pytest.approx(200_000 * 0.96, rel=1e-3)
+    assert found[1].p90_ns == pytest.approx(200_000 * 1.04, rel=1e-3)
+    assert {block.calls for block in found} == {61}
+    assert found[0].load == pytest.approx(3.0 / (os.cpu_count() or 1))
+    assert (found[0].frequency_mhz, found[0].temperature_c) == (2400, 51.5)
 
 
 def test_what_was_not_measured_has_no_figures(evidence: MakeEvidence) -> None:

@@ -1,0 +1,115 @@
+"""A report as JUnit XML: a test case for each gate on each target.
+
+There is no one schema; this is the part that GitLab, Jenkins and the readers for GitHub Actions
+have in common. A test case is known by its class name and name, so these stay the same from run to
+run. FAIL is a failure. INCONCLUSIVE is an error: nothing was shown to be wrong, yet it may not be
+green. NOT RUN is skipped, unless the gate had to run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from edgestill.report import provenance
+from edgestill.report.characters import visible
+from edgestill.report.model import Report
+from edgestill.verdict import Verdict
+from edgestill.verify.results import EVERY_GATE, GateResult
+
+_OUTCOMES = {
+    Verdict.FAIL: "failure",
+    Verdict.INCONCLUSIVE: "error",
+    Verdict.NOT_RUN: "skipped",
+}
+
+
+def render(report: Report) -> str:
+    """The report as an XML document."""
+    root = Element("testsuites", name=visible(f"edgestill {report.name}"))
+    targets = dict.fromkeys(gate.target for gate in report.gates)
+    for target in targets:
+        gates = [gate for gate in report.gates if gate.target == target]
+        suite = _suite(root, report, target)
+        for gate, name in zip(gates, _names(gates), strict=True):
+            _gate(suite, report, gate, name)
+    if report.failures:
+        suite = _suite(root, report, "environment")
+        for number, failure in enumerate(report.failures, start=1):
+            case = _case(suite, report, "environment", f"failure {number}")
+            _outcome(case, "error", "ENVIRONMENT", failure, failure)
+    for suite in root:
+        _count(suite, [suite])
+    _count(root, list(root))
+    ElementTree.indent(root)
+    body = ElementTree.tostring(root, "unicode")
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
+
+
+def _suite(root: Element, report: Report, target: str) -> Element:
+    # Readers take a time stamp for one without a zone, in UTC.
+    timestamp = report.created.partition("+")[0]
+    suite = SubElement(root, "testsuite", name=visible(target), timestamp=timestamp)
+    facts = {
+        "verdict": str(report.verdict),
+        "exit_code": str(int(report.exit_code)),
+        "edgestill": report.edgestill,
+        "metric": report.metric,
+        "device": provenance.device_name(report),
+        **report.versions,
+    }
+    _properties(suite, facts)
+    return suite
+
+
+def _gate(suite: Element, report: Report, gate: GateResult, name: str) -> None:
+    case = _case(suite, report, gate.target, name)
+    facts = {"budget": gate.budget, "found": gate.found, "advice": gate.advice}
+    _properties(case, {"verdict": str(gate.verdict), **facts})
+    kind = "error" if gate.withheld else _OUTCOMES.get(gate.verdict)
+    if kind is not None:
+        text = "\n".join(f"{fact}: {value}" for fact, value in facts.items() if value)
+        message = f"{gate.budget}: {gate.found}" if kind != "skipped" else gate.advice
+        _outcome(case, kind, str(gate.verdict), message, text)
+
+
+def _case(suite: Element, report: Report, target: str, name: str) -> Element:
+    place = f"edgestill.{report.name}.{target}"
+    return SubElement(suite, "testcase", classname=visible(place), name=visible(name), time="0")
+
+
+def _outcome(case: Element, kind: str, type_: str, message: str, text: str) -> None:
+    outcome = SubElement(case, kind, message=visible(message))
+    if kind != "skipped":  # whose only attribute is its message
+        outcome.set("type", type_)
+    outcome.text = visible(text)
+
+
+def _properties(parent: Element, facts: Mapping[str, str]) -> None:
+    properties = SubElement(parent, "properties")
+    for name, value in facts.items():
+        if value:
+            SubElement(properties, "property", name=visible(name), value=visible(value))
+
+
+def _names(gates: Sequence[GateResult]) -> list[str]:
+    """A name for each gate of a target: of several of a kind, the budget tells them apart."""
+    kinds = Counter(gate.gate for gate in gates)
+    names = [f"{gate.gate}: {gate.budget}" if kinds[gate.gate] > 1 else gate.gate for gate in gates]
+    names = ["every gate" if name == EVERY_GATE else name for name in names]
+    again: Counter[str] = Counter()
+    for index, name in enumerate(names):
+        again[name] += 1
+        if again[name] > 1:
+            names[index] = f"{name} ({again[name]})"
+    return names
+
+
+def _count(element: Element, suites: Iterable[Element]) -> None:
+    cases = [case for suite in suites for case in suite.iter("testcase")]
+    element.set("tests", str(len(cases)))
+    for kind, attribute in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
+        element.set(attribute, str(sum(case.find(kind) is not None for case in cases)))
+    element.set("time", "0")
