@@ -25,8 +25,8 @@ from edgestill.targets.blocks import Round
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.verify.assess import Rules
+from edgestill.verify.between_releases import NEW, OLD, changes
 from edgestill.verify.budgets import DEFAULTS, Budgets
-from edgestill.verify.changes import NEW, OLD, changes
 from edgestill.verify.comparison import FORMAT, Compared, Comparison, TargetComparison
 from edgestill.verify.config import EvaluateStep, Load
 from edgestill.verify.evidence import Candidate, Evidence

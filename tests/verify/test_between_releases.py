@@ -13,8 +13,8 @@ from edgestill.errors import UsageError
 from edgestill.metrics import METRICS
 from edgestill.scoring import Scorer
 from edgestill.verdict import Verdict
+from edgestill.verify.between_releases import changes
 from edgestill.verify.budgets import Budgets
-from edgestill.verify.changes import changes
 from edgestill.verify.comparison import Change
 from edgestill.verify.evidence import Evidence
 
