@@ -19,6 +19,7 @@ from edgestill.verdict import Verdict
 from edgestill.verify.results import GateResult, LatencyResult
 
 LONGEST_STEPS = 5
+WORST_CLASSES = 5
 
 _STYLES = {
     Verdict.PASS: "bold green",
@@ -50,6 +51,8 @@ def render(
         page.section(target)
     if report.hops:
         page.section(content.hops(report))
+    for worst in content.classes(report, WORST_CLASSES):
+        page.section(worst)
     if report.models:
         page.section(content.models(report))
     if report.steps:

@@ -11,7 +11,7 @@ from edgestill.stats.latency import (
     smallest_sample,
     speedup,
 )
-from edgestill.stats.proportions import mcnemar_exact
+from edgestill.stats.proportions import exact_paired_interval, mcnemar_exact
 from edgestill.stats.scores import mean_score, paired_drop, samples_to_bound, samples_to_decide
 from edgestill.verdict import Estimate, Interval, Verdict, decide, decide_exact
 
@@ -22,6 +22,7 @@ __all__ = [
     "Verdict",
     "decide",
     "decide_exact",
+    "exact_paired_interval",
     "mcnemar_exact",
     "mean_score",
     "mean_throughput",
