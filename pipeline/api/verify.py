@@ -37,6 +37,7 @@ from edgestill.verify.assess import (
     hop_results,
     not_run,
 )
+from edgestill.verify.belonging import require_belonging
 from edgestill.verify.changes import with_changes
 from edgestill.verify.config import BASELINE, GATE_CONFIGS, EvaluateStep, MeasureConfig, ScoreGate
 from edgestill.verify.evidence import Candidate, Evidence
@@ -82,6 +83,7 @@ def verify_release(
         # A user's own metric may print, too.
         with TemporaryDirectory(prefix="edgestill-") as scratch, captured(log):
             verification = _Verification(opened, allow_code, Path(scratch), console)
+            verification.require_belonging()
             report = verification.run(chosen, named=bool(targets))
     finally:
         if not log.stat().st_size:
@@ -130,6 +132,11 @@ class _Verification:
         self.shipped: list[str] = []
         # With how far each answered from the float student where it was built.
         self.engines: dict[str, tuple[Engine, float]] = {}
+
+    def require_belonging(self) -> None:
+        """Refuse an evaluation set that no engine of the release can be judged by."""
+        signature = self.release.onnx(None).description.signature
+        require_belonging(self.test, signature, self.rules.references)
 
     def run(self, targets: Sequence[ReleasedTarget], *, named: bool) -> Report:
         description = self.release.description

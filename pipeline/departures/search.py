@@ -78,15 +78,19 @@ def search(
     asked = [layer.tensor for layer in layers]
     ask = observer(candidate, asked, feeds)
     whole: dict[str, float] = {}
+    types: dict[str, Any] = {}
     for expected in in_parts(observe, asked):
-        found = ask(list(expected))
-        whole |= {
-            name: relative_error(array, found[name])
-            for name, array in expected.items()
-            if name in found and found[name].shape == array.shape
-        }
+        for name, array in ask(list(expected)).items():
+            if array.shape == expected[name].shape:
+                whole[name] = relative_error(expected[name], array)
+                types[name] = array.dtype
+
+    def fitting(names: Sequence[str]) -> dict[str, Array]:
+        """The reference's tensors as the candidate takes them, which may be in half precision."""
+        return {name: array.astype(types[name]) for name, array in observe(names).items()}
+
     layers = [layer for layer in layers if layer.tensor in whole]
-    own = _own_errors(observe, candidate, list(whole), feeds)
+    own = _own_errors(fitting, candidate, list(whole), feeds)
     chosen = first_outlying([own[layer.tensor] for layer in layers])
     if chosen is None:
         return None

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from edgestill.artifact import Engine, OnnxModel
 from edgestill.departures.engines import Compiling, bisect, search_engine
@@ -84,6 +85,56 @@ def test_a_layer_that_a_target_gets_wrong(
     assert found.compared == wrong.compiled <= math.log2(24) + 3
 
 
+def test_what_openvino_gets_wrong_by_itself_is_found(
+    sealed: Callable[..., OnnxModel], tmp_path: Path
+) -> None:
+    """OpenVINO 2026.4 takes wrong means over time of quantized values, several samples at once."""
+    rng = np.random.default_rng(0)
+    projection = rng.normal(size=(4, 16))
+    scale = np.abs(projection).max() / 127
+    weights = {
+        "w": np.round(projection / scale).astype(np.int8),
+        "w scale": np.float32(scale),
+        "w zero": np.int8(0),
+        "x scale": np.float32(0.03),
+        "x zero": np.uint8(128),
+        "r scale": np.float32(0.06),
+        "r zero": np.uint8(0),
+        "axes": np.array([1]),
+        "v": rng.normal(size=(16, 3)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "x scale", "x zero"], ["qx"]),
+        helper.make_node("DequantizeLinear", ["qx", "x scale", "x zero"], ["dx"]),
+        helper.make_node("DequantizeLinear", ["w", "w scale", "w zero"], ["dw"]),
+        helper.make_node("MatMul", ["dx", "dw"], ["projected"], "project"),
+        helper.make_node("Relu", ["projected"], ["r"], "relu"),
+        helper.make_node("QuantizeLinear", ["r", "r scale", "r zero"], ["qr"]),
+        helper.make_node("DequantizeLinear", ["qr", "r scale", "r zero"], ["dr"]),
+        helper.make_node("ReduceMean", ["dr", "axes"], ["pooled"], "pool", keepdims=0),
+        helper.make_node("MatMul", ["pooled", "v"], ["logits"], "head"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info("x", 1, ["n", 6, 4])],
+        [helper.make_tensor_value_info("logits", 1, ["n", 3])],
+        [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    compiling = Compiling(OpenVino(), "int8", OpenVinoOptions(), threads=1)
+
+    def found(samples: int) -> Departure | None:
+        feeds = {"x": rng.normal(size=(samples, 6, 4)).astype(np.float32)}
+        work = tmp_path / f"work {samples}"
+        return search_engine(sealed(model, "int8", "cpu"), compiling, feeds, 1e-2, work)
+
+    several = found(8)
+    assert several is not None and several.node == "pool"
+    assert several.before < 0.01 and several.after > 0.5
+    assert found(1) is None
+
+
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_a_target_that_is_right_departs_nowhere(
     name: str, shallow: Any, sealed: Callable[..., OnnxModel], search: Search
@@ -130,6 +181,28 @@ def test_a_target_that_refuses_a_tensor_is_searched_around_it(
 
     found = search(sealed(shallow), Wrong(OpenVino(), refusing, tmp_path / "wrong"))
     assert found is not None and found.module == "blocks.2.second"
+
+
+def test_a_model_that_a_target_refuses_whole_cannot_be_searched(
+    shallow: Any, sealed: Callable[..., OnnxModel], search: Search, tmp_path: Path
+) -> None:
+    def refusing(model: Any) -> Any:
+        raise ExportError("no operator Conv", fix="Take another target")
+
+    with pytest.raises(ExportError, match=r"^no operator Conv\. Take another target$"):
+        search(sealed(shallow), Wrong(OpenVino(), refusing, tmp_path / "wrong"))
+
+
+def test_an_answer_that_is_no_number_a_sample_cannot_be_searched(
+    make_model: Callable[..., Any], sealed: Callable[..., OnnxModel], search: Search
+) -> None:
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"], "flat"),
+        helper.make_node("Transpose", ["flat"], ["logits"], "turn", perm=[1, 0]),
+    ]
+    message = r"^the output logits has no row of floating-point numbers a sample$"
+    with pytest.raises(ExportError, match=message):
+        search(sealed(make_model(nodes, {})), OpenVino())
 
 
 @st.composite

@@ -116,6 +116,27 @@ def test_the_same_graph_departs_nowhere(residual: Any, feeds: dict[str, Array]) 
     assert search_onnx(residual, residual, feeds) is None
 
 
+def test_a_graph_in_half_precision_is_fed_in_half_precision(feeds: dict[str, Array]) -> None:
+    def graph(half: bool, factor: float) -> Any:
+        kind, dtype = (10, np.float16) if half else (1, np.float32)
+        nodes = [
+            helper.make_node("Cast", ["x"], ["inner"], "cast", to=kind),
+            helper.make_node("Tanh", ["inner"], ["bent"], "tanh"),
+            helper.make_node("Mul", ["bent", "factor"], ["scaled"], "scale"),
+            helper.make_node("Cast", ["scaled"], ["logits"], "back", to=1),
+        ]
+        values = [
+            helper.make_tensor_value_info(name, 1, ["n", 6, 5, 5]) for name in ("x", "logits")
+        ]
+        weight = numpy_helper.from_array(np.asarray(factor, dtype), "factor")
+        made = helper.make_graph(nodes, "graph", values[:1], values[1:], [weight])
+        return helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+    found = search_onnx(graph(False, 3.0), graph(True, 3.5), feeds)
+    assert found is not None and found.node == "scale"
+    assert found.before < 0.001 and found.own == pytest.approx(1 / 6, abs=0.001)
+
+
 def test_the_first_of_two_wrong_layers_is_named(
     residual: Any, feeds: dict[str, Array], altered: Alter
 ) -> None:

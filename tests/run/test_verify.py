@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy
 import onnx
 import pytest
 from onnx import numpy_helper
@@ -19,7 +20,7 @@ from edgestill.api.profile import profile_model
 from edgestill.api.verify import verify_release
 from edgestill.artifact import Engine, OnnxModel
 from edgestill.digest import digest_files
-from edgestill.errors import DamagedRelease, DeviceError, ExitCode, UsageError
+from edgestill.errors import DamagedRelease, DataError, DeviceError, ExitCode, UsageError
 from edgestill.release import ReleaseWriter, writing
 from edgestill.report.model import read_report
 from edgestill.targets.onnxruntime import OnnxRuntime
@@ -243,6 +244,73 @@ def test_code_of_a_release_runs_only_when_allowed(release: Path) -> None:
     allowed = verify_release(release, allow_code=True)
     assert (release / "ran").exists()
     assert [gate.verdict for gate in allowed.gates] == [Verdict.PASS]
+
+
+@pytest.mark.parametrize(
+    ("file", "edit", "described", "words"),
+    [
+        (
+            "inputs/image.npy",
+            lambda images: numpy.pad(images, ((0, 0), (0, 0), (0, 1), (0, 0))),
+            {"shape": [None, 1, 9, 8]},
+            "it has image uint8 [?, 1, 9, 8], and the model takes image uint8 [?, 1, 8, 8]",
+        ),
+        (
+            "inputs/image.npy",
+            lambda images: images.astype(numpy.float32),
+            {"dtype": "float32"},
+            "it has image float32 [?, 1, 8, 8], and the model takes image uint8 [?, 1, 8, 8]",
+        ),
+        (
+            "inputs/image.npy",
+            lambda images: images,
+            {"name": "picture"},
+            "it has picture uint8 [?, 1, 8, 8], and the model takes image uint8 [?, 1, 8, 8]",
+        ),
+        ("labels.npy", lambda labels: labels[:-5], {}, "it has 132 samples, and 127 labels"),
+        (
+            "labels.npy",
+            lambda labels: numpy.where(labels == 2, 7, labels),
+            {},
+            "it has the label 7, and the model has 3 classes",
+        ),
+    ],
+    ids=["shape", "type", "name", "count", "classes"],
+)
+def test_an_evaluation_set_that_does_not_belong_to_the_model_is_refused_first(
+    release: Path, file: str, edit: Callable[[Any], Any], described: dict[str, Any], words: str
+) -> None:
+    def exchange(writer: ReleaseWriter) -> None:
+        folder = writer.folder / "evaluation"
+        numpy.save(folder / file, edit(numpy.load(folder / file)))
+        content = json.loads((folder / "dataset.json").read_text("utf-8"))
+        content["inputs"][0] |= described
+        (folder / "dataset.json").write_text(json.dumps(content), "utf-8")
+
+    change(release, exchange)
+    with pytest.raises(DataError) as raised:
+        verify_release(release)
+    assert str(raised.value) == (
+        f"{release / 'evaluation'}: the evaluation set does not belong to the model: {words}. "
+        "Build the release again, with samples of the data that the model was made for"
+    )
+
+
+def test_a_file_that_an_evaluation_set_lacks_is_named(release: Path) -> None:
+    change(release, lambda writer: (writer.folder / "evaluation" / "ids.npy").unlink())
+    with pytest.raises(DataError, match=r"ids\.npy cannot be read \(FileNotFoundError: "):
+        verify_release(release)
+
+
+def test_answers_to_other_samples_are_no_reference(release: Path) -> None:
+    def cut(writer: ReleaseWriter) -> None:
+        file = writer.folder / "references" / "teacher" / "predictions.json"
+        content = json.loads(file.read_text("utf-8"))
+        file.write_text(json.dumps({**content, "count": 99}), "utf-8")
+
+    change(release, cut)
+    with pytest.raises(DataError, match=r"it has 132 samples, and 99 answers of the teacher\. Bui"):
+        verify_release(release)
 
 
 def negate(file: Path) -> None:
