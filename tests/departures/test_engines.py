@@ -228,6 +228,23 @@ def test_what_bisecting_finds_departs_and_its_sources_do_not(
     assert departing.isdisjoint(map(int, named[found]))
 
 
+def test_a_tensor_that_hides_a_departure_does_not_end_the_search() -> None:
+    """`hides` is right though it reads what is wrong; the answer reads both."""
+    sources = {
+        "wrong": frozenset[str](),
+        "hides": frozenset({"wrong"}),
+        "answer": frozenset({"wrong", "hides"}),
+    }
+    asked: list[str] = []
+
+    def departs(name: str) -> bool:
+        asked.append(name)
+        return name != "hides"
+
+    assert bisect("answer", sources, departs) == "wrong"
+    assert asked[0] == "hides"
+
+
 def test_bisecting_a_chain_asks_about_the_logarithm() -> None:
     sources = {str(n): frozenset({str(n - 1)} if n else ()) for n in range(1000)}
     for first in (0, 1, 371, 998, 999):
