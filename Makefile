@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
-.PHONY: quickstart test check bench bench-distillation intervals verdicts measuring clean
+.PHONY: quickstart test check bench bench-distillation bench-bisecting intervals verdicts measuring clean
 
 quickstart: $(READY)            ## distil, quantize, compile, verify and release the digits preset
 	$(BIN)/edgestill run digits
@@ -34,6 +34,9 @@ bench-distillation: $(READY)    ## what distillation costs and is worth; needs C
 	$(BIN)/python tests/benchmarks/teacher_cache.py --json teacher_cache.json
 	$(BIN)/python tests/benchmarks/distillation_speed.py --json distillation_speed.json
 	$(BIN)/python tests/benchmarks/distillation_schemes.py --store build/schemes --json distillation_schemes.json
+
+bench-bisecting: $(READY)       ## plant a wrong layer in networks of 50, at every position, and look for it
+	$(BIN)/python tests/benchmarks/bisecting.py --json bisecting.json
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

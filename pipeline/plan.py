@@ -106,11 +106,13 @@ class Hop:
     Attributes:
         predictions: what it answered on the test split.
         parent: the hop that it was made from; None for the first.
+        model: what answered, as ONNX or an engine; None for PyTorch.
     """
 
     name: str
     predictions: Ref
     parent: str | None
+    model: Ref | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from edgestill.capture import captured
 from edgestill.companions import Task, announce
 from edgestill.console import Console
 from edgestill.digest import canonical
-from edgestill.errors import EdgestillError, ModelError
+from edgestill.errors import DataError, EdgestillError, ModelError
 from edgestill.installed import library_version
 from edgestill.machine import Machine
 from edgestill.plan import Plan, Ref, Step
@@ -94,7 +94,9 @@ class Runner:
         if entry is None:
             self._prepare()
             with self.console.step(name):
-                entry = self.store.compute(key, lambda out, work: self._execute(step, out, work))
+                entry = self.store.compute(
+                    key, lambda out, work: self._execute(step, key, out, work)
+                )
         self.entries[name] = entry
         self.records.append(StepSummary(name, entry.hit, entry.seconds))
         if not entry.hit:
@@ -111,14 +113,10 @@ class Runner:
                 name: library_version(name) for name in (*step.stage.libraries, *step.libraries)
             },
         }
-        base = self.plan.recipe.base
         if step.code:
             parts["code"] = {name: self._code[name].parts for name in step.code}
         if step.files:
-            # By name beside the recipe: a moved project keeps its results.
-            parts["files"] = {
-                _relative(file, base): self.store.source_digest(file) for file in step.files
-            }
+            parts["files"] = self._files(step)
         parts |= self.machine.key_parts(step.hardware)
         return Key(step.name, step.kind, parts)
 
@@ -142,6 +140,12 @@ class Runner:
                 found[name] = Prospect(name, "miss", self.store.explain(key), name)
         return tuple(found.values())
 
+    def _files(self, step: Step) -> dict[str, str]:
+        """The digest of each of its files, by name beside the recipe: a moved project keeps its
+        results."""
+        base = self.plan.recipe.base
+        return {_relative(file, base): self.store.source_digest(file) for file in step.files}
+
     def _prepare(self) -> None:
         prepare, self.before_computing = self.before_computing, None
         if prepare is not None:
@@ -153,7 +157,7 @@ class Runner:
             return self.entries[value.step].digest("/".join(folders))
         return {name: self._digests(ref) for name, ref in value.items()}
 
-    def _execute(self, step: Step, out: Path, work: Path) -> None:
+    def _execute(self, step: Step, key: Key, out: Path, work: Path) -> None:
         stage = step.stage
         context = StepContext(
             base=self.plan.recipe.base,
@@ -169,6 +173,7 @@ class Runner:
                     announce(Task(stage, step.config, inputs, context.base, work))
                 stage.run(step.config, inputs, out, context)
                 self._require_seen(step, imported)
+                self._require_unchanged(step, key)
             except EdgestillError as error:
                 error.where = f"{step.name}: {error.where}" if error.where else step.name
                 raise
@@ -194,6 +199,21 @@ class Runner:
                 "change there would go unnoticed",
                 where=" and ".join(step.code),
                 fix=f"Declare it beside the callable, as files: [{declared_as}]",
+            )
+
+    def _require_unchanged(self, step: Step, key: Key) -> None:
+        """Refuse a result of which nobody knows whether it is from the files of its key.
+
+        Raises:
+            DataError: a file was written to since its digest was taken.
+        """
+        known = key.parts.get("files", {})
+        now = self._files(step)
+        changed = [name for name, digest in now.items() if digest != known[name]]
+        if changed:
+            raise DataError(
+                f"{', '.join(changed[:_TOLD])} changed while it was read",
+                fix="Run it again when nothing writes to it any more",
             )
 
     def _artifacts(self, value: Ref | Mapping[str, Ref]) -> Any:

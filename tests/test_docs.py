@@ -12,11 +12,15 @@ import pytest
 import yaml
 
 from edgestill.cli.profile import command as profile
+from edgestill.departures.parity import allowed_error
+from edgestill.departures.search import first_outlying
 from edgestill.distill.config import CacheConfig
+from edgestill.metrics import METRICS
 from edgestill.recipe import load_recipe
 from edgestill.stats import calls_needed, last_look, smallest_sample
 from edgestill.stats.looks import looks
 from edgestill.targets import energy
+from edgestill.targets.options import OpenVinoOptions
 from edgestill.train.config import AugmentConfig, TrainConfig
 from edgestill.train.losses.config import LOSS_CONFIGS, LossConfig
 from edgestill.train.schedule import Schedule
@@ -28,11 +32,13 @@ from edgestill.verify.config import (
     MeasureConfig,
     measured_loads,
 )
+from edgestill.verify.results import MOST_FLIPS
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "distillation.md").read_text("utf-8")
 MEASURING = (DOCS / "measuring.md").read_text("utf-8")
 VERDICTS = (DOCS / "verdicts.md").read_text("utf-8")
+ACCURACY = (DOCS / "accuracy.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize(("name", "config"), LOSS_CONFIGS.items())
@@ -127,3 +133,34 @@ def test_the_numbers_of_measuring_are_those_of_the_code() -> None:
     assert f"and so on up to {LARGEST_BATCH}" in MEASURING
     assert f"A block has {PACED_CALLS} requests" in MEASURING
     assert f"{energy.FEWEST_UPDATES} updates" in " ".join(MEASURING.split())
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_table_of_metrics_says_what_each_is_taken_over(name: str) -> None:
+    rows = [row for row in ACCURACY.splitlines() if row.startswith("| `") and f"`{name}`" in row]
+    (row,) = rows
+    assert ("| each sample" in row) == METRICS[name].per_sample
+    assert ("| the set |" in row) != METRICS[name].per_sample
+
+
+def test_the_rule_of_a_departure_is_the_one_that_is_applied() -> None:
+    """With layers that lie on either side of each number that the page gives."""
+    assert "`min(max(1e-4, 10 m), L / 2)`" in ACCURACY
+    floats = [0.0] * 20
+    assert first_outlying([*floats, 0.9e-4, *floats, 1.0]) == (41, True)
+    assert first_outlying([*floats, 1.1e-4, *floats, 1.0]) == (20, True)
+    int8 = [0.01] * 20
+    assert first_outlying([*int8, 0.099, *int8, 0.9]) == (41, True)
+    assert first_outlying([*int8, 0.101, *int8, 0.9]) == (20, True)
+    assert "less than three times m" in ACCURACY
+    assert first_outlying([*int8, 0.029]) == (20, False)
+    assert first_outlying([*int8, 0.031]) == (20, True)
+    for precision, allowed in (("fp32", "1e-3"), ("fp16", "1e-2"), ("int8", "1e-2")):
+        assert allowed_error(precision, None) == float(allowed)
+    assert allowed_error("fp32", OpenVinoOptions("bf16")) == 3e-2
+    assert "(1e-3 of the answers in fp32, 1e-2 in fp16 and int8, 3e-2 in bf16" in ACCURACY
+    assert f"the first {MOST_FLIPS} lost samples" in ACCURACY
+
+
+def test_its_figures_are_filled_in() -> None:
+    assert "@@" not in ACCURACY

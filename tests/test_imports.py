@@ -20,7 +20,7 @@ LAYERS = (
     {"metrics"},
     {"source_code", "store", "console", "scoring", "onnx_file"},
     {"targets"},
-    {"measuring", "data", "machine"},
+    {"measuring", "data", "machine", "departures"},
     {"models"},
     {"train"},
     {"distill", "export", "quantize", "compile", "verify"},
@@ -46,6 +46,7 @@ TORCH_FREE = {
     "scoring",
     "machine",
     "measuring",
+    "departures",
     "api",
     "cli",
 }

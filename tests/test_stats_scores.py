@@ -17,6 +17,7 @@ from edgestill.errors import DataError
 from edgestill.stats import (
     Verdict,
     decide,
+    exact_paired_interval,
     mcnemar_exact,
     mean_score,
     paired_drop,
@@ -53,6 +54,34 @@ def test_mcnemar_of_known_counts() -> None:
     assert mcnemar_exact(0, 0) == 1.0
     assert mcnemar_exact(1, 9) == pytest.approx(22 / 1024)
     assert mcnemar_exact(40_000, 41_000) == pytest.approx(0.000444, rel=0.01)
+
+
+@pytest.mark.parametrize("total", [1, 3, 8, 20])
+@pytest.mark.parametrize("level", [0.95, 0.999])
+def test_an_exact_interval_misses_no_more_than_it_says_however_few_samples(
+    total: int, level: float
+) -> None:
+    """Each end by itself, over all counts, for every pair of rates."""
+    counts = [(a, b) for a in range(total + 1) for b in range(total + 1 - a)]
+    ends = [exact_paired_interval(losses, wins, total, level) for losses, wins in counts]
+    for lost in np.linspace(0, 1, 11):
+        for won in np.linspace(0, 1 - lost, 6):
+            rates = (lost, won, max(0.0, 1 - lost - won))
+            chances = [
+                reference.multinomial.pmf((a, b, total - a - b), total, rates) for a, b in counts
+            ]
+            difference = lost - won
+            pairs = list(zip(ends, chances, strict=True))
+            above = sum(p for (low, _), p in pairs if low > difference + 1e-9)
+            below = sum(p for (_, high), p in pairs if high < difference - 1e-9)
+            assert max(above, below) <= (1 - level) / 2 + 1e-9
+
+
+def test_an_exact_interval_is_wider_than_tangos_and_not_by_much() -> None:
+    low, high = exact_paired_interval(5, 2, 100, 0.95)
+    tango_low, tango_high = paired_difference_interval(5, 2, 100, 0.95)
+    assert low < tango_low < 0.03 < tango_high < high
+    assert high - low < 1.6 * (tango_high - tango_low)
 
 
 @given(st.integers(0, 3000), st.integers(0, 3000), st.sampled_from([0.8, 0.95, 0.999]))

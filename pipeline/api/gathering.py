@@ -46,15 +46,30 @@ class Gathering:
     def split(self, role: str) -> Dataset:
         return self.runner.typed(Ref("data", role), Dataset)
 
-    def remarks(self) -> tuple[str, ...]:
-        """What has to be known of the data, such as samples of test that are in train too."""
-        return tuple(f"Data: {line}." for line in read_remarks(self.runner.resolve("data").path))
+    def notes(self) -> tuple[str, ...]:
+        """What a reader has to know to trust the figures: of the models, and of the data, such as
+        samples of test that are in train too."""
+        recipe, notes = self.recipe, []
+        for role, entry in (("teacher", recipe.teacher), ("student", recipe.student)):
+            if entry is not None and not entry.train and (role == "teacher" or not recipe.distill):
+                notes.append(
+                    f"The {role} came trained: it may have seen samples that are validation or "
+                    "test data here, and score better on them than on new ones."
+                )
+        remarks = read_remarks(self.runner.resolve("data").path)
+        return (*notes, *(f"Data: {line}." for line in remarks))
 
     def engine(self, ref: Ref) -> Engine:
         return self.runner.typed(ref, Engine)
 
     def onnx(self, role: str) -> OnnxModel:
         return self.runner.typed(Ref(f"export {role}"), OnnxModel)
+
+    def quantized(self) -> dict[str, OnnxModel]:
+        """The int8 student by scheme."""
+        steps = self.runner.plan.steps.values()
+        schemes = {s.config.scheme: Ref(s.name) for s in steps if s.kind == "quantize"}
+        return {scheme: self.runner.typed(ref, OnnxModel) for scheme, ref in schemes.items()}
 
     def predictions(self, ref: Ref) -> Predictions:
         return self.runner.typed(ref, Predictions)
@@ -102,12 +117,12 @@ class Gathering:
             last_validation=trained[-1] if trained else None,
         )
 
-    def quantized(self) -> tuple[QuantizedModel, ...]:
-        """The int8 models that the plan has made, one for each scheme."""
-        plan = self.runner.plan.steps
-        steps = [name for name, step in plan.items() if step.kind == "quantize"]
-        found = [self.runner.typed(Ref(name), OnnxModel).description for name in steps]
-        return tuple(QuantizedModel(made.scheme or "", made.layers) for made in found)
+    def quantization(self) -> tuple[QuantizedModel, ...]:
+        """What a report says of the int8 models."""
+        return tuple(
+            QuantizedModel(scheme, model.description.layers)
+            for scheme, model in self.quantized().items()
+        )
 
     def elsewhere(self, target: TargetPlan) -> TargetResult:
         """What was built for a target that another machine verifies."""

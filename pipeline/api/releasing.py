@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from edgestill.api.gathering import Gathering
+from edgestill.departures.parity import answers_error
 from edgestill.digest import canonical
 from edgestill.metric_config import FunctionMetric
-from edgestill.plan import TargetPlan
+from edgestill.plan import Ref, TargetPlan
 from edgestill.recipe import recipe_text
-from edgestill.release import CODE, ReleaseDescription, ReleasedTarget, ReleaseWriter
+from edgestill.release import CODE, QUANTIZED, ReleaseDescription, ReleasedTarget, ReleaseWriter
 from edgestill.report.formats import BESIDE, render
 from edgestill.report.model import Report
 from edgestill.source_code import code_digest
@@ -28,6 +29,8 @@ def write_release(
         for target, result in zip(gathering.runner.plan.targets, report.targets, strict=True)
     )
     writer.add(gathering.onnx("student"), "model")
+    for scheme, model in gathering.quantized().items():
+        writer.add(model, f"{QUANTIZED}/{scheme}")
     writer.add(gathering.split("test"), "evaluation")
     for name, predictions in rules.references.items():
         writer.add(predictions, f"references/{name}")
@@ -48,6 +51,7 @@ def write_release(
             targets=released,
             references=tuple(rules.references),
             verdict=report.verdict,
+            notes=gathering.notes(),
         )
     )
     writer.add_text("recipe.yaml", recipe_text(recipe.path, overrides))
@@ -72,4 +76,17 @@ def _target(
         auto=target.config.auto,
         drops={c.name: c.validation_drop for c in result.candidates if c.validation_drop},
         selected_on=gathering.fingerprint.name if measured else None,
+        errors=_errors(gathering, target),
     )
+
+
+def _errors(gathering: Gathering, target: TargetPlan) -> dict[str, float]:
+    """How far what its engines answer is from the float student, of those that run here."""
+    if target.evaluate is None:
+        return {}
+    student = gathering.rules.references["student"]
+    answers = {
+        name: gathering.predictions(Ref(target.evaluate, f"{name}/test"))
+        for name in target.candidates
+    }
+    return {name: answers_error(student, given) for name, given in answers.items()}

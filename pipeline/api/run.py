@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from edgestill.api.departing import with_departures
 from edgestill.api.gathering import Gathering
 from edgestill.api.opening import import_index, new_log, open_store
 from edgestill.api.releasing import write_release
@@ -28,6 +29,7 @@ from edgestill.source_code import remembered_imports
 from edgestill.spelling import nearest
 from edgestill.targets import TARGETS, get_target
 from edgestill.verify.assess import hop_results, not_run
+from edgestill.verify.changes import with_changes
 from edgestill.verify.results import GateResult, TargetResult
 
 
@@ -89,12 +91,18 @@ def _judge(gathering: Gathering) -> Report:
             results.append(found.target)
             gates += found.gates
             failures += found.failures
-    hops = [(h.name, h.parent, gathering.predictions(h.predictions)) for h in plan.hops]
+    answers = {hop.name: gathering.predictions(hop.predictions) for hop in plan.hops}
     shipped = [
         target.hops[precision]
         for target, result in zip(plan.targets, results, strict=True)
         for precision in result.shipped
     ]
+    level = rules.measure.level
+    ways = [(hop.name, hop.parent, answers[hop.name]) for hop in plan.hops]
+    hops = hop_results(ways, rules.test, level, shipped=shipped)
+    hops = with_changes(
+        hops, answers, rules.references, gathering.split("test"), level, shipped=shipped
+    )
     roles = ("train", "calibration", "validation", "test")
     return make_report(
         kind="run",
@@ -107,28 +115,16 @@ def _judge(gathering: Gathering) -> Report:
         splits={role: gathering.split(role).description.count for role in roles},
         evaluation=gathering.split("test").digest,
         models=gathering.models(),
-        hops=hop_results(hops, rules.test, rules.measure.level, shipped=shipped),
+        hops=with_departures(gathering, hops, results),
         targets=results,
         gates=gates,
         steps=gathering.runner.records,
         fingerprint=gathering.fingerprint,
-        quantized=gathering.quantized(),
+        quantized=gathering.quantization(),
         budgets=recipe.gates,
-        notes=(*_notes(recipe), *gathering.remarks()),
+        notes=gathering.notes(),
         failures=failures,
     )
-
-
-def _notes(recipe: Recipe) -> tuple[str, ...]:
-    """What a reader has to know to trust the figures."""
-    notes = []
-    for role, entry in (("teacher", recipe.teacher), ("student", recipe.student)):
-        if entry is not None and not entry.train and (role == "teacher" or not recipe.distill):
-            notes.append(
-                f"The {role} came trained: it may have seen samples that are validation or test "
-                "data here, and score better on them than on new ones."
-            )
-    return tuple(notes)
 
 
 def select_targets(recipe: Recipe, names: Sequence[str]) -> Recipe:

@@ -9,10 +9,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from edgestill.arguments import Names, PathLike, as_names, as_path
-from edgestill.artifact import Predictions
+from edgestill.artifact import Engine, Predictions
 from edgestill.capture import captured
 from edgestill.console import Console
 from edgestill.data.arrays import load_labels
+from edgestill.departures.locate import options_of, outcome, search
+from edgestill.departures.parity import allowed_error, answers_error, least_alike
+from edgestill.departures.result import Departure
 from edgestill.errors import DamagedRelease, DeviceError, UsageError
 from edgestill.measuring import Series, Session, measure_until_decided
 from edgestill.metric_config import FunctionMetric
@@ -34,6 +37,8 @@ from edgestill.verify.assess import (
     hop_results,
     not_run,
 )
+from edgestill.verify.belonging import require_belonging
+from edgestill.verify.changes import with_changes
 from edgestill.verify.config import (
     BASELINE,
     GATE_CONFIGS,
@@ -43,8 +48,11 @@ from edgestill.verify.config import (
     ScoreGate,
 )
 from edgestill.verify.evidence import Candidate, Evidence, timed_under
-from edgestill.verify.results import GateResult, TargetResult
+from edgestill.verify.results import GateResult, HopResult, TargetResult
 from edgestill.verify.stage import EvaluateInputs, evaluate
+
+# Processors round int8 in ways of their own: so many times its error may be what it was.
+_SLACK = 2.0
 
 Hops = list[tuple[str, str | None, Predictions]]
 
@@ -82,6 +90,7 @@ def verify_release(
         # A user's own metric may print, too.
         with TemporaryDirectory(prefix="edgestill-") as scratch, captured(log):
             verification = _Verification(opened, allow_code, Path(scratch), console)
+            verification.require_belonging()
             report = verification.run(chosen, named=bool(targets))
     finally:
         if not log.stat().st_size:
@@ -128,6 +137,13 @@ class _Verification:
         self.rules = rules_of(release, allow_code)
         self.hops: Hops = []
         self.shipped: list[str] = []
+        # With how far each answered from the float student where it was built.
+        self.engines: dict[str, tuple[Engine, float]] = {}
+
+    def require_belonging(self) -> None:
+        """Refuse an evaluation set that no engine of the release can be judged by."""
+        signature = self.release.onnx(None).description.signature
+        require_belonging(self.test, signature, self.rules.references)
 
     def run(self, targets: Sequence[ReleasedTarget], *, named: bool) -> Report:
         description = self.release.description
@@ -171,16 +187,47 @@ class _Verification:
             splits={"test": self.test.description.count},
             evaluation=self.test.digest,
             models=(),
-            hops=hop_results(
-                self.hops, self.rules.test, self.rules.measure.level, shipped=self.shipped
-            ),
+            hops=self._hops(),
             targets=results,
             gates=gates,
             steps=(),
             fingerprint=Fingerprint.read(),
             budgets=self.rules.gates,
+            notes=description.notes,
             failures=failures,
         )
+
+    def _hops(self) -> tuple[HopResult, ...]:
+        level = self.rules.measure.level
+        results = hop_results(self.hops, self.rules.test, level, shipped=self.shipped)
+        answers = {name: predictions for name, _, predictions in self.hops}
+        references = self.rules.references
+        results = with_changes(results, answers, references, self.test, level, shipped=self.shipped)
+        return tuple(self._looked_at(hop, answers[hop.name]) for hop in results)
+
+    def _looked_at(self, result: HopResult, answers: Predictions) -> HopResult:
+        """An engine that answers otherwise than where it was built, with where that begins."""
+        if result.name not in self.engines:
+            return result
+        engine, recorded = self.engines[result.name]
+        made, options = engine.description, options_of(engine)
+        student = self.rules.references["student"]
+        if answers_error(student, answers) <= allowed_error(
+            made.precision, options, _SLACK * recorded
+        ):
+            return result
+
+        def find() -> Departure | None:
+            with self.console.step(f"locate {result.name}"):
+                model = self.release.onnx(made.scheme)
+                feeds = least_alike(model, self.test, student, answers)
+                tolerance = allowed_error(made.precision, options, recorded)
+                work = self.scratch / result.name
+                threads = self.rules.threads
+                return search(model, engine, feeds, tolerance, threads=threads, work=work)
+
+        departure, why = outcome(engine, find)
+        return replace(result, departure=departure, unfound=why)
 
     def _target(self, target: ReleasedTarget, runtime: str) -> Assessment:
         folders = dict(target.candidates)
@@ -207,6 +254,8 @@ class _Verification:
                 if candidate.name in target.shipped:
                     self.shipped.append(name)
                 self.hops.append((name, "student (from the build)", candidate.test))
+                if candidate.name in target.errors:
+                    self.engines[name] = candidate.engine, target.errors[candidate.name]
 
         def judge(rounds: Mapping[int | Load, tuple[Round, ...]]) -> Assessment:
             evidence = Evidence(target.target, candidates, rounds, self.rules.measure.rounds)

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from edgestill.artifact import Signature
-from edgestill.errors import ExportError
+from edgestill.errors import EdgestillError, ExportError
+from edgestill.export.modules import first_departing
 from edgestill.extras import require
 from edgestill.models.wrapper import DeviceModel
 from edgestill.reference import describe
@@ -58,9 +59,23 @@ def require_parity(
         batches = [range(count), *(range(row, row + 1) for row in range(min(count, ALONE)))]
     for batch in batches:
         rows = [row % count for row in batch]
-        answered = session.run(list(names), _rows(arrays, rows))
+        feeds = _rows(arrays, rows)
+        answered = session.run(list(names), feeds)
         what = f"between ONNX and torch for a batch of {len(rows)}"
-        _require_close(names, [e[rows] for e in expected], answered, tolerance, what, _UNLIKE)
+        try:
+            _require_close(names, [e[rows] for e in expected], answered, tolerance, what, _UNLIKE)
+        except ExportError as unlike:
+            unlike.what += _departing(path, model, feeds)
+            raise
+
+
+def _departing(path: Path, model: DeviceModel, feeds: Arrays) -> str:
+    """Where the two part, as words to follow the error; empty where that cannot be told."""
+    try:
+        departure = first_departing(path, model, feeds)
+    except EdgestillError:  # it explains an error, and must not take its place
+        return ""
+    return f". It {departure}" if departure else ""
 
 
 def _rows(arrays: Arrays, rows: list[int]) -> dict[str, NDArray[Any]]:

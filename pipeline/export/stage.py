@@ -21,6 +21,7 @@ from edgestill.artifact import (
 from edgestill.data.arrays import load_inputs
 from edgestill.errors import ExportError
 from edgestill.export.config import ExportConfig, ExportStep
+from edgestill.export.modules import name_by_module
 from edgestill.export.parity import require_parity
 from edgestill.export.refusal import refused
 from edgestill.extras import require
@@ -60,7 +61,9 @@ def write_onnx(model: DeviceModel, arrays: Arrays, config: ExportConfig, folder:
     Raises:
         ExportError: an operation cannot be exported, or ONNX Runtime answers otherwise than torch.
     """
-    write_model(_to_onnx(model, arrays, config), folder)
+    program = _to_onnx(model, arrays, config)
+    name_by_module(program)
+    write_model(program, folder)
     graph = read_model(folder / "model.onnx").graph
     signature = Signature(
         inputs=tensor_specs(graph.input),

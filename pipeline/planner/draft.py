@@ -17,14 +17,14 @@ class PlanDraft:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self._steps: dict[str, Step] = {}
-        self._hops: list[tuple[str, Ref, tuple[str, ...]]] = []
+        self._hops: list[tuple[str, Ref, tuple[str, ...], Ref | None]] = []
 
     def finished(self, targets: tuple[TargetPlan, ...]) -> Plan:
         """The plan, each hop with its parent where the recipe has one of those it may have."""
-        known = {name for name, _, _ in self._hops}
+        known = {name for name, *_ in self._hops}
         hops = tuple(
-            Hop(name, predictions, next((parent for parent in parents if parent in known), None))
-            for name, predictions, parents in self._hops
+            Hop(name, answers, next((parent for parent in parents if parent in known), None), model)
+            for name, answers, parents, model in self._hops
         )
         return Plan(self.recipe, self._steps, targets, hops)
 
@@ -33,9 +33,9 @@ class PlanDraft:
         self._steps[step.name] = step
         return step.name
 
-    def hop(self, name: str, predictions: Ref, *parents: str) -> None:
+    def hop(self, name: str, predictions: Ref, *parents: str, model: Ref | None = None) -> None:
         """Add a hop below the first of these parents that the recipe has."""
-        self._hops.append((name, predictions, parents))
+        self._hops.append((name, predictions, parents, model))
 
     @property
     def black_box(self) -> bool:

@@ -60,11 +60,14 @@ def _evaluate_onnx(draft: PlanDraft, onnx: Mapping[str, str]) -> None:
     roles = ("validation", "test") if chosen_by else ("test",)
     name = _evaluate(draft, "evaluate onnx", candidates, roles, "onnxruntime")
     if draft.recipe.teacher is not None:
-        draft.hop("teacher onnx", Ref(name, f"{BASELINE}/test"), "teacher torch")
-    draft.hop("student onnx", Ref(name, f"{FLOAT}/test"), "student torch", *TEACHERS)
-    for scheme in onnx:
+        teacher = Ref("export teacher")
+        draft.hop("teacher onnx", Ref(name, f"{BASELINE}/test"), "teacher torch", model=teacher)
+    student = Ref(onnx[FLOAT])
+    draft.hop("student onnx", Ref(name, f"{FLOAT}/test"), "student torch", *TEACHERS, model=student)
+    for scheme, step in onnx.items():
         if scheme != FLOAT:
-            draft.hop(f"int8 {scheme} onnx", Ref(name, f"{scheme}/test"), "student onnx")
+            answers = Ref(name, f"{scheme}/test")
+            draft.hop(f"int8 {scheme} onnx", answers, "student onnx", model=Ref(step))
 
 
 def _evaluate(
@@ -108,7 +111,8 @@ def _target(draft: PlanDraft, target: TargetConfig, onnx: Mapping[str, str]) -> 
     name = f"evaluate {target.target}"
     _evaluate(draft, name, planned.engines, ("validation", "test"), target.target)
     for precision, origin in hops.items():
-        draft.hop(f"{target.target} {precision}", Ref(name, f"{precision}/test"), origin)
+        answers, engine = Ref(name, f"{precision}/test"), Ref(candidates[precision])
+        draft.hop(f"{target.target} {precision}", answers, origin, model=engine)
     own = {precision: f"{target.target} {precision}" for precision in candidates}
     return TargetPlan(target, candidates, own, baseline, name)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgestill.artifact import Dataset, Engine, Predictions
+from edgestill.artifact import Dataset, Engine, OnnxModel, Predictions
 from edgestill.digest import digest_folder
 from edgestill.errors import UsageError
 from edgestill.metrics import Task
@@ -15,6 +15,7 @@ from edgestill.spelling import nearest
 from edgestill.verdict import Estimate, Verdict
 
 DESCRIPTION = "release.json"
+QUANTIZED = "quantized"  # the folder of the int8 ONNX models, by scheme
 CODE = "code"  # the folder of a user's own metric and of what it imports
 
 
@@ -29,6 +30,7 @@ class ReleasedTarget:
         auto: whether they were chosen by measurements.
         drops: each candidate's drop on validation, which a choice on the device rests on too.
         selected_on: the name of the device on which they were chosen; None where the recipe said.
+        errors: how far each candidate's answers were from the float student's, relative to them.
     """
 
     target: str
@@ -39,6 +41,7 @@ class ReleasedTarget:
     auto: bool
     drops: dict[str, Estimate]
     selected_on: str | None
+    errors: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class ReleaseDescription:
         measure: the settings of the measurement.
         accuracy_drop: what a candidate may lose on validation; None for no limit.
         verdict: on all gates, where it was built.
+        notes: what a reader has to know of its models and its data to trust the figures.
     """
 
     name: str
@@ -64,6 +68,7 @@ class ReleaseDescription:
     targets: tuple[ReleasedTarget, ...]
     references: tuple[str, ...]
     verdict: Verdict
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,19 @@ class Release:
     def reference(self, name: str) -> Predictions:
         path = self.path / "references" / name
         return Predictions(path, digest_folder(path))
+
+    def onnx(self, scheme: str | None) -> OnnxModel:
+        """The student as ONNX: in float, or quantized in a scheme.
+
+        Raises:
+            UsageError: the release has none in that scheme.
+        """
+        path = self.path / (f"{QUANTIZED}/{scheme}" if scheme else "model")
+        if not path.is_dir():
+            raise UsageError(
+                f"the release has no ONNX model in the scheme {scheme}", where=str(self.path)
+            )
+        return OnnxModel(path, digest_folder(path))
 
     def engine(self, folder: str) -> Engine:
         path = self.path / folder

@@ -9,7 +9,7 @@ from edgestill.report import content, provenance
 from edgestill.report.figures import Cell, Section
 from edgestill.report.layers import quantized
 from edgestill.report.model import Report
-from edgestill.verify.results import GateResult
+from edgestill.verify.results import MOST_CLASSES, GateResult
 
 
 def render(report: Report) -> str:
@@ -23,6 +23,8 @@ def render(report: Report) -> str:
         parts += _section(target, level=3)
     if report.hops:
         parts += _section(content.hops(report))
+    for changed in (*content.classes(report, MOST_CLASSES), *content.flips(report)):
+        parts += _section(changed, level=3)
     if report.models:
         parts += _section(content.models(report))
     if notes := content.notes(report):

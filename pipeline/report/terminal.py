@@ -21,6 +21,7 @@ from edgestill.verify.comparison import Comparison
 from edgestill.verify.results import GateResult
 
 LONGEST_STEPS = 5
+WORST_CLASSES = 5
 
 _STYLES = {
     Verdict.PASS: "bold green",
@@ -52,6 +53,8 @@ def render(
         page.section(target)
     if report.hops:
         page.section(content.hops(report))
+    for worst in content.classes(report, WORST_CLASSES):
+        page.section(worst)
     if report.models:
         page.section(content.models(report))
     if report.steps:

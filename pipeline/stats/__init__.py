@@ -24,7 +24,7 @@ from edgestill.stats.looks import (
     next_look,
     repeated,
 )
-from edgestill.stats.proportions import mcnemar_exact
+from edgestill.stats.proportions import exact_paired_interval, mcnemar_exact
 from edgestill.stats.scores import mean_score, paired_drop, samples_to_bound, samples_to_decide
 from edgestill.verdict import Estimate, Interval, Verdict, decide, decide_exact
 
@@ -39,6 +39,7 @@ __all__ = [
     "change_of_speed",
     "decide",
     "decide_exact",
+    "exact_paired_interval",
     "last_look",
     "look_for_calls",
     "look_to_decide",

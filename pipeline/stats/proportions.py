@@ -25,6 +25,19 @@ def proportion_interval(successes: int, total: int, level: float) -> tuple[float
     return low, high
 
 
+def exact_paired_interval(losses: int, wins: int, total: int, level: float) -> tuple[float, float]:
+    """An interval for (losses - wins) / total that covers at least at `level`, whatever the total.
+
+    From Clopper and Pearson's intervals of the two counts, each with half of the error. For a few
+    samples, where Tango's bound on a drop errs with up to 0.07 instead of 0.025 (exact enumeration,
+    2 to 12 samples); it is about 1.4 times as wide.
+    """
+    half = 1.0 - (1.0 - level) / 2
+    fewest, most = proportion_interval(losses, total, half)
+    fewest_wins, most_wins = proportion_interval(wins, total, half)
+    return fewest - most_wins, most - fewest_wins
+
+
 def paired_difference_interval(
     losses: float, wins: float, total: float, level: float
 ) -> tuple[float, float]:

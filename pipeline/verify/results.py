@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgestill.departures.result import Departure
 from edgestill.targets.blocks import Trial
 from edgestill.verdict import Estimate, Interval, Verdict
 
 EVERY_GATE = "all"  # stands for the gates of a target that was not run
+MOST_FLIPS = 20
+MOST_CLASSES = 20
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,63 @@ class GateResult:
 
 
 @dataclass(frozen=True)
+class Flip:
+    """A sample that was answered right and is answered wrong now.
+
+    Attributes:
+        sample: its row in the split.
+        id: its hash, which is the same in every split and run that has the sample.
+        label: the name of its class, as `before` and `after` are.
+    """
+
+    sample: int
+    id: str
+    label: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class ClassDrop:
+    """A class, or a label of a multi-label task.
+
+    Attributes:
+        before: the share of its samples that the reference has right.
+        after: the same of the candidate.
+        drop: with an exact interval, wide where samples are few; the intervals of all classes hold
+            together, so that the worst of many is not taken for bad by chance.
+    """
+
+    name: str
+    before: float
+    after: float
+    drop: Estimate
+
+
+@dataclass(frozen=True)
+class Changes:
+    """A candidate against a reference, sample by sample.
+
+    Attributes:
+        reference: the name of the model that it is compared with.
+        lost: samples that only the reference has right.
+        won: samples that only the candidate has right.
+        p_value: that losing and winning are equally likely (McNemar's exact test, two-sided).
+        flips: of the lost samples the first `MOST_FLIPS`.
+        classes: those that drop most, at most `MOST_CLASSES`, the worst first.
+        class_count: how many classes the split has.
+    """
+
+    reference: str
+    lost: int
+    won: int
+    p_value: float
+    flips: tuple[Flip, ...]
+    classes: tuple[ClassDrop, ...]
+    class_count: int
+
+
+@dataclass(frozen=True)
 class HopResult:
     """The model at one place on the way from teacher to device, on the test split.
 
@@ -46,6 +106,12 @@ class HopResult:
         agreement: the share of samples answered as the parent answers.
         largest_difference: between any two values of the parent's prediction and this one's.
         ships: whether something that ships is made from it.
+        changes: which samples and classes it answers otherwise than its parent.
+        overall: the same against the model that accuracy is owed to (the teacher, where there is
+            one), for what ships.
+        departure: where it departs from its parent, looked for when the two should agree and do
+            not.
+        unfound: why it could not be told where.
     """
 
     name: str
@@ -55,6 +121,10 @@ class HopResult:
     agreement: float | None
     largest_difference: float | None
     ships: bool = False
+    changes: Changes | None = None
+    overall: Changes | None = None
+    departure: Departure | None = None
+    unfound: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pytest
 
 from edgestill.api.opening import open_store
 from edgestill.console import Console
-from edgestill.errors import ExitCode, ModelError
+from edgestill.errors import DataError, ExitCode, ModelError
 from edgestill.planner import make_plan
 from edgestill.recipe import load_recipe
 from edgestill.report import terminal
@@ -314,6 +314,24 @@ def test_the_index_of_imports_saves_time_and_decides_nothing(project: Project) -
     for content in (b"", b"{}", index.read_bytes()[:-10], index.read_bytes().replace(b"a", b"b")):
         index.write_bytes(content)
         assert set(project.states().values()) == {"hit"}
+
+
+def test_a_file_that_changes_while_it_is_read_gives_no_result(project: Project) -> None:
+    (project.folder / "load.py").write_text(
+        "import numpy\nfrom pathlib import Path\n\n\ndef load():\n"
+        "    file = Path(__file__).with_name('data.npz')\n"
+        "    arrays = dict(numpy.load(file))\n"
+        "    numpy.savez(file, **{**arrays, 'label': arrays['label'][::-1]})\n"
+        "    return {'image': arrays['image'], 'labels': arrays['label']}\n",
+        "utf-8",
+    )
+    source = ("data.source=load.py:load", "data.files=[data.npz]")
+    with pytest.raises(DataError) as raised:
+        project.run(*source)
+    assert str(raised.value) == (
+        "data: data.npz changed while it was read. Run it again when nothing writes to it any more"
+    )
+    assert project.states(*source)["data"] == "miss"
 
 
 def key(project: Project, step: str, *overrides: str) -> Key:

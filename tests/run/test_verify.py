@@ -9,17 +9,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from edgestill.api.profile import profile_model
 from edgestill.api.verify import verify_release
+from edgestill.artifact import Engine, OnnxModel
 from edgestill.digest import digest_files
-from edgestill.errors import DamagedRelease, DeviceError, ExitCode, UsageError
+from edgestill.errors import DamagedRelease, DataError, DeviceError, ExitCode, UsageError
 from edgestill.release import ReleaseWriter, writing
 from edgestill.report.model import read_report
+from edgestill.targets.onnxruntime import OnnxRuntime
 from edgestill.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -242,6 +246,135 @@ def test_code_of_a_release_runs_only_when_allowed(release: Path) -> None:
     allowed = verify_release(release, allow_code=True)
     assert (release / "ran").exists()
     assert [gate.verdict for gate in allowed.gates] == [Verdict.PASS]
+
+
+@pytest.mark.parametrize(
+    ("file", "edit", "described", "words"),
+    [
+        (
+            "inputs/image.npy",
+            lambda images: numpy.pad(images, ((0, 0), (0, 0), (0, 1), (0, 0))),
+            {"shape": [None, 1, 9, 8]},
+            "it has image uint8 [?, 1, 9, 8], and the model takes image uint8 [?, 1, 8, 8]",
+        ),
+        (
+            "inputs/image.npy",
+            lambda images: images.astype(numpy.float32),
+            {"dtype": "float32"},
+            "it has image float32 [?, 1, 8, 8], and the model takes image uint8 [?, 1, 8, 8]",
+        ),
+        (
+            "inputs/image.npy",
+            lambda images: images,
+            {"name": "picture"},
+            "it has picture uint8 [?, 1, 8, 8], and the model takes image uint8 [?, 1, 8, 8]",
+        ),
+        ("labels.npy", lambda labels: labels[:-5], {}, "it has 132 samples, and 127 labels"),
+        (
+            "labels.npy",
+            lambda labels: numpy.where(labels == 2, 7, labels),
+            {},
+            "it has the label 7, and the model has 3 classes",
+        ),
+    ],
+    ids=["shape", "type", "name", "count", "classes"],
+)
+def test_an_evaluation_set_that_does_not_belong_to_the_model_is_refused_first(
+    release: Path, file: str, edit: Callable[[Any], Any], described: dict[str, Any], words: str
+) -> None:
+    def exchange(writer: ReleaseWriter) -> None:
+        folder = writer.folder / "evaluation"
+        numpy.save(folder / file, edit(numpy.load(folder / file)))
+        content = json.loads((folder / "dataset.json").read_text("utf-8"))
+        content["inputs"][0] |= described
+        (folder / "dataset.json").write_text(json.dumps(content), "utf-8")
+
+    change(release, exchange)
+    with pytest.raises(DataError) as raised:
+        verify_release(release)
+    assert str(raised.value) == (
+        f"{release / 'evaluation'}: the evaluation set does not belong to the model: {words}. "
+        "Build the release again, with samples of the data that the model was made for"
+    )
+
+
+def test_a_file_that_an_evaluation_set_lacks_is_named(release: Path) -> None:
+    change(release, lambda writer: (writer.folder / "evaluation" / "ids.npy").unlink())
+    with pytest.raises(DataError, match=r"ids\.npy cannot be read \(FileNotFoundError: "):
+        verify_release(release)
+
+
+def test_answers_to_other_samples_are_no_reference(release: Path) -> None:
+    def cut(writer: ReleaseWriter) -> None:
+        file = writer.folder / "references" / "teacher" / "predictions.json"
+        content = json.loads(file.read_text("utf-8"))
+        file.write_text(json.dumps({**content, "count": 99}), "utf-8")
+
+    change(release, cut)
+    with pytest.raises(DataError, match=r"it has 132 samples, and 99 answers of the teacher\. Bui"):
+        verify_release(release)
+
+
+def negate(file: Path) -> None:
+    """The same ONNX model with one weight of the opposite sign."""
+    model = onnx.load(file)
+    tensor = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    array = numpy_helper.to_array(tensor)
+    tensor.CopyFrom(numpy_helper.from_array(-array, tensor.name))
+    onnx.save(model, file)
+
+
+def test_an_engine_that_answers_otherwise_than_where_it_was_built_is_looked_into(
+    release: Path,
+) -> None:
+    hops = {hop.name: hop for hop in verify_release(release).hops}
+    assert not any(hop.departure or hop.unfound for hop in hops.values())
+    change(release, lambda writer: negate(writer.folder / "targets/onnxruntime/fp32/model.onnx"))
+    hops = {hop.name: hop for hop in verify_release(release).hops}
+    # The model is right, and so is the runtime: it is the engine itself.
+    why = "compiled here anew, the model answers as it should"
+    assert (hops["onnxruntime fp32"].departure, hops["onnxruntime fp32"].unfound) == (None, why)
+    assert (
+        "Where onnxruntime fp32 departs from student (from the build) is not known: compiled here "
+        "anew, the model answers as it should." in release.with_name("small.verify.md").read_text()
+    )
+    assert not hops["onnxruntime int8"].unfound
+
+
+def test_an_int8_engine_is_compared_with_its_own_onnx_model(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime that gets a layer wrong on this device, and did not where it was built."""
+    compile_right = OnnxRuntime.compile
+
+    def compile_wrong(self: OnnxRuntime, model: OnnxModel, *given: Any) -> Engine:
+        negate(model.model_path)
+        return compile_right(self, model, *given)
+
+    monkeypatch.setattr(OnnxRuntime, "compile", compile_wrong)
+    change(release, lambda writer: negate(writer.folder / "targets/onnxruntime/int8/model.onnx"))
+    hops = {hop.name: hop for hop in verify_release(release).hops}
+    found = hops["onnxruntime int8"].departure
+    assert found is not None and found.operator in ("Conv", "Gemm") and found.after > 0.3
+    assert hops["onnxruntime fp32"].departure is None
+
+
+def test_without_onnx_a_device_says_what_it_lacks(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(release, lambda writer: negate(writer.folder / "targets/onnxruntime/fp32/model.onnx"))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    hops = {hop.name: hop for hop in verify_release(release).hops}
+    assert "onnx" in hops["onnxruntime fp32"].unfound
+    assert "edgestill[build]" in hops["onnxruntime fp32"].unfound
+
+
+def test_what_has_to_be_known_of_the_data_is_in_the_report_of_a_device_too(
+    release: Path, finished: tuple[Project, Report]
+) -> None:
+    describe(release, notes=["Data: 3 of 80 samples of test are in train too."])
+    assert verify_release(release).notes[0] == "Data: 3 of 80 samples of test are in train too."
+    assert "3 of 80 samples of test" in release.with_name("small.verify.md").read_text("utf-8")
 
 
 def test_a_profile_measures_all_engines_of_a_release_together(release: Path) -> None:

@@ -1,0 +1,65 @@
+"""The layer at which a model departs, whatever it is: an ONNX model, or an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgestill.artifact import Engine, OnnxModel
+from edgestill.departures.engines import Compiling, search_engine
+from edgestill.departures.parity import Arrays
+from edgestill.departures.result import Departure
+from edgestill.departures.search import search_onnx
+from edgestill.errors import EdgestillError
+from edgestill.onnx_file import read_model
+from edgestill.targets import TARGETS, get_target
+
+
+def search(
+    reference: OnnxModel,
+    candidate: OnnxModel | Engine,
+    feeds: Arrays,
+    tolerance: float,
+    *,
+    threads: int,
+    work: Path,
+) -> Departure | None:
+    """The layer at which a model departs from the one that it was made from.
+
+    Args:
+        feeds: a few samples, by input.
+        tolerance: the relative error that an engine may have.
+        work: where engines lie while they are asked.
+
+    Raises:
+        EdgestillError: it cannot be told.
+    """
+    if isinstance(candidate, OnnxModel):
+        models = [read_model(model.model_path) for model in (reference, candidate)]
+        return search_onnx(models[0], models[1], feeds)
+    made = candidate.description
+    target, options = get_target(made.target), options_of(candidate)
+    compiling = Compiling(target, made.precision, options, threads)
+    return search_engine(reference, compiling, feeds, tolerance, work)
+
+
+def outcome(
+    candidate: OnnxModel | Engine, find: Callable[[], Departure | None]
+) -> tuple[Departure | None, str]:
+    """What `find` finds; or why it could not be told."""
+    try:
+        found = find()
+    except EdgestillError as error:  # it explains a finding, and must not take its place
+        return None, str(error).removesuffix(".")
+    if found is not None:
+        return found, ""
+    if isinstance(candidate, Engine):
+        return None, "compiled here anew, the model answers as it should"
+    return None, "no layer departs by itself on the samples that were compared"
+
+
+def options_of(engine: Engine) -> Any:
+    """The options that an engine was compiled with, as its target's own type."""
+    made = engine.description
+    return TARGETS[made.target].options(**made.options)
