@@ -16,7 +16,7 @@ COMMANDS: Mapping[str, str] = {
     "plan":    "Show what a run would do, and what it would reuse.",
     "run":     "Build, verify and release what a recipe describes.",
     "verify":  "Check a release on this device: accuracy, latency, size.",
-    "profile": "Measure the latency of a release, an engine or an ONNX file.",
+    "profile": "Measure how fast a release, an engine or an ONNX file is.",
     "report":  "Show the report of a release again.",
     "targets": "List the targets, and whether they can run here.",
     "doctor":  "Find what is wrong with this machine, or with a recipe on it.",
