@@ -295,8 +295,8 @@ def test_a_queue_that_grows_is_given_up(ort: Candidate, numbers: Dataset, deed: 
     (block,) = round_.blocks
     assert block.unserved > 100
     assert min(block.service_ns) >= 20_000_000
-    # All requests were there within a second, and each one waited for those before it.
-    assert block.samples_ns[-1] > block.samples_ns[0]
+    # The last one that was served had waited for many before it.
+    assert block.samples_ns[-1] > 5 * block.service_ns[-1]
 
 
 naturals, finite = st.integers(0, 2**53), st.floats(allow_nan=False, allow_infinity=False)
