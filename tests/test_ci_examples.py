@@ -115,6 +115,7 @@ def report(verdict: Verdict) -> Report:
         seed=0,
         threads=1,
         splits={"test": 9},
+        evaluation="e" * 64,
         models=(),
         hops=(),
         targets=(),

@@ -33,7 +33,9 @@ def test_error_says_what_where_and_fix(name: str, code: int) -> None:
 
 def test_every_error_class_is_covered_above() -> None:
     def below(cls: type[EdgestillError]) -> set[str]:
-        return {cls.__name__}.union(*(below(child) for child in cls.__subclasses__()))
+        # A private one is caught where it is raised.
+        public = [child for child in cls.__subclasses__() if not child.__name__.startswith("_")]
+        return {cls.__name__}.union(*map(below, public))
 
     assert below(EdgestillError) == {*USAGE, *ENVIRONMENT, "EdgestillError", "RecipeError"}
 
