@@ -36,7 +36,8 @@ MODEL_KEYS = (
     "train, pretrained."
 )
 LOSSES = (
-    "ce, kd, dkd, dist, mse, hint, hidden, attention, similarity, relation, minilm, adversarial"
+    "ce, kd, dkd, dist, mse, hint, hidden, attention, similarity, relation, minilm, adversarial, "
+    "heads"
 )
 GATES = "accuracy, agreement, latency, throughput, speedup, size, memory"
 KNOWN_TARGETS = f"Known targets: {', '.join(TARGETS)}."
@@ -362,6 +363,20 @@ CASES = {
     "empty map of layers": (
         changed("distill: {}", "distill: {losses: [{hidden: {student: a, teacher: b, map: {}}}]}"),
         "5: distill.losses[0].hidden: map is empty. Write student's layer: teacher's layer",
+    ),
+    "heads on nothing": (
+        changed("distill: {}", "distill: {losses: [{heads: {layers: []}}]}"),
+        "5: distill.losses[0].heads: layers is empty. Name layers of the student",
+    ),
+    "two heads on a layer": (
+        changed("distill: {}", "distill: {losses: [{heads: {layers: [a, b, a]}}]}"),
+        "5: distill.losses[0].heads: layers names a layer twice. Name each once",
+    ),
+    "heads of values": (
+        budgeted(changed("distill: {}", "distill: {losses: [{heads: {layers: [a]}}]}"))
+        + "task: regression\n",
+        "5: distill.losses[0].heads: heads does not fit regression. Losses of regression: mse, "
+        "hint, hidden, attention, similarity, relation, minilm, adversarial.",
     ),
     "views that are all the same": (
         changed("distill: {}", "distill: {cache: {views: 3}}"),

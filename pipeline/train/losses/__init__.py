@@ -25,6 +25,7 @@ LOSSES: Mapping[type[LossConfig], str] = {
     settings.AttentionLoss: "edgestill.train.losses.features:Attention",
     settings.MinilmLoss: "edgestill.train.losses.features:AttentionRelations",
     settings.AdversarialLoss: "edgestill.train.losses.adversarial:Adversarial",
+    settings.HeadsLoss: "edgestill.train.losses.heads:Heads",
 }
 
 
