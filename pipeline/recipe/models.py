@@ -23,9 +23,6 @@ def check_models(draft: Draft) -> None:
                 "It is what ships: to ship the teacher itself, write student: instead of teacher:."
             )
         problems.add(("student",), "missing", fix)
-    if draft.given("distill") and not draft.given("teacher"):
-        fix = "Add teacher:, or train the student alone with student: {train: {}}."
-        problems.add(("distill",), "there is no teacher to learn from", fix)
     for role, model in (("teacher", recipe.teacher), ("student", recipe.student)):
         if model is None or problems.at((role,)):
             continue

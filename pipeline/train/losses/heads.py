@@ -21,9 +21,9 @@ class Heads(Loss):
     `[b, t, c]`, to the shape of the student's prediction z, `[b, c]`, from which no gradient comes
     back; padding does not count. `ce` and `kd` are the losses of these names. Heads are learnt with
     the student and thrown away after it. So early layers learn to tell the classes apart, without
-    any other teacher (Zhang et al., "Be Your Own Teacher", 2019, equations 3 and 4 with their
-    code's alpha and temperature; theirs adds the heads up, has convolutions before them, and a
-    third term, which `hint` is). Without labels a head learns from z alone, as if alpha were 1.
+    any other teacher (Zhang et al., "Be Your Own Teacher", 2019; theirs adds the heads up, puts
+    convolutions before them, and brings features together too, which `hint` does). Without labels
+    a head learns from z alone, as if alpha were 1.
     """
 
     def __init__(self, config: HeadsLoss, task: str) -> None:

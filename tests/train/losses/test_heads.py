@@ -56,7 +56,7 @@ def log_softmax(x: Array) -> Array:
 
 
 def term(head: Array, prediction: Array, labels: NDArray[Any], alpha: float, t: float) -> float:
-    """Zhang et al. 2019, equations 3 and 4, with the factor T^2 of `kd`."""
+    """Zhang et al. 2019: labels and softened prediction, with the factor T^2 of `kd`."""
     of_labels = -log_softmax(head)[np.arange(len(head)), labels].mean()
     target = log_softmax(prediction / t)
     divergence = (np.exp(target) * (target - log_softmax(head / t))).sum(1).mean()
