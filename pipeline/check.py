@@ -61,6 +61,7 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
     """
     arrays = {name: array[:SAMPLES] for name, array in load_inputs(inputs.train).items()}
     ids, labels = load_ids(inputs.train)[:SAMPLES], load_labels(inputs.train)
+    of_sample = None if labels is None else labels.shape[1:]
     views = [Views(augment, arrays, ids) for augment in config.augment]
     for augment in config.augment:
         require_whole_labels(augment, labels)
@@ -80,7 +81,12 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
                     models[role] = wrap(
                         model_config, inputs.train, config.task, context.base, say=told
                     )
-                    require_classes(models[role].prediction_shape, inputs.train.description)
+                    require_classes(
+                        models[role].prediction_shape,
+                        inputs.train.description,
+                        of_sample,
+                        model_config.classes,
+                    )
         teacher: DeviceModel | OnnxTeacher | None = models.get("teacher")
         if inputs.teacher is not None:
             mixed = next((view.mixed_input for view in views if view.mixed_input), None)
@@ -123,13 +129,17 @@ def _peers(
 ) -> list[Learner]:
     """Those that learn beside the student, each asked once."""
     batch = to_tensors(arrays, slice(None), torch.device("cpu"))
+    labels = load_labels(train)
+    of_sample = None if labels is None else labels.shape[1:]
     peers = []
     for number, settings in enumerate(config.peers, 1):
-        context.progress(0.5, f"build {peer_name(number)}")
-        peer = open_peer(settings, number, student, train, config.task, config.seed, context.base)
-        with about(peer_name(number)):
-            require_classes(peer.prediction_shape, train.description)
+        name = peer_name(number)
+        context.progress(0.5, f"build {name}")
+        peer = open_peer(settings, number, train, config.task, config.seed, context.base)
+        with about(name):
+            require_classes(peer.prediction_shape, train.description, of_sample, settings.classes)
             _require_gradient(peer.train().prediction(*batch))
+        require_same_prediction(peer.prediction_shape, student.prediction_shape, name)
         peers.append(Learner(peer, peer_losses(config.losses, config.task, train, number)))
     return peers
 

@@ -131,6 +131,7 @@ STEP = CheckStep(
     distilled=True,
 )
 CLASSES = np.arange(20) % 3
+TOKENS = "y[:, None].expand(-1, 4, -1)"  # four alike, each with its classes last
 
 
 def run(base: Path, config: CheckStep, data: Dataset, teacher: OnnxModel | None = None) -> str:
@@ -446,6 +447,25 @@ def test_without_labels_an_average_has_nothing_to_teach(base: Path) -> None:
     config = replace(STEP, learn_from="average", losses=())
     with pytest.raises(EdgestillError, match=r"^student: the loss ce reads labels, and the train"):
         run(base, config, dataset(base, None))
+
+
+@pytest.mark.parametrize("role", ["teacher", "student", "peer 1"])
+def test_classes_that_are_the_last_axis_are_found(base: Path, role: str) -> None:
+    data = dataset(base, np.stack([CLASSES] * 4, axis=1))
+    first, last = net(then="y[:, :, None].expand(-1, -1, 4)"), net(then=TOKENS)
+    models: dict[str, Any] = {"teacher": first, "student": first, "peers": (first,)}
+    models |= {"peers": (last,)} if role == "peer 1" else {role: last}
+    config = replace(STEP, **models, learn_from="peers", losses=(CeLoss(), KdLoss()))
+    message = rf"^{role}: it predicts \[4, 3\] a sample, and labels are \[4\]: its classes are the"
+    with pytest.raises(EdgestillError, match=message):
+        run(base, config, data)
+
+
+def test_classes_that_are_said_to_be_the_last_axis_become_the_first(base: Path) -> None:
+    data = dataset(base, np.stack([CLASSES] * 4, axis=1))
+    moved = replace(net(then=TOKENS), classes="last")
+    config = replace(STEP, teacher=moved, student=moved, losses=(CeLoss(), KdLoss()))
+    assert run(base, config, data) == "teacher: predicts (3, 4)\nstudent: predicts (3, 4)\n"
 
 
 def test_heads_need_a_layer_and_a_prediction_for_whole_samples(base: Path) -> None:

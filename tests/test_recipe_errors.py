@@ -32,8 +32,8 @@ TOP = (
     "quantize, targets, measure, gates."
 )
 MODEL_KEYS = (
-    "Allowed keys: model, arguments, onnx, weights, files, normalize, output, from, depth, width, "
-    "train, pretrained."
+    "Allowed keys: model, arguments, onnx, weights, files, normalize, output, classes, from, "
+    "depth, width, train, pretrained."
 )
 LOSSES = (
     "ce, kd, dkd, dist, mse, hint, hidden, attention, similarity, relation, minilm, adversarial, "
@@ -413,6 +413,22 @@ CASES = {
         "5: distill: there is no teacher to learn from. Add teacher:, or learn_from: average or "
         "peers, or train the student alone with student: {train: {}}.",
     ),
+    "classes of values": (
+        budgeted(changed("student}", "student, classes: last}")) + "task: regression\n",
+        "4: student.classes: classes is for classification, and the task is regression. "
+        "Leave classes out.",
+    ),
+    "a peer's classes of values": (
+        budgeted(
+            changed(
+                "distill: {}",
+                "distill: {learn_from: peers, peers: [{model: model.py:student, classes: first}]}",
+            )
+        )
+        + "task: regression\n",
+        "5: distill.peers[0].classes: classes is for classification, and the task is regression. "
+        "Leave classes out.",
+    ),
     # Learning without a teacher
     "nobody of that name": (
         changed("distill: {}", "distill: {learn_from: itself}"),
@@ -489,7 +505,7 @@ CASES = {
             "distill: {learn_from: peers, peers: [{model: model.py:student, depth: 0.5}]}",
         ),
         "5: distill.peers[0].depth: unknown key. Allowed keys: model, arguments, files, normalize, "
-        "output.",
+        "output, classes.",
     ),
     "a peer that is not there": (
         changed("distill: {}", "distill: {learn_from: peers, peers: [{model: model.py:peer}]}"),

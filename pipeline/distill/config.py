@@ -38,6 +38,7 @@ class PeerConfig:
     files: tuple[str, ...] = ()
     normalize: NormalizeConfig | None = None
     output: str | None = None
+    classes: Literal["first", "last"] | None = None
 
     @property
     def as_model(self) -> ModelConfig:
@@ -47,6 +48,7 @@ class PeerConfig:
             files=self.files,
             normalize=self.normalize,
             output=self.output,
+            classes=self.classes,
         )
 
 

@@ -139,7 +139,9 @@ def _peers(
     distill, task = config.distill, config.task
     peers = []
     for number, settings in enumerate(distill.peers, 1):
-        model = open_peer(settings.as_model, number, student, train, task, config.seed, base)
+        model = open_peer(settings.as_model, number, train, task, config.seed, base)
+        name = peer_name(number)
+        require_same_prediction(model.prediction_shape, student.prediction_shape, name)
         losses = peer_losses(distill.losses, task, train, number)
         score = make_objective(losses, None, model, config.metric, base).score
         peers.append(Peer(model, losses, score))
@@ -149,7 +151,6 @@ def _peers(
 def open_peer(
     model: ModelConfig,
     number: int,
-    student: DeviceModel,
     train: Dataset,
     task: str,
     seed: int,
@@ -158,14 +159,12 @@ def open_peer(
     """The peer of this number, counted from 1, before its training.
 
     Raises:
-        ModelError: it cannot be built or fed, or predicts another shape than the student.
+        ModelError: it cannot be built or fed.
     """
     # Of one architecture, two that start alike would have nothing to tell each other.
     seed_everything(derived_seed(seed, peer_name(number)))
     with about(peer_name(number)):
-        peer = wrap(model, train, task, base)
-    require_same_prediction(peer.prediction_shape, student.prediction_shape, peer_name(number))
-    return peer
+        return wrap(model, train, task, base)
 
 
 def peer_losses(

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgestill.distill.config import DistillConfig, PeerConfig
 from edgestill.recipe.draft import Draft
+from edgestill.recipe.models import check_classes
 from edgestill.recipe.problems import Path, show_value
 from edgestill.recipe.reader import Reader
 from edgestill.train.losses.config import Reads, reads_of
@@ -82,6 +83,8 @@ def _check_peers(draft: Draft, distill: DistillConfig) -> None:
         return
     if not distill.peers and not problems.within(place):
         problems.add(place, "missing", "Add peers: [{model: file.py:callable}].")
+    for index, peer in enumerate(distill.peers):
+        check_classes(draft, (*place, index), peer.as_model)
     for path, loss in draft.losses:
         if reads_of(loss).teacher:
             what = f"{path[-1]} reads a layer of a teacher, and peers are asked for predictions"

@@ -18,6 +18,7 @@ from edgestill.errors import ModelError
 from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.step import StepContext
 from edgestill.train.losses.config import CeLoss, HeadsLoss, HintLoss, KdLoss, LossConfig, MseLoss
+from edgestill.train.reproducible import reproducible
 from edgestill.train.teachers import AverageTeacher
 
 CODE = """
@@ -26,10 +27,8 @@ from torch import nn
 
 
 class Net(nn.Module):
-    def __init__(self, width=8, outputs=3, seeded=False):
+    def __init__(self, width=8, outputs=3):
         super().__init__()
-        if seeded:
-            torch.manual_seed(0)
         self.body = nn.Sequential(nn.Linear(4, width), nn.BatchNorm1d(width), nn.ReLU())
         self.head = nn.Linear(width, outputs)
 
@@ -137,8 +136,10 @@ def test_peers_of_the_students_code_start_apart_from_it_and_from_each_other(
 ) -> None:
     peers = (PEERS[1], PEERS[1])
     inputs = splits(context)
-    trainer = student_trainer(step(learn_from="peers", peers=peers), inputs, context)
-    alone = student_trainer(step(losses=(CeLoss(),)), inputs, context)
+    with reproducible(0, 1):
+        trainer = student_trainer(step(learn_from="peers", peers=peers), inputs, context)
+    with reproducible(0, 1):
+        alone = student_trainer(step(losses=(CeLoss(),)), inputs, context)
     weights = [
         model.module.head.weight
         for model in (trainer.model, *(peer.model for peer in trainer.objective.peers))
