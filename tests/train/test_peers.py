@@ -258,6 +258,13 @@ def test_bf16_is_for_peers_too(tmp_path: Path) -> None:
     assert all(parameter.dtype == torch.float32 for parameter in peer.parameters())
 
 
+def test_all_are_compiled(tmp_path: Path) -> None:
+    with reproducible(0, 2):
+        training = with_peers(tmp_path, replace(CONFIG, compile=True))
+    models = [training.model, *(peer.model for peer in training.objective.peers)]
+    assert all(model.module._compiled_call_impl is not None for model in models)
+
+
 def test_the_average_teaches_and_is_what_is_kept(tmp_path: Path) -> None:
     config = replace(CONFIG, epochs=12)
     with reproducible(0, 2):
