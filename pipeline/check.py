@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgestill.artifact import Dataset, OnnxModel
-from edgestill.data.arrays import load_ids, load_inputs, load_labels
+from edgestill.data.arrays import label_shape, load_ids, load_inputs, load_labels
 from edgestill.distill.record import require_top_k
 from edgestill.distill.stage import (
     open_peer,
@@ -26,6 +26,7 @@ from edgestill.distill.stage import (
 from edgestill.errors import ModelError, about
 from edgestill.export.config import CheckStep
 from edgestill.export.stage import write_onnx
+from edgestill.models.config import ModelConfig
 from edgestill.models.interface import require_classes
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
@@ -61,7 +62,6 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
     """
     arrays = {name: array[:SAMPLES] for name, array in load_inputs(inputs.train).items()}
     ids, labels = load_ids(inputs.train)[:SAMPLES], load_labels(inputs.train)
-    of_sample = None if labels is None else labels.shape[1:]
     views = [Views(augment, arrays, ids) for augment in config.augment]
     for augment in config.augment:
         require_whole_labels(augment, labels)
@@ -81,12 +81,7 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
                     models[role] = wrap(
                         model_config, inputs.train, config.task, context.base, say=told
                     )
-                    require_classes(
-                        models[role].prediction_shape,
-                        inputs.train.description,
-                        of_sample,
-                        model_config.classes,
-                    )
+                    _require_classes(models[role], model_config, inputs.train)
         teacher: DeviceModel | OnnxTeacher | None = models.get("teacher")
         if inputs.teacher is not None:
             mixed = next((view.mixed_input for view in views if view.mixed_input), None)
@@ -101,19 +96,14 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
             require_top_k(config.top_k, teacher.prediction_shape)
         for role in config.trained:
             if role in models:
-                distils = role == "student" and config.distilled
+                distilled = role == "student" and config.distilled
+                asked, beside = (teacher, peers) if distilled else (None, [])
                 with about(role):
-                    if distils and (teacher is not None or peers or config.losses):
-                        losses = student_losses(
-                            config.losses,
-                            config.task,
-                            inputs.train,
-                            taught=config.learn_from == "teacher",
-                        )
-                        _try_losses(models[role], losses, teacher, peers, arrays, inputs.train)
+                    if distilled and (asked is not None or beside or config.losses):
+                        losses = _student_losses(config, inputs.train)
                     else:
                         losses = lone_losses(config.task, inputs.train)
-                        _try_losses(models[role], losses, None, [], arrays, inputs.train)
+                    _try_losses(models[role], losses, asked, beside, arrays, inputs.train)
         for role, model in models.items():
             context.progress(0.75, f"export {role}")
             folder = context.work / role
@@ -124,24 +114,32 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
     (out / "check.txt").write_text("\n".join(summary) + "\n", encoding="utf-8")
 
 
+def _require_classes(model: DeviceModel, config: ModelConfig, train: Dataset) -> None:
+    shape, labels = model.prediction_shape, label_shape(train)
+    require_classes(shape, train.description, labels, config.classes)
+
+
 def _peers(
     config: CheckStep, student: DeviceModel, arrays: Arrays, train: Dataset, context: StepContext
 ) -> list[Learner]:
     """Those that learn beside the student, each asked once."""
     batch = to_tensors(arrays, slice(None), torch.device("cpu"))
-    labels = load_labels(train)
-    of_sample = None if labels is None else labels.shape[1:]
     peers = []
     for number, settings in enumerate(config.peers, 1):
         name = peer_name(number)
         context.progress(0.5, f"build {name}")
         peer = open_peer(settings, number, train, config.task, config.seed, context.base)
         with about(name):
-            require_classes(peer.prediction_shape, train.description, of_sample, settings.classes)
+            _require_classes(peer, settings, train)
             _require_gradient(peer.train().prediction(*batch))
         require_same_prediction(peer.prediction_shape, student.prediction_shape, name)
         peers.append(Learner(peer, peer_losses(config.losses, config.task, train, number)))
     return peers
+
+
+def _student_losses(config: CheckStep, train: Dataset) -> tuple[Loss, ...]:
+    taught = config.learn_from == "teacher"
+    return student_losses(config.losses, config.task, train, taught=taught)
 
 
 def _try_losses(

@@ -11,8 +11,6 @@ from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.train.config import AugmentConfig, TrainConfig
 from edgestill.train.losses.config import LossConfig, Tap
 
-LearnFrom = Literal["teacher", "average", "peers"]
-
 
 @config
 class CacheConfig:
@@ -65,7 +63,7 @@ class DistillConfig(TrainConfig):
 
     losses: tuple[LossConfig, ...] = ()
     cache: CacheConfig | None = None
-    learn_from: LearnFrom = "teacher"
+    learn_from: Literal["teacher", "average", "peers"] = "teacher"
     peers: tuple[PeerConfig, ...] = ()
 
 

@@ -11,7 +11,7 @@ import numpy
 from numpy.typing import NDArray
 
 from edgestill.artifact import Dataset, OnnxDescription, OnnxModel, Signature, TensorSpec
-from edgestill.data.arrays import load_inputs, load_labels
+from edgestill.data.arrays import label_shape, load_inputs
 from edgestill.errors import EdgestillError, ModelError
 from edgestill.export.config import AdoptStep
 from edgestill.extras import require
@@ -64,9 +64,7 @@ def adopt(config: AdoptStep, inputs: AdoptInputs, out: Path, context: StepContex
         signature = _tried(out / "model.onnx", inputs.samples, prediction)
         answer = next(spec for spec in signature.outputs if spec.name == prediction)
         predicted = [size or 1 for size in answer.shape[1:]]
-        labels = load_labels(inputs.samples)
-        of_sample = None if labels is None else labels.shape[1:]
-        require_classes(predicted, data, of_sample, config.model.classes)
+        require_classes(predicted, data, label_shape(inputs.samples), config.model.classes)
     except EdgestillError as error:
         error.where = where
         raise

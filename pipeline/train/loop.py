@@ -81,7 +81,9 @@ class Trained:
 
 
 class Trainer:
-    """Trains one model; a call of `run` goes on where a killed one stopped, bit for bit.
+    """Trains one model, and its peers beside it.
+
+    A call of `run` goes on where a killed one stopped, bit for bit.
 
     Every random choice is a function of seed and position (epoch, step, process), so that position
     and tensors are the whole state.

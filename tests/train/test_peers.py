@@ -258,6 +258,7 @@ def test_bf16_is_for_peers_too(tmp_path: Path) -> None:
     assert all(parameter.dtype == torch.float32 for parameter in peer.parameters())
 
 
+@pytest.mark.filterwarnings("ignore")  # of the compiler
 def test_all_are_compiled(tmp_path: Path) -> None:
     with reproducible(0, 2):
         training = with_peers(tmp_path, replace(CONFIG, compile=True))
