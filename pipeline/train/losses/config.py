@@ -214,7 +214,7 @@ class HeadsLoss:
     """
 
     layers: tuple[str, ...]
-    weight: Scheduled = 1.0
+    weight: Scheduled = 0.3
     temperature: Temperature = 3.0
     alpha: Share = 0.3
     channels: Literal["first", "last"] | None = None
