@@ -27,7 +27,15 @@ from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.onnx_file import tensor_specs
 from edgestill.step import StepContext
 from edgestill.train.config import AugmentConfig
-from edgestill.train.losses.config import CeLoss, DkdLoss, KdLoss, LossConfig, MseLoss
+from edgestill.train.losses.config import (
+    CeLoss,
+    DkdLoss,
+    HeadsLoss,
+    HintLoss,
+    KdLoss,
+    LossConfig,
+    MseLoss,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:# The axis name", "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
@@ -123,6 +131,7 @@ STEP = CheckStep(
     distilled=True,
 )
 CLASSES = np.arange(20) % 3
+TOKENS = "y[:, None].expand(-1, 4, -1)"  # four alike, each with its classes last
 
 
 def run(base: Path, config: CheckStep, data: Dataset, teacher: OnnxModel | None = None) -> str:
@@ -376,6 +385,100 @@ def test_a_model_that_would_not_export(base: Path, role: str, then: str, message
     models: dict[str, Any] = {"teacher": net(), "student": net(), role: net(then=then)}
     with pytest.raises(EdgestillError, match=rf"^{role}: (\S*net.py:\d+: )?{message}"):
         run(base, replace(STEP, **models), dataset(base, CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("learn_from", "peers", "losses"),
+    [
+        ("teacher", (), (CeLoss(), HeadsLoss(("layer",)))),
+        ("average", (), (CeLoss(), KdLoss(), HintLoss("layer", "layer"))),
+        ("average", (), ()),
+        ("peers", (net(then="y * 2"), net(outputs=3)), ()),
+    ],
+    ids=["heads", "average", "the usual losses of the average", "peers"],
+)
+def test_a_student_may_learn_without_a_teacher(
+    base: Path, learn_from: str, peers: tuple[ModelConfig, ...], losses: tuple[LossConfig, ...]
+) -> None:
+    config = replace(STEP, learn_from=learn_from, peers=peers, losses=losses)
+    assert run(base, config, dataset(base, CLASSES)) == "student: predicts (3,)\n"
+
+
+def test_the_average_of_a_student_need_not_predict_what_the_teacher_does(base: Path) -> None:
+    config = replace(
+        STEP, teacher=net(outputs=5), learn_from="average", losses=(CeLoss(), KdLoss())
+    )
+    run(base, config, dataset(base, CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("peer", "losses", "message"),
+    [
+        (
+            net(outputs=5),
+            (),
+            r"student: peer 2 predicts \[5\] values per sample, the student \[3\]. Give both a "
+            r"prediction of one shape, or name the outputs that match with output:$",
+        ),
+        (net("Nett"), (), r"peer 2: net.py:Nett: there is no 'Nett' in net.py. Did you mean"),
+        (net("Trained"), (), r"peer 2: \S*net.py:\d+: forward raised ValueError: too few samples"),
+        (net(frozen=True), (), r"peer 2: its prediction depends on no trainable parameter"),
+        (
+            net(then="y.log()"),
+            (),
+            r"student: the loss kd is nan on the first 8 samples. Look at normalize: and at the",
+        ),
+        (
+            net(then="y.log()"),
+            (CeLoss(),),
+            r"student: the loss peer 2 ce is nan on the first 8 samples. Look at normalize: and",
+        ),
+    ],
+)
+def test_a_peer_that_does_not_fit(
+    base: Path, peer: ModelConfig, losses: tuple[LossConfig, ...], message: str
+) -> None:
+    config = replace(STEP, learn_from="peers", peers=(net(), peer), losses=losses)
+    with pytest.raises(EdgestillError, match=f"^{message}"):
+        run(base, config, dataset(base, CLASSES))
+
+
+def test_without_labels_an_average_has_nothing_to_teach(base: Path) -> None:
+    config = replace(STEP, learn_from="average", losses=())
+    with pytest.raises(EdgestillError, match=r"^student: the loss ce reads labels, and the train"):
+        run(base, config, dataset(base, None))
+
+
+@pytest.mark.parametrize("role", ["teacher", "student", "peer 1"])
+def test_classes_that_are_the_last_axis_are_found(base: Path, role: str) -> None:
+    data = dataset(base, np.stack([CLASSES] * 4, axis=1))
+    first, last = net(then="y[:, :, None].expand(-1, -1, 4)"), net(then=TOKENS)
+    models: dict[str, Any] = {"teacher": first, "student": first, "peers": (first,)}
+    models |= {"peers": (last,)} if role == "peer 1" else {role: last}
+    config = replace(STEP, **models, learn_from="peers", losses=(CeLoss(), KdLoss()))
+    message = rf"^{role}: it predicts \[4, 3\] a sample, and labels are \[4\]: its classes are the"
+    with pytest.raises(EdgestillError, match=message):
+        run(base, config, data)
+
+
+def test_classes_that_are_said_to_be_the_last_axis_become_the_first(base: Path) -> None:
+    data = dataset(base, np.stack([CLASSES] * 4, axis=1))
+    moved = replace(net(then=TOKENS), classes="last")
+    config = replace(STEP, teacher=moved, student=moved, losses=(CeLoss(), KdLoss()))
+    assert run(base, config, data) == "teacher: predicts (3, 4)\nstudent: predicts (3, 4)\n"
+
+
+def test_heads_need_a_layer_and_a_prediction_for_whole_samples(base: Path) -> None:
+    data = dataset(base, CLASSES)
+    there = replace(STEP, losses=(CeLoss(), HeadsLoss(("laye",))))
+    with pytest.raises(EdgestillError, match=r"^student: layer laye of the student: there is no"):
+        run(base, there, data)
+    (base / "out").rmdir()
+    student = net(then="y[:, :, None]")
+    with pytest.raises(
+        EdgestillError, match=r"^student: the loss heads: a head classifies a whole"
+    ):
+        run(base, replace(STEP, student=student, losses=(HeadsLoss(("layer",)),)), data)
 
 
 def test_bytes_become_floats_before_the_loss(base: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from edgestill.distill.config import CacheConfig
+from edgestill.distill.config import CacheConfig, DistillConfig, PeerConfig
 from edgestill.recipe import load_recipe
 from edgestill.train.config import AugmentConfig, TrainConfig
 from edgestill.train.losses.config import LOSS_CONFIGS, LossConfig
@@ -26,7 +26,9 @@ def test_the_table_of_losses_has_every_setting(name: str, config: type[LossConfi
     assert {setting for setting in settings if f"`{setting}`" not in row} == set()
 
 
-@pytest.mark.parametrize("config", [TrainConfig, AugmentConfig, CacheConfig])
+@pytest.mark.parametrize(
+    "config", [TrainConfig, AugmentConfig, CacheConfig, DistillConfig, PeerConfig]
+)
 def test_every_key_of_a_schedule_is_explained(config: type[Any]) -> None:
     assert [field.name for field in fields(config) if f"`{field.name}" not in PAGE] == []
 
@@ -49,3 +51,16 @@ def test_its_recipe_is_one(tmp_path: Path) -> None:
     loaded = load_recipe(str(tmp_path / "recipe.yaml"))
     assert loaded.distill is not None
     assert len(loaded.distill.losses) == 4
+
+
+@pytest.mark.parametrize("text", re.findall(r"```\n(distill:\n.*?)```", PAGE, re.DOTALL))
+def test_its_recipes_without_a_teacher_are_some(tmp_path: Path, text: str) -> None:
+    (tmp_path / "nets.py").write_text("def student(): ...\ndef wider(): ...\n", "utf-8")
+    recipe = {
+        "name": "docs",
+        "data": {"source": "sklearn.digits"},
+        "student": {"model": "nets.py:student"},
+        **yaml.safe_load(text),
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), "utf-8")
+    assert load_recipe(str(tmp_path / "recipe.yaml")).teacher is None

@@ -23,7 +23,9 @@ metric: {function: "metric.py:score", better: bigger}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / "model.py").write_text("def teacher(): ...\ndef student(): ...\n", "utf-8")
+    (tmp_path / "model.py").write_text(
+        "def teacher(): ...\ndef student(): ...\npeer = student\n", "utf-8"
+    )
     (tmp_path / "metric.py").write_text("def score(outputs, labels): ...\n", "utf-8")
     for name in ("data.npz", "plugin.py", "net.onnx", "net.onnx.data", "weights.bin", "net2.onnx"):
         (tmp_path / name).touch()
@@ -52,6 +54,55 @@ def test_an_onnx_file_comes_with_its_weights(folder: Path) -> None:
     student = "student: {onnx: net.onnx, files: [weights.bin]}\n"
     files = plan(folder, text + student).steps["export student"].files
     assert {file.name for file in files} == {"net.onnx", "net.onnx.data", "weights.bin"}
+
+
+PEERS = "[{model: 'model.py:peer', files: [plugin.py]}, {model: 'model.py:student'}]"
+ALONE = RECIPE.replace('teacher: {model: "model.py:teacher", files: [plugin.py], train: {}}\n', "")
+
+
+@pytest.mark.parametrize(
+    "distill",
+    [
+        "losses: [ce, {heads: {layers: [body]}}]",
+        "learn_from: average, ema: 0.99",
+        f"learn_from: peers, peers: {PEERS}",
+    ],
+)
+def test_a_student_without_a_teacher_takes_the_data_alone(folder: Path, distill: str) -> None:
+    made = plan(folder, ALONE.replace("distill: {}", f"distill: {{{distill}}}"))
+    assert list(made.steps) == [
+        *("data", "check", "student", "ask student", "export student", "evaluate onnx")
+    ]
+    assert set(made.steps["student"].inputs) == {"train", "validation"}
+    assert made.steps["student"].config.teacher is None
+    assert [hop.parent for hop in made.hops] == [None, "student torch"]
+
+
+def test_code_and_files_of_peers_are_those_of_what_builds_them(folder: Path) -> None:
+    text = RECIPE.replace("distill: {}", f"distill: {{learn_from: peers, peers: {PEERS}}}")
+    steps = plan(folder, text.replace("files: [plugin.py], ", "", 1)).steps
+    assert {n for n, step in steps.items() if "model.py:peer" in step.code} == {"check", "student"}
+    using = {name for name, step in steps.items() if folder / "plugin.py" in step.files}
+    assert using == {"check", "student"}
+    peers = [peer.model for peer in steps["check"].config.peers]
+    assert peers == ["model.py:peer", "model.py:student"]
+    assert [peer.model for peer in steps["student"].config.distill.peers] == peers
+
+
+def test_a_teacher_that_nobody_learns_from_is_compared_with_and_not_taken(folder: Path) -> None:
+    average = RECIPE.replace("distill: {}", "distill: {learn_from: average, ema: 0.99}")
+    made = plan(folder, average)
+    assert set(made.steps["student"].inputs) == {"train", "validation"}
+    assert "model.py:teacher" not in made.steps["student"].code
+    (hop,) = [hop for hop in made.hops if hop.name == "student torch"]
+    assert hop.parent == "teacher torch"
+    black_box = average.replace(
+        '{model: "model.py:teacher", files: [plugin.py], train: {}}', "{onnx: net.onnx}"
+    )
+    assert "teacher" not in plan(folder, black_box).steps["check"].inputs
+    # Unless the student starts from its weights.
+    derived = average.replace('{model: "model.py:student"}', "{from: teacher, depth: 0.5}")
+    assert plan(folder, derived).steps["student"].inputs["teacher"] == Ref("teacher")
 
 
 @pytest.mark.parametrize(

@@ -325,6 +325,7 @@ teacher:
   weights: model.py
   normalize: {range: 16}
   output: logits
+  classes: last
 student: {from: teacher, depth: 0.5, width: 0.25}
 distill: {}
 """
@@ -333,11 +334,13 @@ distill: {}
     assert teacher is not None
     assert student is not None
     assert (student.from_, student.depth, student.width) == ("teacher", 0.5, 0.25)
-    for name in ("model", "arguments", "files", "normalize", "output"):
+    for name in ("model", "arguments", "files", "normalize", "output", "classes"):
         assert getattr(student, name) == getattr(teacher, name), name
     assert (student.weights, student.train, student.pretrained) == (None, None, False)
-    own = load(tmp_path, text, ["student.normalize={range: 255}", "student.output=other"]).student
+    written = ("normalize={range: 255}", "output=other", "classes=first")
+    own = load(tmp_path, text, [f"student.{setting}" for setting in written]).student
     assert own is not None
+    assert own.classes == "first"
     assert own.normalize == NormalizeConfig(255)
     assert own.output == "other"
 

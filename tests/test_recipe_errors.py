@@ -32,11 +32,12 @@ TOP = (
     "quantize, targets, measure, gates."
 )
 MODEL_KEYS = (
-    "Allowed keys: model, arguments, onnx, weights, files, normalize, output, from, depth, width, "
-    "train, pretrained."
+    "Allowed keys: model, arguments, onnx, weights, files, normalize, output, classes, from, "
+    "depth, width, train, pretrained."
 )
 LOSSES = (
-    "ce, kd, dkd, dist, mse, hint, hidden, attention, similarity, relation, minilm, adversarial"
+    "ce, kd, dkd, dist, mse, hint, hidden, attention, similarity, relation, minilm, adversarial, "
+    "heads"
 )
 GATES = "accuracy, agreement, latency, throughput, speedup, size, memory"
 KNOWN_TARGETS = f"Known targets: {', '.join(TARGETS)}."
@@ -136,7 +137,8 @@ CASES = {
         changed("distill: {}", "distill: {epoch: 3}"),
         "5: distill.epoch: unknown key. Did you mean epochs? Allowed keys: epochs, batch_size, "
         "accumulate, optimizer, learning_rate, schedule, weight_decay, momentum, warmup, "
-        "clip_norm, ema, early_stop, precision, compile, augment, trackers, losses, cache.",
+        "clip_norm, ema, early_stop, precision, compile, augment, trackers, losses, cache, "
+        "learn_from, peers.",
     ),
     "misspelt section counts as given": (
         changed("teacher:", "teachr:"),
@@ -363,6 +365,20 @@ CASES = {
         changed("distill: {}", "distill: {losses: [{hidden: {student: a, teacher: b, map: {}}}]}"),
         "5: distill.losses[0].hidden: map is empty. Write student's layer: teacher's layer",
     ),
+    "heads on nothing": (
+        changed("distill: {}", "distill: {losses: [{heads: {layers: []}}]}"),
+        "5: distill.losses[0].heads: layers is empty. Name layers of the student",
+    ),
+    "two heads on a layer": (
+        changed("distill: {}", "distill: {losses: [{heads: {layers: [a, b, a]}}]}"),
+        "5: distill.losses[0].heads: layers names a layer twice. Name each once",
+    ),
+    "heads of values": (
+        budgeted(changed("distill: {}", "distill: {losses: [{heads: {layers: [a]}}]}"))
+        + "task: regression\n",
+        "5: distill.losses[0].heads: heads does not fit regression. Losses of regression: mse, "
+        "hint, hidden, attention, similarity, relation, minilm, adversarial.",
+    ),
     "views that are all the same": (
         changed("distill: {}", "distill: {cache: {views: 3}}"),
         "5: distill.cache.views: 3 views of each sample, and without augment they are all the "
@@ -394,8 +410,124 @@ CASES = {
     ),
     "distillation without a teacher": (
         changed("teacher: {model: model.py:teacher, train: {}}", "seed: 1"),
-        "5: distill: there is no teacher to learn from. "
-        "Add teacher:, or train the student alone with student: {train: {}}.",
+        "5: distill: there is no teacher to learn from. Add teacher:, or learn_from: average or "
+        "peers, or train the student alone with student: {train: {}}.",
+    ),
+    "classes of values": (
+        budgeted(changed("student}", "student, classes: last}")) + "task: regression\n",
+        "4: student.classes: classes is for classification, and the task is regression. "
+        "Leave classes out.",
+    ),
+    "a peer's classes of values": (
+        budgeted(
+            changed(
+                "distill: {}",
+                "distill: {learn_from: peers, peers: [{model: model.py:student, classes: first}]}",
+            )
+        )
+        + "task: regression\n",
+        "5: distill.peers[0].classes: classes is for classification, and the task is regression. "
+        "Leave classes out.",
+    ),
+    # Learning without a teacher
+    "nobody of that name": (
+        changed("distill: {}", "distill: {learn_from: itself}"),
+        "5: distill.learn_from: found 'itself'. Expected teacher, average or peers.",
+    ),
+    "kept answers of nobody": (
+        changed("teacher: {model: model.py:teacher, train: {}}", "seed: 1").replace(
+            "distill: {}", "distill: {losses: [ce], cache: {}}"
+        ),
+        "5: distill.cache: there is no teacher whose answers could be kept. Remove cache.",
+    ),
+    "kept answers of the average": (
+        changed("distill: {}", "distill: {learn_from: average, ema: 0.99, cache: {}}"),
+        "5: distill.cache: the student's average changes with every step: its answers cannot be "
+        "kept. Remove cache.",
+    ),
+    "kept answers of peers": (
+        changed(
+            "distill: {}",
+            "distill: {learn_from: peers, peers: [{model: model.py:student}], cache: {}}",
+        ),
+        "5: distill.cache: peers change with every step: their answers cannot be kept. "
+        "Remove cache.",
+    ),
+    "no average": (
+        changed("distill: {}", "distill: {learn_from: average}"),
+        "5: distill.learn_from: there is no average of the student's weights. Add ema: 0.999, the "
+        "average's decay.",
+    ),
+    "no loss learns from the average": (
+        changed("distill: {}", "distill: {learn_from: average, ema: 0.9, losses: [ce]}"),
+        "5: distill.losses: no loss learns from the average. Add kd or mse, or leave learn_from: "
+        "average out.",
+    ),
+    "nobody knows the labels": (
+        changed("distill: {}", "distill: {learn_from: average, ema: 0.9, losses: [kd, dkd]}"),
+        "5: distill.losses: no loss brings the student's prediction to the labels, and there is no "
+        "teacher that knows more than the student. Add ce.",
+    ),
+    "heads alone": (
+        changed("teacher: {model: model.py:teacher, train: {}}", "seed: 1").replace(
+            "distill: {}", "distill: {losses: [{heads: {layers: [body]}}]}"
+        ),
+        "5: distill.losses: no loss brings the student's prediction to the labels, and there is no "
+        "teacher that knows more than the student. Add ce.",
+    ),
+    "nobody knows the values": (
+        budgeted(changed("distill: {}", "distill: {learn_from: average, ema: 0.9, losses: [mse]}"))
+        + "task: regression\n",
+        "5: distill.losses: no loss brings the student's prediction to the labels, and there is no "
+        "teacher that knows more than the student. Add mse: {to: labels}.",
+    ),
+    "no peers": (
+        changed("distill: {}", "distill: {learn_from: peers}"),
+        "5: distill.peers: missing. Add peers: [{model: file.py:callable}].",
+    ),
+    "peers that nobody learns from": (
+        changed("distill: {}", "distill: {peers: [{model: model.py:student}]}"),
+        "5: distill.peers: nobody learns from them: learn_from is teacher. Add learn_from: peers, "
+        "or remove peers.",
+    ),
+    "peers as a mapping": (
+        changed("distill: {}", "distill: {learn_from: peers, peers: {model: model.py:student}}"),
+        "5: distill.peers: found a mapping where a list is expected. "
+        "Write [{model: file.py:callable}].",
+    ),
+    "a peer without a model": (
+        changed("distill: {}", "distill: {learn_from: peers, peers: [{arguments: {}}]}"),
+        "5: distill.peers[0].model: missing",
+    ),
+    "a peer with a key of other models": (
+        changed(
+            "distill: {}",
+            "distill: {learn_from: peers, peers: [{model: model.py:student, depth: 0.5}]}",
+        ),
+        "5: distill.peers[0].depth: unknown key. Allowed keys: model, arguments, files, normalize, "
+        "output, classes.",
+    ),
+    "a peer that is not there": (
+        changed("distill: {}", "distill: {learn_from: peers, peers: [{model: model.py:peer}]}"),
+        "5: distill.peers[0].model: there is no 'peer' in model.py. It has: load, teacher, Nets, "
+        "student.",
+    ),
+    "a peer's file that is not there": (
+        changed(
+            "distill: {}",
+            "distill: {learn_from: peers, peers: [{model: model.py:student, files: [mdel.py]}]}",
+        ),
+        "5: distill.peers[0].files[0]: there is no file mdel.py. Did you mean model.py?",
+    ),
+    "a layer of peers": (
+        changed(
+            "distill: {}",
+            "distill: {learn_from: peers, peers: [{model: model.py:student}], losses: [ce, "
+            "{hint: {student: a, teacher: b}}]}",
+        ),
+        "5: distill.losses[1].hint: hint reads a layer of a teacher, and peers are asked for "
+        "predictions. Use kd, dkd, dist or mse, or relation and adversarial without layers, or "
+        "learn from a teacher or the average.",
     ),
     "neither model nor onnx": (
         changed("{model: model.py:student}", "{}"),

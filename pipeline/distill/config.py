@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import field
+from typing import Any, Literal
 
 from edgestill.config import Count, config
 from edgestill.metric_config import MetricConfig
-from edgestill.models.config import ModelConfig
+from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.train.config import AugmentConfig, TrainConfig
 from edgestill.train.losses.config import LossConfig, Tap
 
@@ -27,15 +28,43 @@ class CacheConfig:
 
 
 @config
+class PeerConfig:
+    """A model that learns beside the student, and is not kept; its keys are those of a model."""
+
+    model: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+    normalize: NormalizeConfig | None = None
+    output: str | None = None
+    classes: Literal["first", "last"] | None = None
+
+    @property
+    def as_model(self) -> ModelConfig:
+        return ModelConfig(
+            model=self.model,
+            arguments=self.arguments,
+            files=self.files,
+            normalize=self.normalize,
+            output=self.output,
+            classes=self.classes,
+        )
+
+
+@config
 class DistillConfig(TrainConfig):
     """A training schedule and the losses, which add up; without any, the task's usual pair.
 
     Attributes:
         cache: ask the teacher beforehand; by default it is asked at every step.
+        learn_from: whose answers stand where losses read a teacher's: the recipe's `teacher`, the
+            moving `average` of the student itself, or the `peers`.
+        peers: models that are trained beside the student, each learning from the others.
     """
 
     losses: tuple[LossConfig, ...] = ()
     cache: CacheConfig | None = None
+    learn_from: Literal["teacher", "average", "peers"] = "teacher"
+    peers: tuple[PeerConfig, ...] = ()
 
 
 @config
@@ -60,7 +89,8 @@ class DistillStep:
     """What determines a distillation, beside data, code and the teacher's weights.
 
     Attributes:
-        teacher: None for one that is given as ONNX, whose file says everything.
+        teacher: None where there is none, and for one that is given as ONNX, whose file says
+            everything.
     """
 
     student: ModelConfig

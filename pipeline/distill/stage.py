@@ -1,25 +1,31 @@
-"""Distillation: a student learns from labels and from a teacher that sees the same samples."""
+"""Distillation: a student learns from labels, and from others that see the same samples."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
+
+from torch.optim.swa_utils import AveragedModel
 
 from edgestill.artifact import Checkpoint, Dataset, Recording
 from edgestill.data.arrays import load_ids
 from edgestill.digest import canonical
 from edgestill.distill.config import DistillStep
 from edgestill.distill.teacher import TeacherModel, open_teacher
-from edgestill.errors import ModelError
+from edgestill.errors import ModelError, about
+from edgestill.models.config import ModelConfig
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
 from edgestill.train.loop import Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss
 from edgestill.train.losses.config import LossConfig, Tap, reads_of
+from edgestill.train.optimizers import make_average
+from edgestill.train.peers import Peer, peer_name
 from edgestill.train.recording import RecordedTeacher
-from edgestill.train.reproducible import reproducible
+from edgestill.train.reproducible import derived_seed, reproducible, seed_everything
 from edgestill.train.stage import (
     make_objective,
     require_labels,
@@ -27,23 +33,23 @@ from edgestill.train.stage import (
     wrap,
     write_trained,
 )
-from edgestill.train.teachers import Teacher
+from edgestill.train.teachers import AverageTeacher, Teacher
 
 
 @dataclass(frozen=True)
 class DistillInputs:
-    """The teacher, the splits that the student sees, and what the teacher said of them, if kept."""
+    """The splits that the student sees, the teacher, if there is one, and what it said, if kept."""
 
-    teacher: TeacherModel
     train: Dataset
     validation: Dataset
+    teacher: TeacherModel | None = None
     recording: Recording | None = None
 
 
 def distill(
     config: DistillStep, inputs: DistillInputs, out: Path, context: StepContext
 ) -> Checkpoint:
-    """A student trained from a teacher.
+    """A student trained from a teacher, from its own average or from peers.
 
     Raises:
         ModelError: the two predict different shapes, or the training diverges.
@@ -59,27 +65,39 @@ def student_trainer(config: DistillStep, inputs: DistillInputs, context: StepCon
     # What is derived from a teacher starts from its weights; an ONNX file gives none.
     weights = inputs.teacher if isinstance(inputs.teacher, Checkpoint) else None
     student = wrap(config.student, inputs.train, config.task, context.base, teacher=weights)
-    losses = student_losses(config.distill.losses, config.task, inputs.train)
-    teacher = _teacher(config, inputs, losses, student, context)
+    distill = config.distill
+    taught = distill.learn_from == "teacher"
+    losses = student_losses(distill.losses, config.task, inputs.train, taught=taught)
+    average = None
+    if distill.learn_from == "average" and distill.ema is not None:
+        average = make_average(student, distill.ema)
+    teacher = _teacher(config, inputs, losses, student, average, context)
+    objective = make_objective(losses, teacher, student, config.metric, context.base)
     return Trainer(
         student,
-        make_objective(losses, teacher, student, config.metric, context.base),
-        config.distill,
+        replace(objective, peers=_peers(config, inputs.train, student, context.base)),
+        distill,
         config.seed,
         context.work,
         samples(inputs.train),
         context.say,
+        average,
     )
 
 
-def student_losses(chosen: Sequence[LossConfig], task: str, train: Dataset) -> tuple[Loss, ...]:
+def student_losses(
+    chosen: Sequence[LossConfig], task: str, train: Dataset, *, taught: bool = True
+) -> tuple[Loss, ...]:
     """The losses of a recipe, or the task's usual ones; without labels, those of the teacher.
 
+    Args:
+        taught: by a teacher; a student's average and its peers know no more than the labels say.
+
     Raises:
-        ModelError: a loss of the recipe reads labels, and the train split has none.
+        ModelError: a loss reads labels, and the train split has none.
     """
-    usual = default_losses(task, teacher=True)
-    if not train.labels_path.is_file():
+    usual = default_losses(task, teacher=True, taught=taught)
+    if taught and not train.labels_path.is_file():
         usual = tuple(loss for loss in usual if not reads_of(loss).labels)
     losses = make_losses(chosen or usual, task)
     require_labels(losses, train)
@@ -91,8 +109,13 @@ def _teacher(
     inputs: DistillInputs,
     losses: Sequence[Loss],
     student: DeviceModel,
+    average: AveragedModel | None,
     context: StepContext,
 ) -> Teacher | None:
+    if average is not None:
+        return AverageTeacher(cast(DeviceModel, average.module), teacher_layers(losses))
+    if inputs.teacher is None or config.distill.learn_from != "teacher":
+        return None
     if inputs.recording is not None:
         augment = canonical(config.distill.augment)
         ids = load_ids(inputs.train)
@@ -110,7 +133,54 @@ def teacher_layers(losses: Sequence[Loss]) -> tuple[Tap, ...]:
     return tuple(dict.fromkeys(tap for loss in losses for tap in loss.reads.teacher))
 
 
-def require_same_prediction(teacher: tuple[int, ...], student: tuple[int, ...]) -> None:
+def _peers(
+    config: DistillStep, train: Dataset, student: DeviceModel, base: Path
+) -> tuple[Peer, ...]:
+    distill, task = config.distill, config.task
+    peers = []
+    for number, settings in enumerate(distill.peers, 1):
+        model = open_peer(settings.as_model, number, train, task, config.seed, base)
+        name = peer_name(number)
+        require_same_prediction(model.prediction_shape, student.prediction_shape, name)
+        losses = peer_losses(distill.losses, task, train, number)
+        score = make_objective(losses, None, model, config.metric, base).score
+        peers.append(Peer(model, losses, score))
+    return tuple(peers)
+
+
+def open_peer(
+    model: ModelConfig,
+    number: int,
+    train: Dataset,
+    task: str,
+    seed: int,
+    base: Path,
+) -> DeviceModel:
+    """The peer of this number, counted from 1, before its training.
+
+    Raises:
+        ModelError: it cannot be built or fed.
+    """
+    # Of one architecture, two that start alike would have nothing to tell each other.
+    seed_everything(derived_seed(seed, peer_name(number)))
+    with about(peer_name(number)):
+        return wrap(model, train, task, base)
+
+
+def peer_losses(
+    chosen: Sequence[LossConfig], task: str, train: Dataset, number: int
+) -> tuple[Loss, ...]:
+    """What trains it: the student's losses, but for those that read the student's layers."""
+    losses = student_losses(chosen, task, train, taught=False)
+    own = tuple(loss for loss in losses if not loss.reads.student)
+    for loss in own:
+        loss.name = f"{peer_name(number)} {loss.name}"
+    return own
+
+
+def require_same_prediction(
+    teacher: tuple[int, ...], student: tuple[int, ...], name: str = "the teacher"
+) -> None:
     """Refuse a pair whose predictions cannot be compared.
 
     Raises:
@@ -118,7 +188,7 @@ def require_same_prediction(teacher: tuple[int, ...], student: tuple[int, ...]) 
     """
     if teacher != student:
         raise ModelError(
-            f"the teacher predicts {list(teacher)} values per sample, the student {list(student)}",
+            f"{name} predicts {list(teacher)} values per sample, the student {list(student)}",
             where="student",
             fix="Give both a prediction of one shape, or name the outputs that match with output:",
         )

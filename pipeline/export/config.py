@@ -48,9 +48,11 @@ class CheckStep:
 
     Attributes:
         trained: the roles that learn here, from labels or from the teacher.
-        distilled: whether the student learns from the teacher, if there is one.
+        distilled: whether the student learns by `losses`, from the teacher if there is one.
         augment: how the views of each role's training are made.
         top_k: how many classes of the teacher's predictions are to be kept; None for all.
+        learn_from: `teacher`, `average` or `peers`.
+        peers: who learns beside the student.
     """
 
     teacher: ModelConfig | None
@@ -63,3 +65,5 @@ class CheckStep:
     distilled: bool
     augment: tuple[AugmentConfig, ...] = ()
     top_k: int | None = None
+    learn_from: str = "teacher"
+    peers: tuple[ModelConfig, ...] = ()

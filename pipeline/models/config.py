@@ -40,6 +40,8 @@ class ModelConfig:
             time; of an ONNX file, those with its weights that are not named after it. Hidden files
             of a folder do not count (`edgestill.user_files` has the rule).
         output: the output that metrics read, where a model has several.
+        classes: which axis of that output, after the batch, holds the classes where each position
+            is classified: `first`, or `last`, which becomes the first in the exported model.
         from_: whose model it is made from, in place of a `model` of its own: the recipe's reader
             then fills in the other's `model`, `arguments` and `files`.
         depth: the share of the other's blocks that it keeps.
@@ -53,6 +55,7 @@ class ModelConfig:
     files: tuple[str, ...] = ()
     normalize: NormalizeConfig | None = None
     output: str | None = None
+    classes: Literal["first", "last"] | None = None
     from_: Literal["teacher"] | None = None
     depth: Portion = 1.0
     width: Portion = 1.0

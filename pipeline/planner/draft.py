@@ -43,6 +43,14 @@ class PlanDraft:
         return self.recipe.teacher is not None and self.recipe.teacher.onnx is not None
 
     @property
+    def taught(self) -> bool:
+        """Whether the student's distillation takes the teacher, to learn or to start from it."""
+        recipe = self.recipe
+        if recipe.teacher is None or recipe.student is None or recipe.distill is None:
+            return False
+        return recipe.distill.learn_from == "teacher" or recipe.student.from_ is not None
+
+    @property
     def answering(self) -> Ref:
         """The teacher that a student learns from."""
         return Ref("export teacher" if self.black_box else "teacher")
@@ -50,7 +58,7 @@ class PlanDraft:
     @property
     def asked_in(self) -> tuple[str, ...]:
         """The libraries beside torch that ask the teacher."""
-        return ("onnx", "onnxruntime") if self.black_box else ()
+        return ("onnx", "onnxruntime") if self.black_box and self.taught else ()
 
     def code(self, *models: ModelConfig | None) -> tuple[str, ...]:
         """The callables that build these models."""

@@ -41,6 +41,7 @@ def add_check(draft: PlanDraft) -> None:
     built = {role: model_config(m) for role, m in models.items() if m and m.model}
     if not built:
         return
+    peers = _peers(draft)
     config = CheckStep(
         teacher=built.get("teacher"),
         student=built.get("student"),
@@ -52,16 +53,18 @@ def add_check(draft: PlanDraft) -> None:
         distilled=recipe.distill is not None,
         augment=_augment(draft),
         top_k=recipe.distill.cache.top_k if recipe.distill and recipe.distill.cache else None,
+        learn_from=recipe.distill.learn_from if recipe.distill else "teacher",
+        peers=peers,
     )
-    asked = {"teacher": draft.answering} if draft.black_box and recipe.distill else {}
+    asked = {"teacher": draft.answering} if draft.black_box and draft.taught else {}
     draft.add(
         Step(
             "check",
             "check",
             config,
             {"train": Ref("data", "train"), **asked},
-            code=draft.code(*built.values()),
-            files=draft.files(*built.values()),
+            code=draft.code(*built.values(), *peers),
+            files=draft.files(*built.values(), *peers),
             modules=_loss_modules(draft),
         )
     )
@@ -120,17 +123,20 @@ def _weights(draft: PlanDraft, role: str, model: ModelConfig) -> None:
     code, files, after = draft.code(model), draft.files(model), ("check",)
     common = (recipe.task, recipe.metric, recipe.seed, recipe.threads)
     if role == "student" and recipe.distill is not None:
-        assert recipe.teacher is not None
-        teacher = None if draft.black_box else without_weights(model_config(recipe.teacher))
+        teacher = None
+        if draft.taught and recipe.teacher is not None and not draft.black_box:
+            teacher = without_weights(model_config(recipe.teacher))
         recording = _recording(draft, teacher, recipe.distill)
+        asked = {"teacher": draft.answering} if draft.taught else {}
+        built = (model, teacher, *_peers(draft))
         draft.add(
             Step(
                 role,
                 "distill",
                 DistillStep(model, teacher, recipe.distill, *common),
-                {"teacher": draft.answering, **splits, **recording},
-                (*draft.code(model, teacher), *draft.metric_code()),
-                draft.files(model, teacher),
+                {**asked, **splits, **recording},
+                (*draft.code(*built), *draft.metric_code()),
+                draft.files(*built),
                 ("accelerate", *draft.asked_in),
                 after,
                 _loss_modules(draft),
@@ -182,6 +188,12 @@ def _recording(
         )
     )
     return {"recording": Ref(name)}
+
+
+def _peers(draft: PlanDraft) -> tuple[ModelConfig, ...]:
+    """Who learns beside the student."""
+    distill = draft.recipe.distill
+    return tuple(peer.as_model for peer in distill.peers) if distill else ()
 
 
 def _loss_modules(draft: PlanDraft) -> tuple[str, ...]:

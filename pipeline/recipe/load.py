@@ -14,6 +14,7 @@ from edgestill.errors import RecipeError, UsageError
 from edgestill.recipe.document import read_document
 from edgestill.recipe.files import check_files
 from edgestill.recipe.gates import check_gates
+from edgestill.recipe.learning import check_learning
 from edgestill.recipe.losses import check_losses
 from edgestill.recipe.models import check_models, with_derived_student
 from edgestill.recipe.schema import Recipe
@@ -21,7 +22,7 @@ from edgestill.recipe.sections import Sections
 from edgestill.recipe.targets import check_targets
 from edgestill.spelling import best_match
 
-_CHECKS = (check_models, check_losses, check_targets, check_gates, check_files)
+_CHECKS = (check_models, check_learning, check_losses, check_targets, check_gates, check_files)
 
 
 def load_recipe(path_or_preset: PathLike, overrides: Sequence[str] = ()) -> Recipe:

@@ -69,8 +69,8 @@ def check_losses(draft: Draft) -> None:
 
 def _check_layers(draft: Draft) -> None:
     """Losses that read layers of a teacher which has none."""
-    teacher = draft.recipe.teacher
-    if teacher is None or teacher.onnx is None:
+    teacher, distill = draft.recipe.teacher, draft.recipe.distill
+    if teacher is None or teacher.onnx is None or not distill or distill.learn_from != "teacher":
         return
     for path, loss in draft.losses:
         if reads_of(loss).teacher:

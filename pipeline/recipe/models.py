@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edgestill.models.config import ModelConfig
 from edgestill.recipe.draft import Draft
+from edgestill.recipe.problems import Path
 from edgestill.recipe.schema import Recipe, TrainedModelConfig
 
 # Keys that say something about PyTorch code, which an ONNX file has none of.
@@ -23,13 +25,11 @@ def check_models(draft: Draft) -> None:
                 "It is what ships: to ship the teacher itself, write student: instead of teacher:."
             )
         problems.add(("student",), "missing", fix)
-    if draft.given("distill") and not draft.given("teacher"):
-        fix = "Add teacher:, or train the student alone with student: {train: {}}."
-        problems.add(("distill",), "there is no teacher to learn from", fix)
     for role, model in (("teacher", recipe.teacher), ("student", recipe.student)):
         if model is None or problems.at((role,)):
             continue
         _check_kind(draft, role, model)
+        check_classes(draft, (role,), model)
         _check_weights(draft, role, model)
 
 
@@ -45,8 +45,17 @@ def with_derived_student(recipe: Recipe) -> Recipe:
         files=teacher.files,
         normalize=student.normalize or teacher.normalize,
         output=student.output or teacher.output,
+        classes=student.classes or teacher.classes,
     )
     return replace(recipe, student=derived)
+
+
+def check_classes(draft: Draft, place: Path, model: ModelConfig) -> None:
+    """An axis of classes where nothing is told apart by the largest of several values."""
+    task = draft.recipe.task
+    if model.classes is not None and task != "classification":
+        what = f"classes is for classification, and the task is {task}"
+        draft.problems.add((*place, "classes"), what, "Leave classes out.")
 
 
 def _check_derived(draft: Draft, role: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -16,9 +17,10 @@ from edgestill.quantize.config import QuantizeConfig
 from edgestill.recipe.document import Document
 from edgestill.recipe.draft import KEYS, Draft
 from edgestill.recipe.gates import read_gates
+from edgestill.recipe.learning import read_peers
 from edgestill.recipe.losses import read_losses
 from edgestill.recipe.problems import Path, show_value
-from edgestill.recipe.reader import BROKEN, Reader
+from edgestill.recipe.reader import BROKEN, FieldReader, Reader
 from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, Task, TrainedModelConfig
 from edgestill.recipe.targets import read_targets
 from edgestill.recipe.tasks import DEFAULT_METRICS, metrics_of
@@ -129,7 +131,8 @@ class Sections:
         value = self.tree.get("distill")
         if value is None:
             return [], None
-        return losses, self.reader.config(DistillConfig, value, ("distill",), own={"losses": read})
+        own: dict[str, FieldReader] = {"losses": read, "peers": partial(read_peers, self.reader)}
+        return losses, self.reader.config(DistillConfig, value, ("distill",), own=own)
 
     def targets(self) -> list[tuple[Path, TargetConfig]]:
         value, quantize = self.tree.get("targets"), self.tree.get("quantize") is not None

@@ -66,12 +66,7 @@ class LiveTeacher:
         return Outputs(logits, self.taps.collect(len(inputs[0])))
 
     def require_unchanged(self) -> None:
-        if self.model.training or any(part.training for part in self.model.modules()):
-            raise ModelError(
-                "the teacher is in train mode",
-                where="teacher",
-                fix="Look for .train() in its forward: a teacher answers in eval mode",
-            )
+        require_eval(self.model)
         if weights_digest(self.model) != self._digest:
             raise ModelError(
                 "the teacher's weights changed during the training",
@@ -79,6 +74,31 @@ class LiveTeacher:
                 fix="Look for weights that it shares with the student, and for buffers that its "
                 "forward writes",
             )
+
+
+class AverageTeacher(LiveTeacher):
+    """The moving average of the student's own weights, which changes with them.
+
+    (Tarvainen and Valpola, "Mean teachers are better role models", 2017.) It starts as a copy of
+    the student, answers in eval mode, on the view that the student sees.
+    """
+
+    def require_unchanged(self) -> None:
+        require_eval(self.model)
+
+
+def require_eval(model: nn.Module) -> None:
+    """Refuse a teacher of which some part is in train mode.
+
+    Raises:
+        ModelError: it is, or a part of it is.
+    """
+    if any(part.training for part in model.modules()):
+        raise ModelError(
+            "the teacher is in train mode",
+            where="teacher",
+            fix="Look for .train() in its forward: a teacher answers in eval mode",
+        )
 
 
 def freeze(model: nn.Module) -> None:

@@ -127,7 +127,7 @@ def test_a_student_learns_the_same_from_kept_answers_as_from_the_teacher(
     config = step(cache=CacheConfig(views=4, dtype="float32"), layers=LAYERS[:1])
     recording = recorded(base, context, config, train)
     checkpoint = Checkpoint(base / "teacher0", recording.description.teacher)
-    inputs = DistillInputs(checkpoint, train, validation)
+    inputs = DistillInputs(train, validation, checkpoint)
     live = history(base / "live", context, inputs, losses)
     kept = history(base / "kept", context, replace(inputs, recording=recording), losses)
     for from_teacher, from_disk in zip(live, kept, strict=True):
@@ -160,7 +160,7 @@ def test_an_onnx_file_teaches_as_the_model_that_it_was_exported_from(
     config = step(teacher=None, cache=CacheConfig(views=4, dtype="float32"), layers=())
     (base / "recording").mkdir()
     recording = record(config, RecordInputs(model, train), base / "recording", context)
-    inputs, losses = DistillInputs(model, train, validation), (CeLoss(0.1), KdLoss(0.9))
+    inputs, losses = DistillInputs(train, validation, model), (CeLoss(0.1), KdLoss(0.9))
     torch_taught = replace(inputs, teacher=checkpoint)
     expected = history(base / "torch", context, torch_taught, losses)
     live = history(base / "live", context, inputs, losses)

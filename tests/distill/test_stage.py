@@ -115,7 +115,7 @@ def prepared(
     validation = dataset(base, given, slice(64, None), task, "validation")
     (base / "teacher").mkdir()
     checkpoint = load(LoadStep(teacher, task, 0), LoadInputs(train), base / "teacher", context)
-    return DistillInputs(checkpoint, train, validation)
+    return DistillInputs(train, validation, checkpoint)
 
 
 def distilled(
@@ -233,7 +233,7 @@ base, folder = map(Path, sys.argv[1:])
 (folder / "out").mkdir(parents=True)
 context = StepContext(base, folder / "work", lambda share, words: None, lambda line: None)
 inputs = DistillInputs(
-    Checkpoint(base / "teacher", ""), Dataset(base / "train", ""), Dataset(base / "validation", "")
+    Dataset(base / "train", ""), Dataset(base / "validation", ""), Checkpoint(base / "teacher", "")
 )
 step = DistillStep(ModelConfig(model="net.py:Student"), ModelConfig(model="net.py:Teacher"),
                    DistillConfig(epochs=3, batch_size=16), "classification", "accuracy", 0, 2)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgestill.config import Count, NonNegative, Positive, config
+from edgestill.config import Count, NonNegative, Positive, Share, config
 from edgestill.train.schedule import Schedule, Scheduled, extremes
 
 Temperature = Positive | Schedule | Literal["adaptive"]
@@ -202,6 +202,31 @@ class AdversarialLoss:
         _require_both(self.student, self.teacher)
 
 
+@config
+class HeadsLoss:
+    """How well classifiers on the student's own layers do, which learn from its last layer.
+
+    Attributes:
+        layers: of the student; each gets a classifier.
+        alpha: how much of what a classifier learns is the student's own prediction; the rest is
+            the labels.
+        channels: which axis of a layer's output holds its channels, as in `hint`.
+    """
+
+    layers: tuple[str, ...]
+    weight: Scheduled = 0.3
+    temperature: Temperature = 3.0
+    alpha: Share = 0.3
+    channels: Literal["first", "last"] | None = None
+
+    def __post_init__(self) -> None:
+        _require_positive(self.temperature)
+        if not self.layers:
+            raise ValueError("layers is empty. Name layers of the student")
+        if len({*self.layers}) < len(self.layers):
+            raise ValueError("layers names a layer twice. Name each once")
+
+
 LossConfig = (
     CeLoss
     | KdLoss
@@ -215,6 +240,7 @@ LossConfig = (
     | RelationLoss
     | MinilmLoss
     | AdversarialLoss
+    | HeadsLoss
 )
 
 # The name that a recipe uses, and the type that holds its settings.
@@ -231,6 +257,7 @@ LOSS_CONFIGS: Mapping[str, type[LossConfig]] = {
     "relation": RelationLoss,
     "minilm": MinilmLoss,
     "adversarial": AdversarialLoss,
+    "heads": HeadsLoss,
 }
 
 
@@ -258,9 +285,9 @@ class Reads:
     """What a loss reads.
 
     Attributes:
-        labels: whether it reads labels.
+        labels: whether it cannot do without labels.
         prediction: whether it reads the teacher's prediction.
-        student, teacher: the layers of each, in pairs.
+        student, teacher: the layers of each, in pairs unless it reads the student alone.
     """
 
     labels: bool = False
@@ -282,6 +309,8 @@ def reads_of(config: LossConfig) -> Reads:
             student=tuple(Tap(f"{config.student}.{own}") for own in config.map),
             teacher=tuple(Tap(f"{config.teacher}.{other}") for other in config.map.values()),
         )
+    if isinstance(config, HeadsLoss):
+        return Reads(student=tuple(map(Tap, config.layers)))
     if config.student is None or config.teacher is None:
         return Reads(prediction=True)
     part = _PARTS.get(type(config), "output")
