@@ -22,7 +22,7 @@ from edgestill.artifact import (
 )
 from edgestill.check import CheckInputs, check
 from edgestill.errors import EdgestillError
-from edgestill.export.config import CheckStep, ExportConfig
+from edgestill.export.config import CheckStep, ExportConfig, Lesson
 from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.onnx_file import tensor_specs
 from edgestill.step import StepContext
@@ -112,15 +112,19 @@ def net(name: str = "Net", normalize: NormalizeConfig | None = None, **arguments
     return ModelConfig(model=f"net.py:{name}", arguments=arguments, normalize=normalize)
 
 
+def taught(*losses: LossConfig, **settings: Any) -> Lesson:
+    """The student's training by the teacher."""
+    return Lesson("student", "student", "teacher", losses, **settings)
+
+
+TEACHER_ALONE, STUDENT_ALONE = (Lesson(role, role, None) for role in ("teacher", "student"))
 STEP = CheckStep(
     teacher=None,
     student=net(),
-    losses=(),
+    lessons=(STUDENT_ALONE,),
     export=ExportConfig(),
     task="classification",
     seed=0,
-    trained=("student",),
-    distilled=True,
 )
 CLASSES = np.arange(20) % 3
 
@@ -153,7 +157,7 @@ def test_what_fits_passes(
 
 
 def test_teacher_and_student_that_fit_pass(base: Path) -> None:
-    config = replace(STEP, teacher=net(), trained=("teacher", "student"))
+    config = replace(STEP, teacher=net(), lessons=(TEACHER_ALONE, taught()))
     found = run(base, config, dataset(base, CLASSES))
     assert found == "teacher: predicts (3,)\nstudent: predicts (3,)\n"
 
@@ -245,13 +249,13 @@ def test_the_message_says_which_model(
     base: Path, role: str, model: ModelConfig, message: str
 ) -> None:
     models: dict[str, Any] = {"teacher": net(), "student": net(), role: model}
-    config = replace(STEP, trained=("teacher", "student"), **models)
+    config = replace(STEP, lessons=(TEACHER_ALONE, taught()), **models)
     with pytest.raises(EdgestillError, match=f"^{role}: {message}"):
         run(base, config, dataset(base, CLASSES))
 
 
 def test_teacher_and_student_of_different_shapes(base: Path) -> None:
-    config = replace(STEP, teacher=net(outputs=5))
+    config = replace(STEP, teacher=net(outputs=5), lessons=(taught(),))
     message = (
         r"^student: the teacher predicts \[5\] values per sample, the student \[3\]. "
         r"Give both a prediction of one shape, or name the outputs that match with output:$"
@@ -286,7 +290,7 @@ def test_losses_that_cannot_be_computed(
     labels: NDArray[Any] | None,
     message: str,
 ) -> None:
-    config = replace(STEP, task=task, losses=losses, teacher=net())
+    config = replace(STEP, task=task, lessons=(taught(*losses),), teacher=net())
     with pytest.raises(EdgestillError, match=f"^{message}"):
         run(base, config, dataset(base, labels, task))
 
@@ -295,22 +299,22 @@ def test_losses_that_cannot_be_computed(
 def test_a_student_may_learn_from_its_teacher_alone(
     base: Path, losses: tuple[LossConfig, ...]
 ) -> None:
-    run(base, replace(STEP, losses=losses, teacher=net()), dataset(base, None))
+    run(base, replace(STEP, lessons=(taught(*losses),), teacher=net()), dataset(base, None))
 
 
 @pytest.mark.parametrize(
-    ("trained", "losses", "message"),
+    ("lessons", "message"),
     [
-        (("student",), (KdLoss(), CeLoss()), "student: the loss ce reads labels"),
-        (("student",), (DkdLoss(),), "student: the loss dkd reads labels"),
-        (("student",), (MseLoss(to="labels"),), "student: the loss mse to labels reads labels"),
-        (("teacher", "student"), (KdLoss(),), "teacher: the loss ce reads labels"),
+        ((taught(KdLoss(), CeLoss()),), "student: the loss ce reads labels"),
+        ((taught(DkdLoss()),), "student: the loss dkd reads labels"),
+        ((taught(MseLoss(to="labels")),), "student: the loss mse to labels reads labels"),
+        ((TEACHER_ALONE, taught(KdLoss())), "teacher: the loss ce reads labels"),
     ],
 )
 def test_losses_that_read_labels_that_are_not_there(
-    base: Path, trained: tuple[str, ...], losses: tuple[LossConfig, ...], message: str
+    base: Path, lessons: tuple[Lesson, ...], message: str
 ) -> None:
-    config = replace(STEP, teacher=net(), trained=trained, losses=losses)
+    config = replace(STEP, teacher=net(), lessons=lessons)
     with pytest.raises(EdgestillError) as error:
         run(base, config, dataset(base, None))
     assert str(error.value) == (
@@ -323,14 +327,13 @@ def test_only_what_learns_needs_losses(base: Path) -> None:
     """A segmentation model that came trained: its labels are no values to be near to."""
     data = dataset(base, np.zeros((20, 2), np.int64), "custom")
     student = net(then="y[:, :, None].expand(-1, -1, 2)")
-    run(base, replace(STEP, task="custom", student=student, trained=()), data)
+    run(base, replace(STEP, task="custom", student=student, lessons=()), data)
 
 
 def test_the_teacher_learns_from_labels_alone(base: Path) -> None:
     data = dataset(base, X[:, :2], "custom")
-    config = replace(
-        STEP, task="custom", teacher=net(), losses=(MseLoss(),), trained=("teacher", "student")
-    )
+    lessons = (TEACHER_ALONE, taught(MseLoss()))
+    config = replace(STEP, task="custom", teacher=net(), lessons=lessons)
     with pytest.raises(
         EdgestillError, match=r"^teacher: the loss mse to labels cannot be computed from"
     ):
@@ -338,7 +341,7 @@ def test_the_teacher_learns_from_labels_alone(base: Path) -> None:
 
 
 def test_models_that_are_not_distilled_may_differ(base: Path) -> None:
-    config = replace(STEP, teacher=net(outputs=5), distilled=False)
+    config = replace(STEP, teacher=net(outputs=5))
     run(base, config, dataset(base, CLASSES))
 
 
@@ -410,7 +413,7 @@ def onnx_teacher(base: Path, shape: tuple[int, ...], dtype: int = TensorProto.FL
 def test_a_teacher_given_as_onnx_is_asked_and_has_to_predict_what_the_student_does(
     base: Path,
 ) -> None:
-    config, data = replace(STEP, losses=(KdLoss(),)), dataset(base, CLASSES)
+    config, data = replace(STEP, lessons=(taught(KdLoss()),)), dataset(base, CLASSES)
     teacher = onnx_teacher(base, (4,))
     assert run(base, config, data, teacher) == "student: predicts (3,)\n"
     (base / "out" / "check.txt").unlink()
@@ -424,7 +427,7 @@ def test_an_onnx_teacher_of_whole_numbers_and_mixed_views(base: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 1, 4, 4), np.uint8)
     student = net(then="y.mean((1, 2))", normalize=NormalizeConfig(255))
     data = dataset(base, CLASSES, x=pixels)
-    config = replace(STEP, student=student, losses=(CeLoss(),))
+    config = replace(STEP, student=student, lessons=(taught(CeLoss()),))
     mixing = replace(config, augment=(AugmentConfig(flip=True), AugmentConfig(cutmix=1.0)))
     teacher = onnx_teacher(base, (1, 4, 4), TensorProto.UINT8)
     message = r"^teacher: its input x is uint8 and read by Slice, and mixed samples are fractions"

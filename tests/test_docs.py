@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from edgestill.distill.config import CacheConfig
+from edgestill.distill.config import CacheConfig, SchemeConfig, StageConfig
 from edgestill.recipe import load_recipe
-from edgestill.train.config import AugmentConfig, TrainConfig
+from edgestill.train.config import AugmentConfig
 from edgestill.train.losses.config import LOSS_CONFIGS, LossConfig
 from edgestill.train.schedule import Schedule
 
@@ -26,7 +26,7 @@ def test_the_table_of_losses_has_every_setting(name: str, config: type[LossConfi
     assert {setting for setting in settings if f"`{setting}`" not in row} == set()
 
 
-@pytest.mark.parametrize("config", [TrainConfig, AugmentConfig, CacheConfig])
+@pytest.mark.parametrize("config", [SchemeConfig, StageConfig, AugmentConfig, CacheConfig])
 def test_every_key_of_a_schedule_is_explained(config: type[Any]) -> None:
     assert [field.name for field in fields(config) if f"`{field.name}" not in PAGE] == []
 

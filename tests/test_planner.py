@@ -55,21 +55,21 @@ def test_an_onnx_file_comes_with_its_weights(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "trained", "distilled"),
+    ("change", "lessons"),
     [
-        (("", ""), ("teacher", "student"), True),
-        (("train: {}", "pretrained: true"), ("student",), True),
-        (("distill: {}", ""), ("teacher",), False),
+        (("", ""), {"teacher": None, "student": "teacher"}),
+        (("train: {}", "pretrained: true"), {"student": "teacher"}),
+        (("distill: {}", ""), {"teacher": None}),
     ],
 )
 def test_only_what_learns_here_is_tried_with_losses(
-    folder: Path, change: tuple[str, str], trained: tuple[str, ...], distilled: bool
+    folder: Path, change: tuple[str, str], lessons: dict[str, str | None]
 ) -> None:
     text = RECIPE.replace(*change)
-    if not distilled:
+    if "student" not in lessons:
         text = text.replace("model.py:student", 'model.py:student", pretrained: true, output: "x')
     config = plan(folder, text).steps["check"].config
-    assert (config.trained, config.distilled) == (trained, distilled)
+    assert {lesson.learner: lesson.teacher for lesson in config.lessons} == lessons
 
 
 def test_code_that_only_a_table_names_is_in_the_keys_of_what_finds_it_there(folder: Path) -> None:

@@ -28,8 +28,8 @@ MODEL = (
 )
 
 TOP = (
-    "Allowed keys: name, seed, threads, task, metric, data, teacher, student, distill, export, "
-    "quantize, targets, measure, gates."
+    "Allowed keys: name, seed, threads, task, metric, data, teacher, assistants, student, distill, "
+    "export, quantize, targets, measure, gates."
 )
 MODEL_KEYS = (
     "Allowed keys: model, arguments, onnx, weights, files, normalize, output, from, depth, width, "
@@ -136,7 +136,8 @@ CASES = {
         changed("distill: {}", "distill: {epoch: 3}"),
         "5: distill.epoch: unknown key. Did you mean epochs? Allowed keys: epochs, batch_size, "
         "accumulate, optimizer, learning_rate, schedule, weight_decay, momentum, warmup, "
-        "clip_norm, ema, early_stop, precision, compile, augment, only, trackers, losses, cache.",
+        "clip_norm, ema, early_stop, precision, compile, augment, only, trackers, losses, cache, "
+        "generations, stages.",
     ),
     "misspelt section counts as given": (
         changed("teacher:", "teachr:"),

@@ -21,6 +21,7 @@ from edgestill.train.losses.config import LossConfig, Tap, reads_of
 from edgestill.train.recording import RecordedTeacher
 from edgestill.train.reproducible import reproducible
 from edgestill.train.stage import (
+    load_checkpoint,
     make_objective,
     require_labels,
     samples,
@@ -32,12 +33,20 @@ from edgestill.train.teachers import Teacher
 
 @dataclass(frozen=True)
 class DistillInputs:
-    """The teacher, the splits that the student sees, and what the teacher said of them, if kept."""
+    """The teacher, the splits that the student sees, and what it starts from.
+
+    Attributes:
+        recording: what the teacher said of the train split, if that was kept.
+        origin: the model that the student is derived from, if it is.
+        start: the student as the stage before left it, if there was one.
+    """
 
     teacher: TeacherModel
     train: Dataset
     validation: Dataset
     recording: Recording | None = None
+    origin: Checkpoint | None = None
+    start: Checkpoint | None = None
 
 
 def distill(
@@ -50,15 +59,15 @@ def distill(
     """
     with reproducible(config.seed, config.threads):
         trainer = student_trainer(config, inputs, context)
-        trained = trainer.run(samples(inputs.validation), context.progress)
+        trained = trainer.run(samples(inputs.validation), context.progress, keep=config.keep)
     return write_trained(trainer, trained, config.student, "distilled", out)
 
 
 def student_trainer(config: DistillStep, inputs: DistillInputs, context: StepContext) -> Trainer:
     """The training of a student, before its first step."""
-    # What is derived from a teacher starts from its weights; an ONNX file gives none.
-    weights = inputs.teacher if isinstance(inputs.teacher, Checkpoint) else None
-    student = wrap(config.student, inputs.train, config.task, context.base, teacher=weights)
+    student = wrap(config.student, inputs.train, config.task, context.base, teacher=inputs.origin)
+    if inputs.start is not None:
+        load_checkpoint(student, inputs.start)
     losses = student_losses(config.distill.losses, config.task, inputs.train)
     teacher = _teacher(config, inputs, losses, student, context)
     return Trainer(
@@ -110,8 +119,13 @@ def teacher_layers(losses: Sequence[Loss]) -> tuple[Tap, ...]:
     return tuple(dict.fromkeys(tap for loss in losses for tap in loss.reads.teacher))
 
 
-def require_same_prediction(teacher: tuple[int, ...], student: tuple[int, ...]) -> None:
+def require_same_prediction(
+    teacher: tuple[int, ...], student: tuple[int, ...], where: str = "student"
+) -> None:
     """Refuse a pair whose predictions cannot be compared.
+
+    Args:
+        where: whose training it is.
 
     Raises:
         ModelError: the shapes after the batch differ.
@@ -119,6 +133,6 @@ def require_same_prediction(teacher: tuple[int, ...], student: tuple[int, ...]) 
     if teacher != student:
         raise ModelError(
             f"the teacher predicts {list(teacher)} values per sample, the student {list(student)}",
-            where="student",
+            where=where,
             fix="Give both a prediction of one shape, or name the outputs that match with output:",
         )

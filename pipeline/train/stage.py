@@ -142,8 +142,13 @@ def restore(
 ) -> DeviceModel:
     """The model of a recipe with the weights of a checkpoint of ours, in eval mode."""
     wrapped = wrap(replace(model, weights=None), dataset, task, base)
-    _load(wrapped.module, checkpoint)
+    load_checkpoint(wrapped, checkpoint)
     return wrapped.eval()
+
+
+def load_checkpoint(model: DeviceModel, checkpoint: Checkpoint) -> None:
+    """Put the weights of a checkpoint of ours into the model that they are of."""
+    _load(model.module, checkpoint)
 
 
 def _load(module: nn.Module, checkpoint: Checkpoint) -> None:

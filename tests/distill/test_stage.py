@@ -206,10 +206,10 @@ def test_the_teacher_stays_as_it_was(
     seen: list[DeviceModel] = []
     run = Trainer.run
 
-    def watched(self: Trainer, *args: Any) -> Any:
+    def watched(self: Trainer, *args: Any, **named: Any) -> Any:
         assert isinstance(self.objective.teacher, LiveTeacher)
         seen.append(self.objective.teacher.model)
-        return run(self, *args)
+        return run(self, *args, **named)
 
     monkeypatch.setattr(Trainer, "run", watched)
     distilled(inputs, context)
@@ -275,6 +275,7 @@ def test_a_derived_student_starts_from_the_teachers_weights(
     teacher = load_file(inputs.teacher.weights_path)
     derived = replace(STUDENT, from_="teacher", width=0.5)
     step = DistillStep(derived, STUDENT, QUICK, "classification", "accuracy", 7, 2)
+    inputs = replace(inputs, origin=inputs.teacher)
     start = student_trainer(step, inputs, context).model.module.state_dict()
     assert torch.equal(start["body.0.weight"], teacher["body.0.weight"][::2])
     assert torch.equal(start["body.1.bias"], teacher["body.1.bias"][::2])
