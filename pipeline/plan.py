@@ -125,4 +125,4 @@ class Plan:
     steps: Mapping[str, Step]
     targets: tuple[TargetPlan, ...]
     hops: tuple[Hop, ...]
-    between: tuple[str, ...] = ()
+    between: tuple[str, ...]

@@ -27,7 +27,7 @@ from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.onnx_file import tensor_specs
 from edgestill.step import StepContext
 from edgestill.train.config import AugmentConfig
-from edgestill.train.losses.config import CeLoss, DkdLoss, KdLoss, LossConfig, MseLoss
+from edgestill.train.losses.config import CeLoss, DkdLoss, HintLoss, KdLoss, LossConfig, MseLoss
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:# The axis name", "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
@@ -69,6 +69,18 @@ class Around(nn.Module):
 
     def forward(self, *args, **kwargs):
         return self.inner(*args, **kwargs)
+
+
+class Deep(nn.Module):
+    """Two layers that losses can be about; the hidden one is as wide as asked."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, width), nn.BatchNorm1d(width), nn.ReLU())
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x))
 
 
 def compiled():
@@ -433,3 +445,110 @@ def test_an_onnx_teacher_of_whole_numbers_and_mixed_views(base: Path) -> None:
     message = r"^teacher: its input x is uint8 and read by Slice, and mixed samples are fractions"
     with pytest.raises(EdgestillError, match=message):
         run(base, mixing, data, teacher)
+
+
+HINT = HintLoss("body", "body")
+
+
+def test_assistants_are_tried_as_pupils_and_as_teachers(base: Path) -> None:
+    lessons = (
+        Lesson("assistant 1", "assistant 1", "teacher", (HINT,)),
+        Lesson("student stage 1", "student", "assistant 1", (HINT,), ("body",)),
+        Lesson("student", "student", "assistant 1"),
+    )
+    config = replace(
+        STEP,
+        teacher=net("Deep", width=8),
+        assistants=(net("Deep", width=6),),
+        student=net("Deep"),
+        lessons=lessons,
+    )
+    found = run(base, config, dataset(base, CLASSES))
+    assert found.splitlines() == [
+        f"{role}: predicts (3,)" for role in ("teacher", "assistant 1", "student")
+    ]
+    assert {path.name for path in (base / "work").iterdir()} == {"teacher", "student"}
+
+
+def test_a_model_may_learn_from_itself_as_it_was(base: Path) -> None:
+    """The next generation: what is frozen as its teacher still learns."""
+    generation = Lesson("student generation 2", "student", "student", (HINT, KdLoss()))
+    config = replace(STEP, student=net("Deep"), lessons=(generation, STUDENT_ALONE))
+    run(base, config, dataset(base, CLASSES))
+
+
+def test_what_is_frozen_for_one_stage_learns_in_the_next(base: Path) -> None:
+    stages = (taught(HINT, only=("body",)), taught(CeLoss(), only=("head",)), taught(CeLoss()))
+    config = replace(STEP, teacher=net("Deep"), student=net("Deep"), lessons=stages)
+    run(base, config, dataset(base, CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("lesson", "message"),
+    [
+        (
+            Lesson("assistant 1", "assistant 1", "teacher", (HintLoss("bdy", "body"),)),
+            "assistant 1: layer bdy of the student: there is no such layer. Did you mean 'body'?",
+        ),
+        (
+            Lesson("student stage 2", "student", "assistant 3", (HINT,)),
+            "student stage 2: layer body of the teacher: there is no such layer. Layers: layer",
+        ),
+        (
+            Lesson("student", "student", "teacher", (), ("body", "heads")),
+            "student: only: heads: there is no such layer. Did you mean 'head'?",
+        ),
+        (
+            Lesson("student", "student", "teacher", (), ("body.2",)),
+            "student: only: body.2: ReLU has no trainable parameters. Leave it out, or name a "
+            "layer with weights",
+        ),
+        (
+            Lesson("student stage 1", "student", "teacher", (HINT,), ("body", "head")),
+            "student stage 1: only: head: no loss depends on it, so that it would learn nothing. "
+            "Leave it out, or add a loss that depends on it",
+        ),
+        (
+            # What brings 4 channels to 8 would learn alone.
+            Lesson("student stage 1", "student", "teacher", (HINT,), ("head",)),
+            "student stage 1: only: head: no loss depends on it, so that it would learn nothing. "
+            "Leave it out, or add a loss that depends on it",
+        ),
+        (
+            Lesson("student", "student", "assistant 1", (KdLoss(), HINT), ("head",)),
+            "student: the loss hint body depends on nothing that learns. Leave it out, or let "
+            "something learn that it depends on",
+        ),
+        (
+            Lesson("teacher", "teacher", None, (), ("neck",)),
+            "teacher: only: neck: there is no such layer. Layers: body, body.0, body.1, body.2, "
+            "head",
+        ),
+        (
+            Lesson("assistant 2", "assistant 2", "teacher"),
+            "assistant 2: the teacher predicts [3] values per sample, the student [5]. Give both a "
+            "prediction of one shape, or name the outputs that match with output:",
+        ),
+        (
+            Lesson("assistant 1", "assistant 1", "teacher", top_k=3),
+            "distill.cache.top_k: top_k keeps 3 of 3 classes. Lower it, or leave it out",
+        ),
+    ],
+)
+def test_what_cannot_be_learnt_in_a_chain(base: Path, lesson: Lesson, message: str) -> None:
+    config = replace(
+        STEP,
+        teacher=net("Deep", width=8),
+        assistants=(net("Deep"), net(outputs=5), net()),
+        student=net("Deep"),
+        lessons=(lesson,),
+    )
+    with pytest.raises(EdgestillError) as error:
+        run(base, config, dataset(base, CLASSES))
+    assert str(error.value) == message
+
+
+def test_assistants_are_fed_and_named_as_the_others(base: Path) -> None:
+    config = replace(STEP, teacher=net(), assistants=(net(), net("broken")), lessons=())
+    with pytest.raises(EdgestillError, match=r"^assistant 2: net.py:broken \(net.py:\d+\): broken"):
+        run(base, config, dataset(base, CLASSES))

@@ -6,6 +6,7 @@ from edgestill.distill.config import CacheConfig, DistillStep, RecordStep
 from edgestill.models.config import ModelConfig
 from edgestill.plan import Ref, Step
 from edgestill.planner.draft import STUDENT, TEACHER, PlanDraft, model_config, without_weights
+from edgestill.planner.models import add_answers
 from edgestill.planner.schemes import Training, trainings
 from edgestill.train.losses import default_losses
 from edgestill.train.losses.config import reads_of
@@ -19,7 +20,8 @@ def add_trainings(draft: PlanDraft) -> None:
         _add_training(draft, training, teacher)
         model = models[training.role] = without_weights(training.model)
         if training.ends and training.name != STUDENT:
-            draft.between(training.name, model)
+            add_answers(draft, training.name, model)
+            draft.between.append(training.name)
 
 
 def _add_training(draft: PlanDraft, training: Training, teacher: ModelConfig | None) -> None:

@@ -12,7 +12,6 @@ from edgestill.metric_config import FunctionMetric
 from edgestill.models.config import ModelConfig
 from edgestill.plan import Hop, Plan, Ref, Step, TargetPlan
 from edgestill.recipe import Recipe
-from edgestill.train.config import AskStep
 from edgestill.train.losses import default_losses, modules_of
 from edgestill.train.losses.config import LossConfig
 
@@ -22,12 +21,16 @@ TEACHERS = ("teacher torch", "teacher onnx")
 
 
 class PlanDraft:
-    """Steps in an order in which they can run."""
+    """Steps in an order in which they can run.
+
+    Attributes:
+        between: the steps that give a model between teacher and student, in their order.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
+        self.between: list[str] = []
         self._steps: dict[str, Step] = {}
-        self._between: list[str] = []
         self._hops: list[tuple[str, Ref, tuple[str, ...]]] = []
 
     def finished(self, targets: tuple[TargetPlan, ...]) -> Plan:
@@ -37,7 +40,7 @@ class PlanDraft:
             Hop(name, predictions, next((parent for parent in parents if parent in known), None))
             for name, predictions, parents in self._hops
         )
-        return Plan(self.recipe, self._steps, targets, hops, tuple(self._between))
+        return Plan(self.recipe, self._steps, targets, hops, tuple(self.between))
 
     def add(self, step: Step) -> str:
         """Add a step; its name."""
@@ -47,24 +50,6 @@ class PlanDraft:
     def taken(self, name: str, config: Any) -> bool:
         """Whether a step has this name and another configuration."""
         return name in self._steps and self._steps[name].config != config
-
-    def answers(self, name: str, model: ModelConfig) -> None:
-        """Add the step and the hop of what a model answers in PyTorch.
-
-        Args:
-            name: of the step with its weights.
-        """
-        recipe, files = self.recipe, self.files(model)
-        inputs = {"checkpoint": Ref(name), "dataset": Ref("data", "test", "inputs")}
-        config = AskStep(model, recipe.task, recipe.threads)
-        asked = self.add(Step(f"ask {name}", "ask", config, inputs, self.code(model), files))
-        above = [f"{other} torch" for other in reversed(self._between)]
-        self.hop(f"{name} torch", Ref(asked), *(() if name == TEACHER else (*above, *TEACHERS)))
-
-    def between(self, name: str, model: ModelConfig) -> None:
-        """Add the answers of a model that stands between teacher and student."""
-        self.answers(name, model)
-        self._between.append(name)
 
     def hop(self, name: str, predictions: Ref, *parents: str) -> None:
         """Add a hop below the first of these parents that the recipe has."""

@@ -9,9 +9,16 @@ from edgestill.data.config import SplitStep, source_code, source_files, source_l
 from edgestill.export.config import AdoptStep, CheckStep, ExportStep, Lesson
 from edgestill.models.config import ModelConfig
 from edgestill.plan import Ref, Step
-from edgestill.planner.draft import STUDENT, TEACHER, PlanDraft, model_config, without_weights
+from edgestill.planner.draft import (
+    STUDENT,
+    TEACHER,
+    TEACHERS,
+    PlanDraft,
+    model_config,
+    without_weights,
+)
 from edgestill.planner.schemes import trainings
-from edgestill.train.config import AugmentConfig, LoadStep, TrainStep
+from edgestill.train.config import AskStep, AugmentConfig, LoadStep, TrainStep
 from edgestill.train.losses import default_losses, modules_of
 
 
@@ -89,7 +96,7 @@ def add_model(draft: PlanDraft, role: str) -> None:
         _weights(draft, role, model)
     model = without_weights(model)
     code, files, checkpoint = draft.code(model), draft.files(model), Ref(role)
-    draft.answers(role, model)
+    add_answers(draft, role, model)
     draft.add(
         Step(
             f"export {role}",
@@ -100,6 +107,20 @@ def add_model(draft: PlanDraft, role: str) -> None:
             files,
         )
     )
+
+
+def add_answers(draft: PlanDraft, name: str, model: ModelConfig) -> None:
+    """The step and the hop of what a model answers in PyTorch.
+
+    Args:
+        name: of the step with its weights.
+    """
+    config = AskStep(model, draft.recipe.task, draft.recipe.threads)
+    inputs = {"checkpoint": Ref(name), "dataset": Ref("data", "test", "inputs")}
+    code, files = draft.code(model), draft.files(model)
+    answers = Ref(draft.add(Step(f"ask {name}", "ask", config, inputs, code, files)))
+    above = [f"{other} torch" for other in reversed(draft.between)]
+    draft.hop(f"{name} torch", answers, *(() if name == TEACHER else (*above, *TEACHERS)))
 
 
 def _weights(draft: PlanDraft, role: str, model: ModelConfig) -> None:
@@ -137,9 +158,10 @@ def _lessons(draft: PlanDraft) -> tuple[Lesson, ...]:
         distill = training.distill
         top_k = distill.cache.top_k if distill.cache else None
         taught = (training.role, training.teacher_role, distill.losses, distill.only, top_k)
-        lessons.append(Lesson(training.name, *taught))
-    # Later generations learn alike.
-    return tuple({replace(lesson, name=""): lesson for lesson in reversed(lessons)}.values())[::-1]
+        lesson = Lesson(training.name, *taught)
+        if not any(replace(lesson, name=other.name) == other for other in lessons):
+            lessons.append(lesson)  # later generations learn alike
+    return tuple(lessons)
 
 
 def _augment(draft: PlanDraft) -> tuple[AugmentConfig, ...]:
