@@ -1,4 +1,4 @@
-"""Teacher, student and distillation: what each is, and which one way gives it its weights."""
+"""Teacher, assistants and student: what each is, and which one way gives it its weights."""
 
 from __future__ import annotations
 

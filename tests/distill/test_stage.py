@@ -303,10 +303,10 @@ def test_a_derived_student_starts_from_the_teachers_weights(
 def test_a_stage_starts_where_the_one_before_ended(
     base: Path, context: StepContext, student: ModelConfig
 ) -> None:
-    """And whatever it is derived from; at a rate at which nothing moves, the weights stay."""
+    """Where a model came from has no say any more; at a rate at which nothing moves it stays."""
     inputs = prepared(base, context, teacher=STUDENT)
-    inputs = replace(inputs, origin=inputs.teacher)
-    before = distilled(inputs, context, student=student, teacher=STUDENT)
+    begun = replace(inputs, origin=inputs.teacher)
+    before = distilled(begun, context, student=student, teacher=STUDENT)
     (base / "student").rename(base / "before")
     before = Checkpoint(base / "before", before.digest)
     still = replace(QUICK, learning_rate=1e-12)
