@@ -170,7 +170,10 @@ def test_a_stage_goes_on_from_the_weights_of_the_one_before(project: Project) ->
 
 
 def test_a_stage_that_is_stopped_goes_on_bit_for_bit(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Project,
+    project_in: Callable[[Path], Project],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of three trainings of two epochs each, the one in the middle is stopped in its midst."""
     monkeypatch.setattr("edgestill.train.loop.CHECKPOINT_SECONDS", 0.0)
@@ -190,7 +193,7 @@ def test_a_stage_that_is_stopped_goes_on_bit_for_bit(
     whole = project.runner(shorter).typed(Ref("student"), Checkpoint).digest
     count, steps = steps, 0
     limit = count // 2
-    stopped = type(project)(copy)
+    stopped = project_in(copy)
     with pytest.raises(KeyboardInterrupt):
         stopped.runner(shorter).resolve("student")
     states = stopped.states(shorter)
