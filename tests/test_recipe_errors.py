@@ -222,6 +222,10 @@ CASES = {
         changed("distill: {}", "distill: {stages: {epochs: 3}}"),
         "5: distill.stages: found a mapping where a list is expected. Write [{epochs: 10}].",
     ),
+    "stages that are a number": (
+        changed("distill: {}", "distill: {stages: 3}"),
+        "5: distill.stages: found 3 where a list is expected. Write [{epochs: 10}].",
+    ),
     "no stages": (
         changed("distill: {}", "distill: {stages: []}"),
         "5: distill.stages: an empty list. Leave it out to train in one part.",

@@ -57,7 +57,8 @@ def check_losses(draft: Draft) -> None:
             problems.add((*path, "to"), what, "Use ce for labels, or mse to: teacher.")
     for place, scheme in draft.schemes:
         _check_sum(draft, (*place, "losses"))
-        for index in range(len(draft.raw(*place, "stages") or ())):
+        stages = draft.raw(*place, "stages")
+        for index in range(len(stages) if isinstance(stages, list) else 0):
             _check_sum(draft, (*place, "stages", index, "losses"))
         _check_cache(draft, place, scheme)
     _check_layers(draft)
