@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
@@ -24,23 +25,25 @@ from edgestill.distill.stage import (
     teacher_layers,
 )
 from edgestill.errors import ModelError, about
-from edgestill.export.config import CheckStep
+from edgestill.export.config import CheckStep, Lesson
 from edgestill.export.stage import write_onnx
 from edgestill.models.config import ModelConfig
 from edgestill.models.interface import require_classes
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
+from edgestill.train.freezing import unreached
 from edgestill.train.learner import Learner, attended_tokens
 from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
 from edgestill.train.onnx_teacher import OnnxTeacher
 from edgestill.train.peers import peer_name
 from edgestill.train.predict import to_tensors
 from edgestill.train.reproducible import reproducible
-from edgestill.train.stage import lone_losses, wrap
+from edgestill.train.stage import wrap
 from edgestill.train.teachers import LiveTeacher
 from edgestill.train.views import Views, require_whole_labels
 
 SAMPLES = 8
+TEACHER, STUDENT = "teacher", "student"
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -65,53 +68,59 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
     views = [Views(augment, arrays, ids) for augment in config.augment]
     for augment in config.augment:
         require_whole_labels(augment, labels)
-    configs = {"teacher": config.teacher, "student": config.student}
-    models: dict[str, DeviceModel] = {}
     summary: list[str] = []
-
-    def told(line: str) -> None:
-        summary.append(f"student from its teacher: {line}")
-        context.say(summary[-1])
-
     with reproducible(config.seed, torch.get_num_threads()):
-        for role, model_config in configs.items():
-            if model_config is not None:
-                context.progress(len(models) / 4, f"build {role}")
-                with about(role):
-                    models[role] = wrap(
-                        model_config, inputs.train, config.task, context.base, say=told
-                    )
-                    _require_classes(models[role], model_config, inputs.train)
-        teacher: DeviceModel | OnnxTeacher | None = models.get("teacher")
+        models = _built(config, inputs.train, context, summary)
+        teachers: dict[str, DeviceModel | OnnxTeacher] = dict(models)
         if inputs.teacher is not None:
             mixed = next((view.mixed_input for view in views if view.mixed_input), None)
-            teacher = OnnxTeacher(inputs.teacher, arrays, torch.get_num_threads(), mixed)
-        peers: list[Learner] = []
-        if "student" in models and config.learn_from != "teacher":
-            # The average starts as a copy.
-            teacher = deepcopy(models["student"]) if config.learn_from == "average" else None
-            peers = _peers(config, models["student"], arrays, inputs.train, context)
-        if teacher is not None and config.distilled and "student" in models:
-            require_same_prediction(teacher.prediction_shape, models["student"].prediction_shape)
-            require_top_k(config.top_k, teacher.prediction_shape)
-        for role in config.trained:
+            threads = torch.get_num_threads()
+            teachers[TEACHER] = OnnxTeacher(inputs.teacher, arrays, threads, mixed)
+        for index, lesson in enumerate(config.lessons):
+            context.progress(0.5 + index / len(config.lessons) / 4, f"try {lesson.name}")
+            learner, teacher = models[lesson.learner], teachers.get(lesson.teacher or "")
+            if teacher is not None:
+                shapes = teacher.prediction_shape, learner.prediction_shape
+                require_same_prediction(*shapes, where=lesson.name)
+                require_top_k(lesson.top_k, teacher.prediction_shape)
+            peers = _peers(config, lesson, learner, arrays, inputs.train, context)
+            with about(lesson.name):
+                _try_lesson(lesson, learner, teacher, peers, config.task, arrays, inputs.train)
+        for role in (TEACHER, STUDENT):
             if role in models:
-                distilled = role == "student" and config.distilled
-                asked, beside = (teacher, peers) if distilled else (None, [])
+                context.progress(0.75, f"export {role}")
+                folder = context.work / role
+                folder.mkdir(parents=True, exist_ok=True)
                 with about(role):
-                    if distilled and (asked is not None or beside or config.losses):
-                        losses = _student_losses(config, inputs.train)
-                    else:
-                        losses = lone_losses(config.task, inputs.train)
-                    _try_losses(models[role], losses, asked, beside, arrays, inputs.train)
-        for role, model in models.items():
-            context.progress(0.75, f"export {role}")
-            folder = context.work / role
-            folder.mkdir(parents=True, exist_ok=True)
-            with about(role):
-                write_onnx(model.eval(), arrays, config.export, folder)
+                    write_onnx(models[role].eval(), arrays, config.export, folder)
     summary += [f"{role}: predicts {m.prediction_shape}" for role, m in models.items()]
     (out / "check.txt").write_text("\n".join(summary) + "\n", encoding="utf-8")
+
+
+def _configs(config: CheckStep) -> dict[str, ModelConfig]:
+    """The models by their roles, each after those that it may learn from."""
+    assistants = {f"assistant {i}": model for i, model in enumerate(config.assistants, 1)}
+    models = {TEACHER: config.teacher, **assistants, STUDENT: config.student}
+    return {role: model for role, model in models.items() if model is not None}
+
+
+def _built(
+    config: CheckStep, train: Dataset, context: StepContext, summary: list[str]
+) -> dict[str, DeviceModel]:
+    """Every model, fed with samples; what is derived from the teacher is told."""
+    models: dict[str, DeviceModel] = {}
+    configs = _configs(config)
+    for role, model_config in configs.items():
+
+        def told(line: str, role: str = role) -> None:
+            summary.append(f"{role} from the teacher: {line}")
+            context.say(summary[-1])
+
+        context.progress(len(models) / len(configs) / 2, f"build {role}")
+        with about(role):
+            models[role] = wrap(model_config, train, config.task, context.base, say=told)
+            _require_classes(models[role], model_config, train)
+    return models
 
 
 def _require_classes(model: DeviceModel, config: ModelConfig, train: Dataset) -> None:
@@ -120,51 +129,70 @@ def _require_classes(model: DeviceModel, config: ModelConfig, train: Dataset) ->
 
 
 def _peers(
-    config: CheckStep, student: DeviceModel, arrays: Arrays, train: Dataset, context: StepContext
+    config: CheckStep,
+    lesson: Lesson,
+    student: DeviceModel,
+    arrays: Arrays,
+    train: Dataset,
+    context: StepContext,
 ) -> list[Learner]:
     """Those that learn beside the student, each asked once."""
     batch = to_tensors(arrays, slice(None), torch.device("cpu"))
     peers = []
-    for number, settings in enumerate(config.peers, 1):
+    for number, settings in enumerate(lesson.peers, 1):
         name = peer_name(number)
         context.progress(0.5, f"build {name}")
         peer = open_peer(settings, number, train, config.task, config.seed, context.base)
         with about(name):
             _require_classes(peer, settings, train)
             _require_gradient(peer.train().prediction(*batch))
-        require_same_prediction(peer.prediction_shape, student.prediction_shape, name)
-        peers.append(Learner(peer, peer_losses(config.losses, config.task, train, number)))
+        shapes = peer.prediction_shape, student.prediction_shape
+        require_same_prediction(*shapes, name, lesson.name)
+        peers.append(Learner(peer, peer_losses(lesson.losses, config.task, train, number)))
     return peers
 
 
-def _student_losses(config: CheckStep, train: Dataset) -> tuple[Loss, ...]:
-    taught = config.learn_from == "teacher"
-    return student_losses(config.losses, config.task, train, taught=taught)
-
-
-def _try_losses(
+def _try_lesson(
+    lesson: Lesson,
     model: DeviceModel,
-    losses: Sequence[Loss],
     teacher: DeviceModel | OnnxTeacher | None,
     peers: Sequence[Learner],
+    task: str,
     arrays: Arrays,
     train: Dataset,
 ) -> None:
-    """One step of a model's objective on the first samples, backwards too, and of its peers'."""
+    """One step of a training's objective on the first samples, backwards too, and of its peers'."""
+    if lesson.learn_from == "average":
+        teacher = deepcopy(model)  # as which it starts
+    taught = lesson.learn_from == "teacher"
+    losses = student_losses(lesson.losses, task, train, taught=taught)
     batch = to_tensors(arrays, slice(None), torch.device("cpu"))
     answers = None if teacher is None else _answers(teacher, losses, batch)
     labels = load_labels(train)
     known = None if labels is None else Labels(torch.from_numpy(numpy.array(labels[:SAMPLES])))
-    learner = Learner(model.train(), losses, peers=peers)
     attended = attended_tokens(arrays, batch)
     given = partial(LossInputs, teacher=answers, labels=known, attended=attended)
-    learner.adapt(batch, given)
-    for member, seen in zip(learner.learners, learner.batches(batch, given), strict=True):
-        _require_gradient(seen.student.logits)
-        for loss in member.own_terms:
-            _try_loss(loss, seen)
-    learner.taps.close()
+    with _trainable_again(model):
+        learner = Learner(model, losses, only=lesson.only, peers=peers)
+        learner.train()
+        learner.adapt(batch, given)
+        for member, seen in zip(learner.learners, learner.batches(batch, given), strict=True):
+            if member is not learner or not lesson.only:
+                _require_gradient(seen.student.logits)
+            for loss in member.own_terms:
+                _try_loss(loss, seen)
+        _require_reached(model, lesson.only)
+        learner.taps.close()
     model.zero_grad()
+
+
+@contextmanager
+def _trainable_again(model: DeviceModel) -> Iterator[None]:
+    """Let what is frozen for one lesson be free for the next."""
+    free = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    yield
+    for parameter in free:
+        parameter.requires_grad_(True)
 
 
 def _answers(
@@ -177,10 +205,21 @@ def _answers(
     rows = numpy.arange(len(batch[0]))
     if isinstance(teacher, OnnxTeacher):
         return teacher.answer(batch, rows, 0)
-    asked = LiveTeacher(teacher, layers)
-    answers = asked.answer(batch, rows, 0)
-    asked.taps.close()
+    with _trainable_again(teacher):
+        asked = LiveTeacher(teacher, layers)
+        answers = asked.answer(batch, rows, 0)
+        asked.taps.close()
     return answers
+
+
+def _require_reached(model: DeviceModel, only: Sequence[str]) -> None:
+    """Refuse to train a part of a model that no loss depends on."""
+    for path in unreached(model, only):
+        raise ModelError(
+            "no loss depends on it, so that it would learn nothing",
+            where=f"only: {path}",
+            fix="Leave it out, or add a loss that depends on it",
+        )
 
 
 def _require_gradient(logits: torch.Tensor) -> None:
@@ -197,6 +236,11 @@ def _try_loss(loss: Loss, terms: LossInputs) -> None:
     logits = terms.student.logits
     try:
         value = loss(terms)
+        if not value.requires_grad:
+            raise ModelError(
+                f"the loss {loss.name} depends on nothing that learns",
+                fix="Leave it out, or let something learn that it depends on",
+            )
         torch.autograd.backward(value, retain_graph=True)
     except (RuntimeError, IndexError, ValueError) as error:
         labels = f"labels {list(terms.labels.own.shape)}" if terms.labels else "no labels"

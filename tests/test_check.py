@@ -22,11 +22,12 @@ from edgestill.artifact import (
 )
 from edgestill.check import CheckInputs, check
 from edgestill.errors import EdgestillError
-from edgestill.export.config import CheckStep, ExportConfig
+from edgestill.export.config import CheckStep, ExportConfig, Lesson
 from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.onnx_file import tensor_specs
 from edgestill.step import StepContext
 from edgestill.train.config import AugmentConfig
+from edgestill.train.losses import default_losses
 from edgestill.train.losses.config import (
     CeLoss,
     DkdLoss,
@@ -79,6 +80,18 @@ class Around(nn.Module):
         return self.inner(*args, **kwargs)
 
 
+class Deep(nn.Module):
+    """Two layers that losses can be about; the hidden one is as wide as asked."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, width), nn.BatchNorm1d(width), nn.ReLU())
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
 def compiled():
     return torch.compile(Net())
 
@@ -120,15 +133,29 @@ def net(name: str = "Net", normalize: NormalizeConfig | None = None, **arguments
     return ModelConfig(model=f"net.py:{name}", arguments=arguments, normalize=normalize)
 
 
+def taught(*losses: LossConfig, **settings: Any) -> Lesson:
+    """The student's training by the teacher."""
+    return Lesson("student", "student", "teacher", losses, **settings)
+
+
+def untaught(*losses: LossConfig, **settings: Any) -> Lesson:
+    """The student's training without the teacher."""
+    return Lesson("student", "student", None, losses, **settings)
+
+
+def alone(role: str, task: str = "classification") -> Lesson:
+    """A training on labels alone."""
+    return Lesson(role, role, None, default_losses(task, teacher=False))
+
+
+TEACHER_ALONE, STUDENT_ALONE = alone("teacher"), alone("student")
 STEP = CheckStep(
     teacher=None,
     student=net(),
-    losses=(),
+    lessons=(STUDENT_ALONE,),
     export=ExportConfig(),
     task="classification",
     seed=0,
-    trained=("student",),
-    distilled=True,
 )
 CLASSES = np.arange(20) % 3
 TOKENS = "y[:, None].expand(-1, 4, -1)"  # four alike, each with its classes last
@@ -156,13 +183,14 @@ def run(base: Path, config: CheckStep, data: Dataset, teacher: OnnxModel | None 
 def test_what_fits_passes(
     base: Path, task: str, labels: NDArray[Any], outputs: int, shape: str
 ) -> None:
-    config = replace(STEP, task=task, student=net(outputs=outputs, then="y * 2"))
+    student = net(outputs=outputs, then="y * 2")
+    config = replace(STEP, task=task, student=student, lessons=(alone("student", task),))
     found = run(base, config, dataset(base, labels, task))
     assert found == f"student: predicts {shape}\n"
 
 
 def test_teacher_and_student_that_fit_pass(base: Path) -> None:
-    config = replace(STEP, teacher=net(), trained=("teacher", "student"))
+    config = replace(STEP, teacher=net(), lessons=(TEACHER_ALONE, taught()))
     found = run(base, config, dataset(base, CLASSES))
     assert found == "teacher: predicts (3,)\nstudent: predicts (3,)\n"
 
@@ -254,13 +282,13 @@ def test_the_message_says_which_model(
     base: Path, role: str, model: ModelConfig, message: str
 ) -> None:
     models: dict[str, Any] = {"teacher": net(), "student": net(), role: model}
-    config = replace(STEP, trained=("teacher", "student"), **models)
+    config = replace(STEP, lessons=(TEACHER_ALONE, taught()), **models)
     with pytest.raises(EdgestillError, match=f"^{role}: {message}"):
         run(base, config, dataset(base, CLASSES))
 
 
 def test_teacher_and_student_of_different_shapes(base: Path) -> None:
-    config = replace(STEP, teacher=net(outputs=5))
+    config = replace(STEP, teacher=net(outputs=5), lessons=(taught(),))
     message = (
         r"^student: the teacher predicts \[5\] values per sample, the student \[3\]. "
         r"Give both a prediction of one shape, or name the outputs that match with output:$"
@@ -295,7 +323,7 @@ def test_losses_that_cannot_be_computed(
     labels: NDArray[Any] | None,
     message: str,
 ) -> None:
-    config = replace(STEP, task=task, losses=losses, teacher=net())
+    config = replace(STEP, task=task, lessons=(taught(*losses),), teacher=net())
     with pytest.raises(EdgestillError, match=f"^{message}"):
         run(base, config, dataset(base, labels, task))
 
@@ -304,22 +332,22 @@ def test_losses_that_cannot_be_computed(
 def test_a_student_may_learn_from_its_teacher_alone(
     base: Path, losses: tuple[LossConfig, ...]
 ) -> None:
-    run(base, replace(STEP, losses=losses, teacher=net()), dataset(base, None))
+    run(base, replace(STEP, lessons=(taught(*losses),), teacher=net()), dataset(base, None))
 
 
 @pytest.mark.parametrize(
-    ("trained", "losses", "message"),
+    ("lessons", "message"),
     [
-        (("student",), (KdLoss(), CeLoss()), "student: the loss ce reads labels"),
-        (("student",), (DkdLoss(),), "student: the loss dkd reads labels"),
-        (("student",), (MseLoss(to="labels"),), "student: the loss mse to labels reads labels"),
-        (("teacher", "student"), (KdLoss(),), "teacher: the loss ce reads labels"),
+        ((taught(KdLoss(), CeLoss()),), "student: the loss ce reads labels"),
+        ((taught(DkdLoss()),), "student: the loss dkd reads labels"),
+        ((taught(MseLoss(to="labels")),), "student: the loss mse to labels reads labels"),
+        ((TEACHER_ALONE, taught(KdLoss())), "teacher: the loss ce reads labels"),
     ],
 )
 def test_losses_that_read_labels_that_are_not_there(
-    base: Path, trained: tuple[str, ...], losses: tuple[LossConfig, ...], message: str
+    base: Path, lessons: tuple[Lesson, ...], message: str
 ) -> None:
-    config = replace(STEP, teacher=net(), trained=trained, losses=losses)
+    config = replace(STEP, teacher=net(), lessons=lessons)
     with pytest.raises(EdgestillError) as error:
         run(base, config, dataset(base, None))
     assert str(error.value) == (
@@ -332,14 +360,13 @@ def test_only_what_learns_needs_losses(base: Path) -> None:
     """A segmentation model that came trained: its labels are no values to be near to."""
     data = dataset(base, np.zeros((20, 2), np.int64), "custom")
     student = net(then="y[:, :, None].expand(-1, -1, 2)")
-    run(base, replace(STEP, task="custom", student=student, trained=()), data)
+    run(base, replace(STEP, task="custom", student=student, lessons=()), data)
 
 
 def test_the_teacher_learns_from_labels_alone(base: Path) -> None:
     data = dataset(base, X[:, :2], "custom")
-    config = replace(
-        STEP, task="custom", teacher=net(), losses=(MseLoss(),), trained=("teacher", "student")
-    )
+    lessons = (alone("teacher", "custom"), taught(MseLoss()))
+    config = replace(STEP, task="custom", teacher=net(), lessons=lessons)
     with pytest.raises(
         EdgestillError, match=r"^teacher: the loss mse to labels cannot be computed from"
     ):
@@ -347,7 +374,7 @@ def test_the_teacher_learns_from_labels_alone(base: Path) -> None:
 
 
 def test_models_that_are_not_distilled_may_differ(base: Path) -> None:
-    config = replace(STEP, teacher=net(outputs=5), distilled=False)
+    config = replace(STEP, teacher=net(outputs=5))
     run(base, config, dataset(base, CLASSES))
 
 
@@ -400,14 +427,14 @@ def test_a_model_that_would_not_export(base: Path, role: str, then: str, message
 def test_a_student_may_learn_without_a_teacher(
     base: Path, learn_from: str, peers: tuple[ModelConfig, ...], losses: tuple[LossConfig, ...]
 ) -> None:
-    config = replace(STEP, learn_from=learn_from, peers=peers, losses=losses)
+    lesson = untaught(*losses, learn_from=learn_from, peers=peers)
+    config = replace(STEP, lessons=(lesson,))
     assert run(base, config, dataset(base, CLASSES)) == "student: predicts (3,)\n"
 
 
 def test_the_average_of_a_student_need_not_predict_what_the_teacher_does(base: Path) -> None:
-    config = replace(
-        STEP, teacher=net(outputs=5), learn_from="average", losses=(CeLoss(), KdLoss())
-    )
+    lesson = untaught(CeLoss(), KdLoss(), learn_from="average")
+    config = replace(STEP, teacher=net(outputs=5), lessons=(lesson,))
     run(base, config, dataset(base, CLASSES))
 
 
@@ -438,13 +465,14 @@ def test_the_average_of_a_student_need_not_predict_what_the_teacher_does(base: P
 def test_a_peer_that_does_not_fit(
     base: Path, peer: ModelConfig, losses: tuple[LossConfig, ...], message: str
 ) -> None:
-    config = replace(STEP, learn_from="peers", peers=(net(), peer), losses=losses)
+    lesson = untaught(*losses, learn_from="peers", peers=(net(), peer))
+    config = replace(STEP, lessons=(lesson,))
     with pytest.raises(EdgestillError, match=f"^{message}"):
         run(base, config, dataset(base, CLASSES))
 
 
 def test_without_labels_an_average_has_nothing_to_teach(base: Path) -> None:
-    config = replace(STEP, learn_from="average", losses=())
+    config = replace(STEP, lessons=(untaught(learn_from="average"),))
     with pytest.raises(EdgestillError, match=r"^student: the loss ce reads labels, and the train"):
         run(base, config, dataset(base, None))
 
@@ -453,9 +481,9 @@ def test_without_labels_an_average_has_nothing_to_teach(base: Path) -> None:
 def test_classes_that_are_the_last_axis_are_found(base: Path, role: str) -> None:
     data = dataset(base, np.stack([CLASSES] * 4, axis=1))
     first, last = net(then="y[:, :, None].expand(-1, -1, 4)"), net(then=TOKENS)
-    models: dict[str, Any] = {"teacher": first, "student": first, "peers": (first,)}
-    models |= {"peers": (last,)} if role == "peer 1" else {role: last}
-    config = replace(STEP, **models, learn_from="peers", losses=(CeLoss(), KdLoss()))
+    models = {"teacher": first, "student": first, "peer 1": first, role: last}
+    lesson = untaught(CeLoss(), KdLoss(), learn_from="peers", peers=(models.pop("peer 1"),))
+    config = replace(STEP, **models, lessons=(lesson,))
     message = rf"^{role}: it predicts \[4, 3\] a sample, and labels are \[4\]: its classes are the"
     with pytest.raises(EdgestillError, match=message):
         run(base, config, data)
@@ -464,13 +492,13 @@ def test_classes_that_are_the_last_axis_are_found(base: Path, role: str) -> None
 def test_classes_that_are_said_to_be_the_last_axis_become_the_first(base: Path) -> None:
     data = dataset(base, np.stack([CLASSES] * 4, axis=1))
     moved = replace(net(then=TOKENS), classes="last")
-    config = replace(STEP, teacher=moved, student=moved, losses=(CeLoss(), KdLoss()))
+    config = replace(STEP, teacher=moved, student=moved, lessons=(taught(CeLoss(), KdLoss()),))
     assert run(base, config, data) == "teacher: predicts (3, 4)\nstudent: predicts (3, 4)\n"
 
 
 def test_heads_need_a_layer_and_a_prediction_for_whole_samples(base: Path) -> None:
     data = dataset(base, CLASSES)
-    there = replace(STEP, losses=(CeLoss(), HeadsLoss(("laye",))))
+    there = replace(STEP, lessons=(untaught(CeLoss(), HeadsLoss(("laye",))),))
     with pytest.raises(EdgestillError, match=r"^student: layer laye of the student: there is no"):
         run(base, there, data)
     (base / "out").rmdir()
@@ -478,7 +506,7 @@ def test_heads_need_a_layer_and_a_prediction_for_whole_samples(base: Path) -> No
     with pytest.raises(
         EdgestillError, match=r"^student: the loss heads: a head classifies a whole"
     ):
-        run(base, replace(STEP, student=student, losses=(HeadsLoss(("layer",)),)), data)
+        run(base, replace(STEP, student=student, lessons=(untaught(HeadsLoss(("layer",))),)), data)
 
 
 def test_bytes_become_floats_before_the_loss(base: Path) -> None:
@@ -513,7 +541,7 @@ def onnx_teacher(base: Path, shape: tuple[int, ...], dtype: int = TensorProto.FL
 def test_a_teacher_given_as_onnx_is_asked_and_has_to_predict_what_the_student_does(
     base: Path,
 ) -> None:
-    config, data = replace(STEP, losses=(KdLoss(),)), dataset(base, CLASSES)
+    config, data = replace(STEP, lessons=(taught(KdLoss()),)), dataset(base, CLASSES)
     teacher = onnx_teacher(base, (4,))
     assert run(base, config, data, teacher) == "student: predicts (3,)\n"
     (base / "out" / "check.txt").unlink()
@@ -527,9 +555,116 @@ def test_an_onnx_teacher_of_whole_numbers_and_mixed_views(base: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 1, 4, 4), np.uint8)
     student = net(then="y.mean((1, 2))", normalize=NormalizeConfig(255))
     data = dataset(base, CLASSES, x=pixels)
-    config = replace(STEP, student=student, losses=(CeLoss(),))
+    config = replace(STEP, student=student, lessons=(taught(CeLoss()),))
     mixing = replace(config, augment=(AugmentConfig(flip=True), AugmentConfig(cutmix=1.0)))
     teacher = onnx_teacher(base, (1, 4, 4), TensorProto.UINT8)
     message = r"^teacher: its input x is uint8 and read by Slice, and mixed samples are fractions"
     with pytest.raises(EdgestillError, match=message):
         run(base, mixing, data, teacher)
+
+
+HINT = HintLoss("body", "body")
+
+
+def test_assistants_are_tried_as_pupils_and_as_teachers(base: Path) -> None:
+    lessons = (
+        Lesson("assistant 1", "assistant 1", "teacher", (HINT,)),
+        Lesson("student stage 1", "student", "assistant 1", (HINT,), ("body",)),
+        Lesson("student", "student", "assistant 1"),
+    )
+    config = replace(
+        STEP,
+        teacher=net("Deep", width=8),
+        assistants=(net("Deep", width=6),),
+        student=net("Deep"),
+        lessons=lessons,
+    )
+    found = run(base, config, dataset(base, CLASSES))
+    assert found.splitlines() == [
+        f"{role}: predicts (3,)" for role in ("teacher", "assistant 1", "student")
+    ]
+    assert {path.name for path in (base / "work").iterdir()} == {"teacher", "student"}
+
+
+def test_a_model_may_learn_from_itself_as_it_was(base: Path) -> None:
+    """The next generation: what is frozen as its teacher still learns."""
+    generation = Lesson("student generation 2", "student", "student", (HINT, KdLoss()))
+    config = replace(STEP, student=net("Deep"), lessons=(generation, STUDENT_ALONE))
+    run(base, config, dataset(base, CLASSES))
+
+
+def test_what_is_frozen_for_one_stage_learns_in_the_next(base: Path) -> None:
+    stages = (taught(HINT, only=("body",)), taught(CeLoss(), only=("head",)), taught(CeLoss()))
+    config = replace(STEP, teacher=net("Deep"), student=net("Deep"), lessons=stages)
+    run(base, config, dataset(base, CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("lesson", "message"),
+    [
+        (
+            Lesson("assistant 1", "assistant 1", "teacher", (HintLoss("bdy", "body"),)),
+            "assistant 1: layer bdy of the student: there is no such layer. Did you mean 'body'?",
+        ),
+        (
+            Lesson("student stage 2", "student", "assistant 3", (HINT,)),
+            "student stage 2: layer body of the teacher: there is no such layer. Layers: layer",
+        ),
+        (
+            Lesson("student", "student", "teacher", (), ("body", "heads")),
+            "student: only: heads: there is no such layer. Did you mean 'head'?",
+        ),
+        (
+            Lesson("student", "student", "teacher", (), ("body.2",)),
+            "student: only: body.2: ReLU has no trainable parameters. Leave it out, or name a "
+            "layer with weights",
+        ),
+        (
+            Lesson("student stage 1", "student", "teacher", (HINT,), ("body", "head")),
+            "student stage 1: only: head: no loss depends on it, so that it would learn nothing. "
+            "Leave it out, or add a loss that depends on it",
+        ),
+        (
+            # What brings 4 channels to 8 would learn alone.
+            Lesson("student stage 1", "student", "teacher", (HINT,), ("head",)),
+            "student stage 1: only: head: no loss depends on it, so that it would learn nothing. "
+            "Leave it out, or add a loss that depends on it",
+        ),
+        (
+            Lesson("student", "student", "assistant 1", (KdLoss(), HINT), ("head",)),
+            "student: the loss hint body depends on nothing that learns. Leave it out, or let "
+            "something learn that it depends on",
+        ),
+        (
+            Lesson("teacher", "teacher", None, (), ("neck",)),
+            "teacher: only: neck: there is no such layer. Layers: body, body.0, body.1, body.2, "
+            "head",
+        ),
+        (
+            Lesson("assistant 2", "assistant 2", "teacher"),
+            "assistant 2: the teacher predicts [3] values per sample, the student [5]. Give both a "
+            "prediction of one shape, or name the outputs that match with output:",
+        ),
+        (
+            Lesson("assistant 1", "assistant 1", "teacher", top_k=3),
+            "distill.cache.top_k: top_k keeps 3 of 3 classes. Lower it, or leave it out",
+        ),
+    ],
+)
+def test_what_cannot_be_learnt_in_a_chain(base: Path, lesson: Lesson, message: str) -> None:
+    config = replace(
+        STEP,
+        teacher=net("Deep", width=8),
+        assistants=(net("Deep"), net(outputs=5), net()),
+        student=net("Deep"),
+        lessons=(lesson,),
+    )
+    with pytest.raises(EdgestillError) as error:
+        run(base, config, dataset(base, CLASSES))
+    assert str(error.value) == message
+
+
+def test_assistants_are_fed_and_named_as_the_others(base: Path) -> None:
+    config = replace(STEP, teacher=net(), assistants=(net(), net("broken")), lessons=())
+    with pytest.raises(EdgestillError, match=r"^assistant 2: net.py:broken \(net.py:\d+\): broken"):
+        run(base, config, dataset(base, CLASSES))

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from edgestill.distill.config import CacheConfig, DistillConfig, PeerConfig
+from edgestill.distill.config import CacheConfig, PeerConfig, SchemeConfig, StageConfig
 from edgestill.recipe import load_recipe
-from edgestill.train.config import AugmentConfig, TrainConfig
+from edgestill.train.config import AugmentConfig
 from edgestill.train.losses.config import LOSS_CONFIGS, LossConfig
 from edgestill.train.schedule import Schedule
 
@@ -27,7 +27,7 @@ def test_the_table_of_losses_has_every_setting(name: str, config: type[LossConfi
 
 
 @pytest.mark.parametrize(
-    "config", [TrainConfig, AugmentConfig, CacheConfig, DistillConfig, PeerConfig]
+    "config", [SchemeConfig, StageConfig, AugmentConfig, CacheConfig, PeerConfig]
 )
 def test_every_key_of_a_schedule_is_explained(config: type[Any]) -> None:
     assert [field.name for field in fields(config) if f"`{field.name}" not in PAGE] == []
@@ -53,7 +53,9 @@ def test_its_recipe_is_one(tmp_path: Path) -> None:
     assert len(loaded.distill.losses) == 4
 
 
-@pytest.mark.parametrize("text", re.findall(r"```\n(distill:\n.*?)```", PAGE, re.DOTALL))
+@pytest.mark.parametrize(
+    "text", re.findall(r"```\n(distill:\n(?:(?!```|stages:).)*)```", PAGE, re.DOTALL)
+)
 def test_its_recipes_without_a_teacher_are_some(tmp_path: Path, text: str) -> None:
     (tmp_path / "nets.py").write_text("def student(): ...\ndef wider(): ...\n", "utf-8")
     recipe = {

@@ -84,7 +84,8 @@ def test_code_and_files_of_peers_are_those_of_what_builds_them(folder: Path) -> 
     assert {n for n, step in steps.items() if "model.py:peer" in step.code} == {"check", "student"}
     using = {name for name, step in steps.items() if folder / "plugin.py" in step.files}
     assert using == {"check", "student"}
-    peers = [peer.model for peer in steps["check"].config.peers]
+    (student,) = (s for s in steps["check"].config.lessons if s.learner == "student")
+    peers = [peer.model for peer in student.peers]
     assert peers == ["model.py:peer", "model.py:student"]
     assert [peer.model for peer in steps["student"].config.distill.peers] == peers
 
@@ -102,25 +103,25 @@ def test_a_teacher_that_nobody_learns_from_is_compared_with_and_not_taken(folder
     assert "teacher" not in plan(folder, black_box).steps["check"].inputs
     # Unless the student starts from its weights.
     derived = average.replace('{model: "model.py:student"}', "{from: teacher, depth: 0.5}")
-    assert plan(folder, derived).steps["student"].inputs["teacher"] == Ref("teacher")
+    assert plan(folder, derived).steps["student"].inputs["origin"] == Ref("teacher")
 
 
 @pytest.mark.parametrize(
-    ("change", "trained", "distilled"),
+    ("change", "lessons"),
     [
-        (("", ""), ("teacher", "student"), True),
-        (("train: {}", "pretrained: true"), ("student",), True),
-        (("distill: {}", ""), ("teacher",), False),
+        (("", ""), {"teacher": None, "student": "teacher"}),
+        (("train: {}", "pretrained: true"), {"student": "teacher"}),
+        (("distill: {}", ""), {"teacher": None}),
     ],
 )
 def test_only_what_learns_here_is_tried_with_losses(
-    folder: Path, change: tuple[str, str], trained: tuple[str, ...], distilled: bool
+    folder: Path, change: tuple[str, str], lessons: dict[str, str | None]
 ) -> None:
     text = RECIPE.replace(*change)
-    if not distilled:
+    if "student" not in lessons:
         text = text.replace("model.py:student", 'model.py:student", pretrained: true, output: "x')
     config = plan(folder, text).steps["check"].config
-    assert (config.trained, config.distilled) == (trained, distilled)
+    assert {lesson.learner: lesson.teacher for lesson in config.lessons} == lessons
 
 
 def test_code_that_only_a_table_names_is_in_the_keys_of_what_finds_it_there(folder: Path) -> None:

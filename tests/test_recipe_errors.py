@@ -28,8 +28,8 @@ MODEL = (
 )
 
 TOP = (
-    "Allowed keys: name, seed, threads, task, metric, data, teacher, student, distill, export, "
-    "quantize, targets, measure, gates."
+    "Allowed keys: name, seed, threads, task, metric, data, teacher, assistants, student, distill, "
+    "export, quantize, targets, measure, gates."
 )
 MODEL_KEYS = (
     "Allowed keys: model, arguments, onnx, weights, files, normalize, output, classes, from, "
@@ -127,6 +127,150 @@ CASES = {
         changed("{model: model.py:teacher, train: {}}", "{from: teacher, train: {}}"),
         "3: teacher.from: only a student is made from a teacher. Give it a model:.",
     ),
+    # Assistants
+    "an assistant that is no list": (
+        RECIPE + "assistants: {model: model.py:student}\n",
+        "9: assistants: found a mapping where a list is expected. Write [{model: "
+        "file.py:callable}].",
+    ),
+    "no assistants": (
+        RECIPE + "assistants: []\n",
+        "9: assistants: an empty list. Leave it out: the student then learns from the teacher "
+        "itself.",
+    ),
+    "an assistant by its name alone": (
+        RECIPE + "assistants: [model.py:student]\n",
+        "9: assistants[0]: found 'model.py:student' where a mapping is expected. Allowed keys: "
+        "model, arguments, onnx, weights, files, normalize, output, classes, from, depth, width, "
+        "distill.",
+    ),
+    "an assistant without a model": (
+        RECIPE + "assistants: [{model: model.py:student}, {}]\n",
+        "9: assistants[1]: neither model nor from. Write model: file.py:callable or from: teacher.",
+    ),
+    "an assistant that trains alone": (
+        RECIPE + "assistants: [{model: model.py:student, train: {}}]\n",
+        "9: assistants[0].train: unknown key. Allowed keys: model, arguments, onnx, weights, "
+        "files, normalize, output, classes, from, depth, width, distill.",
+    ),
+    "an assistant that came trained": (
+        RECIPE + "assistants: [{model: model.py:student, weights: weights.safetensors}]\n",
+        "9: assistants[0].weights: an assistant is distilled here, and weights is for models that "
+        "came trained. Give it a model: or from: teacher.",
+    ),
+    "an assistant that is an ONNX file": (
+        RECIPE + "assistants: [{onnx: student.onnx}]\n",
+        "9: assistants[0].onnx: an assistant is distilled here, and onnx is for models that came "
+        "trained. Give it a model: or from: teacher.",
+    ),
+    "an assistant from an ONNX file": (
+        changed("{model: model.py:teacher, train: {}}", "{onnx: student.onnx}")
+        + "assistants: [{from: teacher}]\n",
+        "9: assistants[0].from: the teacher is an ONNX file, which has no layers to take. Give the "
+        "teacher as model: and weights:.",
+    ),
+    "an assistant with a share of its own model": (
+        RECIPE + "assistants: [{model: model.py:student, depth: 0.5}]\n",
+        "9: assistants[0].depth: depth is for a student that is made from its teacher. Add from: "
+        "teacher, or leave depth out.",
+    ),
+    "an assistant that is not there": (
+        RECIPE + "assistants: [{from: teacher}, {model: model.py:studnt}]\n",
+        "9: assistants[1].model: there is no 'studnt' in model.py. Did you mean 'student'?",
+    ),
+    "files of an assistant": (
+        RECIPE + "assistants: [{model: model.py:student, files: [gone.bin]}]\n",
+        "9: assistants[0].files[0]: there is no file gone.bin. Paths start from {folder}, which "
+        "has model.py, recipe.yaml, student.onnx, weights.safetensors.",
+    ),
+    "assistants of a student that learns alone": (
+        changed("distill: {}", "assistants: [{from: teacher}]").replace(
+            "student}", "student, train: {}}"
+        ),
+        "5: assistants: the student does not learn from them. Add distill:, or leave assistants "
+        "out.",
+    ),
+    "an unknown loss of an assistant": (
+        RECIPE + "assistants: [{from: teacher, distill: {losses: [kdd]}}]\n",
+        "9: assistants[0].distill.losses[0]: 'kdd' is not a known loss. Did you mean kd? "
+        f"Known losses: {LOSSES}.",
+    ),
+    "an assistant of which nothing is learnt": (
+        RECIPE + "assistants: [{from: teacher, distill: {losses: [{kd: {weight: 0}}]}}]\n",
+        "9: assistants[0].distill.losses: every weight is 0, so nothing is learnt. Raise one of "
+        "them.",
+    ),
+    "views of an assistant that are all the same": (
+        RECIPE + "assistants: [{from: teacher, distill: {cache: {views: 2}}}]\n",
+        "9: assistants[0].distill.cache.views: 2 views of each sample, and without augment they "
+        "are all the same. Add distill.augment, or remove views.",
+    ),
+    "layers of an onnx file for the first assistant": (
+        changed("{model: model.py:teacher, train: {}}", "{onnx: student.onnx}").replace(
+            "distill: {}", "distill: {losses: [{hint: {student: a, teacher: b}}]}"
+        )
+        + "assistants: [{model: model.py:student, distill: "
+        "{losses: [kd], stages: [{losses: [{attention: {student: a, teacher: b}}]}, {}]}}]\n",
+        "9: assistants[0].distill.stages[0].losses[0].attention: attention reads a layer of the "
+        "teacher, and an ONNX file has none to read. Use kd, dkd, dist or mse, or relation and "
+        "adversarial without layers, or give the teacher as model:.",
+    ),
+    # Generations and stages
+    "no generation": (
+        changed("distill: {}", "distill: {generations: 0}"),
+        "5: distill.generations: found 0. Expected a whole number above 0.",
+    ),
+    "stages that are no list": (
+        changed("distill: {}", "distill: {stages: {epochs: 3}}"),
+        "5: distill.stages: found a mapping where a list is expected. Write [{epochs: 10}].",
+    ),
+    "stages that are a number": (
+        changed("distill: {}", "distill: {stages: 3}"),
+        "5: distill.stages: found 3 where a list is expected. Write [{epochs: 10}].",
+    ),
+    "no stages": (
+        changed("distill: {}", "distill: {stages: []}"),
+        "5: distill.stages: an empty list. Leave it out to train in one part.",
+    ),
+    "a stage that is no mapping": (
+        changed("distill: {}", "distill: {stages: [{}, 3]}"),
+        "5: distill.stages[1]: found 3 where a mapping is expected. Allowed keys: epochs, "
+        "learning_rate, losses, only.",
+    ),
+    "a setting that no stage has": (
+        changed("distill: {}", "distill: {stages: [{epoch: 3}]}"),
+        "5: distill.stages[0].epoch: unknown key. Did you mean epochs? Allowed keys: epochs, "
+        "learning_rate, losses, only.",
+    ),
+    "a schedule that no stage can have": (
+        changed("distill: {}", "distill: {stages: [{epochs: 0}]}"),
+        "5: distill.stages[0].epochs: found 0. Expected a whole number above 0.",
+    ),
+    "one layer where a list is expected": (
+        changed("distill: {}", "distill: {stages: [{only: body}]}"),
+        "5: distill.stages[0].only: found 'body'. Expected a list of texts.",
+    ),
+    "a stage without losses": (
+        changed("distill: {}", "distill: {stages: [{losses: []}]}"),
+        "5: distill.stages[0].losses: an empty list. Leave it out for the usual losses of the "
+        "task.",
+    ),
+    "a stage in which nothing is learnt": (
+        changed(
+            "distill: {}", "distill: {losses: [kd], stages: [{}, {losses: [{ce: {weight: 0}}]}]}"
+        ),
+        "5: distill.stages[1].losses: every weight is 0, so nothing is learnt. Raise one of them.",
+    ),
+    "a loss of another task in a stage": (
+        budgeted(changed("distill: {}", "distill: {stages: [{losses: [ce]}]}\ntask: regression")),
+        "5: distill.stages[0].losses[0].ce: ce does not fit regression. Losses of regression: mse, "
+        "hint, hidden, attention, similarity, relation, minilm, adversarial.",
+    ),
+    "a setting that every stage replaces": (
+        changed("distill: {}", "distill: {epochs: 9, stages: [{epochs: 3}, {epochs: 4}]}"),
+        "5: distill.epochs: every stage has epochs of its own, so that this is never used. Leave "
+        "it out here, or in a stage.",
+    ),
     # Keys
     "unknown key": (
         RECIPE + "distil: {}\n",
@@ -137,8 +281,8 @@ CASES = {
         changed("distill: {}", "distill: {epoch: 3}"),
         "5: distill.epoch: unknown key. Did you mean epochs? Allowed keys: epochs, batch_size, "
         "accumulate, optimizer, learning_rate, schedule, weight_decay, momentum, warmup, "
-        "clip_norm, ema, early_stop, precision, compile, augment, trackers, losses, cache, "
-        "learn_from, peers.",
+        "clip_norm, ema, early_stop, precision, compile, augment, only, trackers, losses, cache, "
+        "learn_from, peers, generations, stages.",
     ),
     "misspelt section counts as given": (
         changed("teacher:", "teachr:"),
@@ -518,6 +662,62 @@ CASES = {
             "distill: {learn_from: peers, peers: [{model: model.py:student, files: [mdel.py]}]}",
         ),
         "5: distill.peers[0].files[0]: there is no file mdel.py. Did you mean model.py?",
+    ),
+    "an average in a chain": (
+        changed("distill: {}", "distill: {learn_from: average, ema: 0.9}")
+        + "assistants: [{model: model.py:student}]\n",
+        "5: distill.learn_from: with assistants each model learns from the one before it, not from "
+        "its average. Leave learn_from out, or assistants.",
+    ),
+    "an assistant that learns from peers": (
+        RECIPE + "assistants: [{model: model.py:student, distill: {learn_from: peers, peers: "
+        "[{model: model.py:student}]}}]\n",
+        "9: assistants[0].distill.learn_from: with assistants each model learns from the one "
+        "before it, not from its peers. Leave learn_from out, or assistants.",
+    ),
+    "generations of an average": (
+        changed("distill: {}", "distill: {learn_from: average, ema: 0.9, generations: 2}"),
+        "5: distill.generations: a generation learns from the one before it, not from its average. "
+        "Leave generations out, or learn_from: average.",
+    ),
+    "generations with peers": (
+        changed(
+            "distill: {}",
+            "distill: {learn_from: peers, peers: [{model: model.py:student}], generations: 2}",
+        ),
+        "5: distill.generations: a generation learns from the one before it, not from its peers. "
+        "Leave generations out, or learn_from: peers.",
+    ),
+    "stages with peers": (
+        changed(
+            "distill: {}",
+            "distill: {learn_from: peers, peers: [{model: model.py:student}], stages: "
+            "[{epochs: 2}, {}]}",
+        ),
+        "5: distill.stages: peers would begin anew in every stage, beside a student that has "
+        "learnt. Leave stages out, or learn from a teacher or the average.",
+    ),
+    "generations that teach nothing": (
+        changed(
+            "distill: {}", "distill: {losses: [ce, {heads: {layers: [a]}}], generations: 2}"
+        ).replace("teacher: {model: model.py:teacher, train: {}}\n", ""),
+        "4: distill.losses: no loss learns from the generation before. Add kd or mse, or leave "
+        "generations out.",
+    ),
+    "an average whose last stage forgets the labels": (
+        changed(
+            "distill: {}",
+            "distill: {learn_from: average, ema: 0.9, stages: [{losses: [kd, ce]}, "
+            "{losses: [kd]}]}",
+        ),
+        "5: distill.stages[1].losses: no loss brings the student's prediction to the labels, and "
+        "there is no teacher that knows more than the student. Add ce.",
+    ),
+    "assistants that nobody learns from": (
+        changed("distill: {}", "distill: {losses: [ce]}")
+        + "assistants: [{model: model.py:student, distill: {}}]\n",
+        "5: distill.losses: no loss learns from the model before it. Add kd or mse, or leave "
+        "assistants out.",
     ),
     "a layer of peers": (
         changed(
@@ -985,6 +1185,31 @@ gates:
         ["recipe.yaml:25", "targets[1].target"],
         ["recipe.yaml:29", "gates.speedup.at_least"],
         ["--set threads=0", "threads"],
+    ]
+
+
+def test_the_problems_of_a_chain_are_told_at_once(folder: Path) -> None:
+    chain = """\
+assistants:
+  - {model: modl.py:student}
+  - from: teacher
+    width: 2
+    distill:
+      losses: [kdd]
+      stages: [{epochs: 0}]
+distill:
+  stages:
+    - {losses: []}
+    - {onli: [body]}
+"""
+    found = problems(folder, changed("distill: {}\n", chain))
+    assert [problem.split(": ")[:2] for problem in found] == [
+        ["recipe.yaml:6", "assistants[0].model"],
+        ["recipe.yaml:8", "assistants[1].width"],
+        ["recipe.yaml:10", "assistants[1].distill.losses[0]"],
+        ["recipe.yaml:11", "assistants[1].distill.stages[0].epochs"],
+        ["recipe.yaml:14", "distill.stages[0].losses"],
+        ["recipe.yaml:15", "distill.stages[1].onli"],
     ]
 
 

@@ -13,6 +13,7 @@ from edgestill.data.arrays import load_labels
 from edgestill.data.remarks import read_remarks
 from edgestill.measuring import Session, latest_series, measure_series
 from edgestill.metrics import MetricSpec
+from edgestill.models.config import ModelConfig
 from edgestill.models.resolve import load_callable
 from edgestill.plan import Ref, TargetPlan
 from edgestill.quantize.config import DEFAULT_DROP
@@ -83,14 +84,22 @@ class Gathering:
         )
 
     def models(self) -> tuple[ModelSummary, ...]:
-        """Teacher and student, how they came about and how large they are."""
-        entries = {"teacher": self.recipe.teacher, "student": self.recipe.student}
-        return tuple(self._model(role, entry.onnx) for role, entry in entries.items() if entry)
+        """Teacher, student and what is between, how they came about and how large they are."""
+        teacher, student = self.recipe.teacher, self.recipe.student
+        assert student is not None
+        return (
+            *([self._exported("teacher", teacher)] if teacher else []),
+            *(self._trained(name, None) for name in self.runner.plan.between),
+            self._exported("student", student),
+        )
 
-    def _model(self, role: str, onnx_file: str | None) -> ModelSummary:
+    def _exported(self, role: str, entry: ModelConfig) -> ModelSummary:
         size = self.onnx(role).model_path.stat().st_size
-        if onnx_file is not None:
-            return ModelSummary(role, onnx_file, "adopted", None, size)
+        if entry.onnx is not None:
+            return ModelSummary(role, entry.onnx, "adopted", None, size)
+        return self._trained(role, size)
+
+    def _trained(self, role: str, onnx_bytes: int | None) -> ModelSummary:
         found = self.runner.typed(Ref(role), Checkpoint).description
         trained = found.validation
         return ModelSummary(
@@ -98,7 +107,7 @@ class Gathering:
             source=found.model,
             origin=found.origin,
             parameters=found.parameters,
-            onnx_bytes=size,
+            onnx_bytes=onnx_bytes,
             epochs=len(trained) or None,
             best_epoch=found.best_epoch,
             best_validation=trained[found.best_epoch - 1] if found.best_epoch else None,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any, Literal
 
-from edgestill.config import Count, config
+from edgestill.config import Count, Positive, config
 from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig, NormalizeConfig
-from edgestill.train.config import AugmentConfig, TrainConfig
+from edgestill.train.config import AugmentConfig, Keep, TrainConfig
 from edgestill.train.losses.config import LossConfig, Tap
 
 
@@ -68,6 +68,36 @@ class DistillConfig(TrainConfig):
 
 
 @config
+class StageConfig:
+    """A part of a training, which starts from the weights of the part before.
+
+    What it does not say is as in the `distill` around it.
+
+    Attributes:
+        only: an empty list for all modules.
+    """
+
+    epochs: Count | None = None
+    learning_rate: Positive | None = None
+    losses: tuple[LossConfig, ...] | None = None
+    only: tuple[str, ...] | None = None
+
+
+@config
+class SchemeConfig(DistillConfig):
+    """A distillation, or several, one after the other.
+
+    Attributes:
+        generations: how often the student is distilled, each time anew from the one before (Born
+            Again Networks, Furlanello et al., ICML 2018).
+        stages: the parts of each distillation; without any, it is one training.
+    """
+
+    generations: Count = 1
+    stages: tuple[StageConfig, ...] = ()
+
+
+@config
 class RecordStep:
     """What determines a recording, beside data, code and the teacher's weights.
 
@@ -91,6 +121,8 @@ class DistillStep:
     Attributes:
         teacher: None where there is none, and for one that is given as ONNX, whose file says
             everything.
+        keep: the last epoch of all stages but the last: validation says nothing of a network of
+            which a part is not trained yet.
     """
 
     student: ModelConfig
@@ -100,3 +132,4 @@ class DistillStep:
     metric: MetricConfig
     seed: int
     threads: int
+    keep: Keep = "best"

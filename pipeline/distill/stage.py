@@ -27,6 +27,7 @@ from edgestill.train.peers import Peer, peer_name
 from edgestill.train.recording import RecordedTeacher
 from edgestill.train.reproducible import derived_seed, reproducible, seed_everything
 from edgestill.train.stage import (
+    load_checkpoint,
     make_objective,
     require_labels,
     samples,
@@ -38,12 +39,21 @@ from edgestill.train.teachers import AverageTeacher, Teacher
 
 @dataclass(frozen=True)
 class DistillInputs:
-    """The splits that the student sees, the teacher, if there is one, and what it said, if kept."""
+    """The splits that the student sees, who teaches it, and what it starts from.
+
+    Attributes:
+        teacher: None where no other model teaches.
+        recording: what the teacher said of the train split, if that was kept.
+        origin: the model that the student is derived from, if it is.
+        start: the student as the stage before left it, if there was one.
+    """
 
     train: Dataset
     validation: Dataset
     teacher: TeacherModel | None = None
     recording: Recording | None = None
+    origin: Checkpoint | None = None
+    start: Checkpoint | None = None
 
 
 def distill(
@@ -56,15 +66,15 @@ def distill(
     """
     with reproducible(config.seed, config.threads):
         trainer = student_trainer(config, inputs, context)
-        trained = trainer.run(samples(inputs.validation), context.progress)
+        trained = trainer.run(samples(inputs.validation), context.progress, keep=config.keep)
     return write_trained(trainer, trained, config.student, "distilled", out)
 
 
 def student_trainer(config: DistillStep, inputs: DistillInputs, context: StepContext) -> Trainer:
     """The training of a student, before its first step."""
-    # What is derived from a teacher starts from its weights; an ONNX file gives none.
-    weights = inputs.teacher if isinstance(inputs.teacher, Checkpoint) else None
-    student = wrap(config.student, inputs.train, config.task, context.base, teacher=weights)
+    student = wrap(config.student, inputs.train, config.task, context.base, teacher=inputs.origin)
+    if inputs.start is not None:
+        load_checkpoint(student, inputs.start)
     distill = config.distill
     taught = distill.learn_from == "teacher"
     losses = student_losses(distill.losses, config.task, inputs.train, taught=taught)
@@ -179,9 +189,16 @@ def peer_losses(
 
 
 def require_same_prediction(
-    teacher: tuple[int, ...], student: tuple[int, ...], name: str = "the teacher"
+    teacher: tuple[int, ...],
+    student: tuple[int, ...],
+    name: str = "the teacher",
+    where: str = "student",
 ) -> None:
     """Refuse a pair whose predictions cannot be compared.
+
+    Args:
+        name: who says what the student learns.
+        where: whose training it is.
 
     Raises:
         ModelError: the shapes after the batch differ.
@@ -189,6 +206,6 @@ def require_same_prediction(
     if teacher != student:
         raise ModelError(
             f"{name} predicts {list(teacher)} values per sample, the student {list(student)}",
-            where="student",
+            where=where,
             fix="Give both a prediction of one shape, or name the outputs that match with output:",
         )

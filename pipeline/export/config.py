@@ -43,27 +43,45 @@ class AdoptStep:
 
 
 @config
+class Lesson:
+    """What a training has a model learn, and from whom.
+
+    Attributes:
+        name: of the training, for messages.
+        learner: the role whose model learns.
+        teacher: the role that it learns from; None where no other model teaches.
+        losses: without any, the usual ones of a distillation.
+        only: the paths of the learner's modules that learn; without any, all of them.
+        top_k: how many classes of the teacher's predictions are to be kept; None for all.
+        learn_from: `teacher`, `average` or `peers`.
+        peers: who learns beside it.
+    """
+
+    name: str
+    learner: str
+    teacher: str | None
+    losses: tuple[LossConfig, ...] = ()
+    only: tuple[str, ...] = ()
+    top_k: int | None = None
+    learn_from: str = "teacher"
+    peers: tuple[ModelConfig, ...] = ()
+
+
+@config
 class CheckStep:
     """What has to fit together before any training.
 
     Attributes:
-        trained: the roles that learn here, from labels or from the teacher.
-        distilled: whether the student learns by `losses`, from the teacher if there is one.
-        augment: how the views of each role's training are made.
-        top_k: how many classes of the teacher's predictions are to be kept; None for all.
-        learn_from: `teacher`, `average` or `peers`.
-        peers: who learns beside the student.
+        assistants: the models between teacher and student; their roles are `assistant 1` and so on.
+        lessons: of all trainings, in their order.
+        augment: how the views of each training are made.
     """
 
     teacher: ModelConfig | None
     student: ModelConfig | None
-    losses: tuple[LossConfig, ...]
+    lessons: tuple[Lesson, ...]
     export: ExportConfig
     task: str
     seed: int
-    trained: tuple[str, ...]
-    distilled: bool
+    assistants: tuple[ModelConfig, ...] = ()
     augment: tuple[AugmentConfig, ...] = ()
-    top_k: int | None = None
-    learn_from: str = "teacher"
-    peers: tuple[ModelConfig, ...] = ()

@@ -7,7 +7,8 @@ runner learns one step after the other.
 from __future__ import annotations
 
 from edgestill.plan import Plan
-from edgestill.planner.draft import PlanDraft
+from edgestill.planner.distillation import add_trainings
+from edgestill.planner.draft import STUDENT, TEACHER, PlanDraft
 from edgestill.planner.models import add_check, add_data, add_model
 from edgestill.planner.targets import add_targets
 from edgestill.recipe import Recipe
@@ -18,9 +19,10 @@ def make_plan(recipe: Recipe) -> Plan:
     draft = PlanDraft(recipe)
     add_data(draft)
     if draft.black_box:
-        add_model(draft, "teacher")  # the check asks it
+        add_model(draft, TEACHER)  # the check asks it
     add_check(draft)
     if recipe.teacher is not None and not draft.black_box:
-        add_model(draft, "teacher")
-    add_model(draft, "student")
+        add_model(draft, TEACHER)
+    add_trainings(draft)
+    add_model(draft, STUDENT)
     return draft.finished(add_targets(draft))

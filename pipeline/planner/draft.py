@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from edgestill.metric_config import FunctionMetric
 from edgestill.models.config import ModelConfig
 from edgestill.plan import Hop, Plan, Ref, Step, TargetPlan
 from edgestill.recipe import Recipe
+from edgestill.train.losses import default_losses, modules_of
+from edgestill.train.losses.config import LossConfig
+
+TEACHER, STUDENT = "teacher", "student"
+# What a student is compared with, where the recipe has it.
+TEACHERS = ("teacher torch", "teacher onnx")
 
 
 class PlanDraft:
-    """Steps in an order in which they can run."""
+    """Steps in an order in which they can run.
+
+    Attributes:
+        between: the steps that give a model between teacher and student, in their order.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
+        self.between: list[str] = []
         self._steps: dict[str, Step] = {}
         self._hops: list[tuple[str, Ref, tuple[str, ...]]] = []
 
@@ -26,12 +40,16 @@ class PlanDraft:
             Hop(name, predictions, next((parent for parent in parents if parent in known), None))
             for name, predictions, parents in self._hops
         )
-        return Plan(self.recipe, self._steps, targets, hops)
+        return Plan(self.recipe, self._steps, targets, hops, tuple(self.between))
 
     def add(self, step: Step) -> str:
         """Add a step; its name."""
         self._steps[step.name] = step
         return step.name
+
+    def taken(self, name: str, config: Any) -> bool:
+        """Whether a step has this name and another configuration."""
+        return name in self._steps and self._steps[name].config != config
 
     def hop(self, name: str, predictions: Ref, *parents: str) -> None:
         """Add a hop below the first of these parents that the recipe has."""
@@ -42,23 +60,18 @@ class PlanDraft:
         """Whether the teacher is an ONNX file."""
         return self.recipe.teacher is not None and self.recipe.teacher.onnx is not None
 
-    @property
-    def taught(self) -> bool:
-        """Whether the student's distillation takes the teacher, to learn or to start from it."""
-        recipe = self.recipe
-        if recipe.teacher is None or recipe.student is None or recipe.distill is None:
-            return False
-        return recipe.distill.learn_from == "teacher" or recipe.student.from_ is not None
+    def answering(self, name: str) -> Ref:
+        """What a model learns from: the result of the step `name`, or a teacher's ONNX file."""
+        return Ref("export teacher" if name == TEACHER and self.black_box else name)
 
-    @property
-    def answering(self) -> Ref:
-        """The teacher that a student learns from."""
-        return Ref("export teacher" if self.black_box else "teacher")
+    def asked_in(self, name: str | None) -> tuple[str, ...]:
+        """The libraries beside torch that ask the teacher which the step `name` gives."""
+        return ("onnx", "onnxruntime") if name == TEACHER and self.black_box else ()
 
-    @property
-    def asked_in(self) -> tuple[str, ...]:
-        """The libraries beside torch that ask the teacher."""
-        return ("onnx", "onnxruntime") if self.black_box and self.taught else ()
+    def loss_modules(self, *chosen: Iterable[LossConfig]) -> tuple[str, ...]:
+        """What computes the losses of distillations, those of recipes without any included."""
+        usual = default_losses(self.recipe.task, teacher=True)
+        return modules_of((*usual, *chain.from_iterable(chosen)))
 
     def code(self, *models: ModelConfig | None) -> tuple[str, ...]:
         """The callables that build these models."""

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from edgestill.data.config import SplitStep, source_code, source_files, source_libraries
-from edgestill.distill.config import CacheConfig, DistillConfig, DistillStep, RecordStep
-from edgestill.export.config import AdoptStep, CheckStep, ExportStep
+from edgestill.export.config import AdoptStep, CheckStep, ExportStep, Lesson
 from edgestill.models.config import ModelConfig
 from edgestill.plan import Ref, Step
-from edgestill.planner.draft import PlanDraft, model_config, without_weights
+from edgestill.planner.draft import (
+    STUDENT,
+    TEACHER,
+    TEACHERS,
+    PlanDraft,
+    model_config,
+    without_weights,
+)
+from edgestill.planner.schemes import trainings
 from edgestill.train.config import AskStep, AugmentConfig, LoadStep, TrainStep
 from edgestill.train.losses import default_losses, modules_of
-from edgestill.train.losses.config import reads_of
-
-# What a student is compared with, where the recipe has it.
-TEACHERS = ("teacher torch", "teacher onnx")
 
 
 def add_data(draft: PlanDraft) -> None:
@@ -37,35 +41,37 @@ def add_data(draft: PlanDraft) -> None:
 def add_check(draft: PlanDraft) -> None:
     """The step that tries models, losses and exporter before any training."""
     recipe = draft.recipe
-    models = {"teacher": recipe.teacher, "student": recipe.student}
-    built = {role: model_config(m) for role, m in models.items() if m and m.model}
+    teacher, student = (
+        model_config(model) if model and model.model else None
+        for model in (recipe.teacher, recipe.student)
+    )
+    assistants = tuple(model_config(assistant) for assistant in recipe.assistants)
+    built = [model for model in (teacher, *assistants, student) if model]
     if not built:
         return
-    peers = _peers(draft)
+    lessons = _lessons(draft)
+    peers = [peer for lesson in lessons for peer in lesson.peers]
     config = CheckStep(
-        teacher=built.get("teacher"),
-        student=built.get("student"),
-        losses=recipe.distill.losses if recipe.distill else (),
+        teacher=teacher,
+        student=student,
+        assistants=assistants,
+        lessons=lessons,
         export=recipe.export,
         task=recipe.task,
         seed=recipe.seed,
-        trained=_trained(draft),
-        distilled=recipe.distill is not None,
         augment=_augment(draft),
-        top_k=recipe.distill.cache.top_k if recipe.distill and recipe.distill.cache else None,
-        learn_from=recipe.distill.learn_from if recipe.distill else "teacher",
-        peers=peers,
     )
-    asked = {"teacher": draft.answering} if draft.black_box and draft.taught else {}
+    heard = any(lesson.teacher == TEACHER for lesson in lessons)
+    asked = {TEACHER: draft.answering(TEACHER)} if draft.black_box and heard else {}
     draft.add(
         Step(
             "check",
             "check",
             config,
             {"train": Ref("data", "train"), **asked},
-            code=draft.code(*built.values(), *peers),
-            files=draft.files(*built.values(), *peers),
-            modules=_loss_modules(draft),
+            code=draft.code(*built, *peers),
+            files=draft.files(*built, *peers),
+            modules=draft.loss_modules(*(lesson.losses for lesson in lessons)),
         )
     )
 
@@ -73,10 +79,9 @@ def add_check(draft: PlanDraft) -> None:
 def add_model(draft: PlanDraft, role: str) -> None:
     """The steps that give a role's weights, its PyTorch answers and its ONNX model."""
     recipe = draft.recipe
-    entry = recipe.teacher if role == "teacher" else recipe.student
+    entry = recipe.teacher if role == TEACHER else recipe.student
     assert entry is not None
     model = model_config(entry)
-    test = Ref("data", "test", "inputs")
     calibration = Ref("data", "calibration", "inputs")
     if model.onnx is not None:
         draft.add(
@@ -89,20 +94,11 @@ def add_model(draft: PlanDraft, role: str) -> None:
             )
         )
         return
-    _weights(draft, role, model)
+    if role == TEACHER or recipe.distill is None:  # else `add_trainings` did it
+        _weights(draft, role, model)
     model = without_weights(model)
     code, files, checkpoint = draft.code(model), draft.files(model), Ref(role)
-    draft.add(
-        Step(
-            f"ask {role}",
-            "ask",
-            AskStep(model, recipe.task, recipe.threads),
-            {"checkpoint": checkpoint, "dataset": test},
-            code,
-            files,
-        )
-    )
-    draft.hop(f"{role} torch", Ref(f"ask {role}"), *(TEACHERS if role == "student" else ()))
+    add_answers(draft, role, model)
     draft.add(
         Step(
             f"export {role}",
@@ -115,110 +111,74 @@ def add_model(draft: PlanDraft, role: str) -> None:
     )
 
 
+def add_answers(draft: PlanDraft, name: str, model: ModelConfig) -> None:
+    """The step and the hop of what a model answers in PyTorch.
+
+    Args:
+        name: of the step with its weights.
+    """
+    config = AskStep(model, draft.recipe.task, draft.recipe.threads)
+    inputs = {"checkpoint": Ref(name), "dataset": Ref("data", "test", "inputs")}
+    code, files = draft.code(model), draft.files(model)
+    answers = Ref(draft.add(Step(f"ask {name}", "ask", config, inputs, code, files)))
+    above = [f"{other} torch" for other in reversed(draft.between)]
+    draft.hop(f"{name} torch", answers, *(() if name == TEACHER else (*above, *TEACHERS)))
+
+
 def _weights(draft: PlanDraft, role: str, model: ModelConfig) -> None:
+    """The weights of a model that no other teaches."""
     recipe = draft.recipe
-    splits = {"train": Ref("data", "train"), "validation": Ref("data", "validation")}
-    entry = recipe.teacher if role == "teacher" else recipe.student
+    entry = recipe.teacher if role == TEACHER else recipe.student
     assert entry is not None
     code, files, after = draft.code(model), draft.files(model), ("check",)
-    common = (recipe.task, recipe.metric, recipe.seed, recipe.threads)
-    if role == "student" and recipe.distill is not None:
-        teacher = None
-        if draft.taught and recipe.teacher is not None and not draft.black_box:
-            teacher = without_weights(model_config(recipe.teacher))
-        recording = _recording(draft, teacher, recipe.distill)
-        asked = {"teacher": draft.answering} if draft.taught else {}
-        built = (model, teacher, *_peers(draft))
-        draft.add(
-            Step(
-                role,
-                "distill",
-                DistillStep(model, teacher, recipe.distill, *common),
-                {**asked, **splits, **recording},
-                (*draft.code(*built), *draft.metric_code()),
-                draft.files(*built),
-                ("accelerate", *draft.asked_in),
-                after,
-                _loss_modules(draft),
-            )
-        )
-    elif entry.train is not None:
-        config = TrainStep(model, entry.train, *common)
-        code = (*code, *draft.metric_code())
-        libraries = ("accelerate",)
-        modules = modules_of(default_losses(recipe.task, teacher=False))
-        start = {"teacher": Ref("teacher")} if model.from_ else {}
-        inputs = {**start, **splits}
-        draft.add(Step(role, "train", config, inputs, code, files, libraries, after, modules))
-    else:
+    if entry.train is None:
         load = LoadStep(model, recipe.task, recipe.seed)
         shown = {"train": Ref("data", "train", "inputs")}
         draft.add(Step(role, "load", load, shown, code, files, after=after))
+        return
+    config = TrainStep(model, entry.train, recipe.task, recipe.metric, recipe.seed, recipe.threads)
+    code = (*code, *draft.metric_code())
+    libraries = ("accelerate",)
+    modules = modules_of(default_losses(recipe.task, teacher=False))
+    start = {TEACHER: Ref(TEACHER)} if model.from_ else {}
+    inputs = {**start, "train": Ref("data", "train"), "validation": Ref("data", "validation")}
+    draft.add(Step(role, "train", config, inputs, code, files, libraries, after, modules))
 
 
-def _recording(
-    draft: PlanDraft, teacher: ModelConfig | None, distill: DistillConfig
-) -> dict[str, Ref]:
-    """The step that keeps the teacher's answers, where they are to be kept."""
+def _lessons(draft: PlanDraft) -> tuple[Lesson, ...]:
+    """What every training here learns by, each once."""
     recipe = draft.recipe
-    losses = distill.losses or default_losses(recipe.task, teacher=True)
-    reads = [reads_of(loss) for loss in losses]
-    config = RecordStep(
-        teacher=teacher,
-        augment=distill.augment,
-        cache=distill.cache or CacheConfig(),
-        prediction=any(loss.prediction for loss in reads),
-        layers=tuple(dict.fromkeys(tap for loss in reads for tap in loss.teacher)),
-        task=recipe.task,
-        threads=recipe.threads,
-    )
-    if distill.cache is None or not (config.prediction or config.layers):
-        return {}
-    train = Ref("data", "train", "inputs")
-    name = draft.add(
-        Step(
-            "record teacher",
-            "record",
-            config,
-            {"teacher": draft.answering, "train": train},
-            draft.code(teacher),
-            draft.files(teacher),
-            draft.asked_in,
-            after=("check",),
+    alone = [(TEACHER, recipe.teacher)]
+    if recipe.distill is None:
+        alone.append((STUDENT, recipe.student))
+    usual = default_losses(recipe.task, teacher=False)
+    lessons = [
+        Lesson(role, role, None, usual, model.train.only)
+        for role, model in alone
+        if model is not None and model.train is not None
+    ]
+    for training in trainings(recipe):
+        distill = training.distill
+        lesson = Lesson(
+            name=training.name,
+            learner=training.role,
+            teacher=training.teacher_role,
+            losses=distill.losses,
+            only=distill.only,
+            top_k=distill.cache.top_k if distill.cache else None,
+            learn_from=distill.learn_from,
+            peers=training.peers,
         )
-    )
-    return {"recording": Ref(name)}
-
-
-def _peers(draft: PlanDraft) -> tuple[ModelConfig, ...]:
-    """Who learns beside the student."""
-    distill = draft.recipe.distill
-    return tuple(peer.as_model for peer in distill.peers) if distill else ()
-
-
-def _loss_modules(draft: PlanDraft) -> tuple[str, ...]:
-    """What computes the losses of this recipe's trainings."""
-    recipe = draft.recipe
-    chosen = recipe.distill.losses if recipe.distill else ()
-    return modules_of((*default_losses(recipe.task, teacher=True), *chosen))
-
-
-def _trained(draft: PlanDraft) -> tuple[str, ...]:
-    """The roles that learn here."""
-    recipe = draft.recipe
-    learns = {
-        "teacher": recipe.teacher is not None and recipe.teacher.train is not None,
-        "student": recipe.distill is not None
-        or (recipe.student is not None and recipe.student.train is not None),
-    }
-    return tuple(role for role, does in learns.items() if does)
+        if not any(replace(lesson, name=other.name) == other for other in lessons):
+            lessons.append(lesson)  # later generations learn alike
+    return tuple(lessons)
 
 
 def _augment(draft: PlanDraft) -> tuple[AugmentConfig, ...]:
     recipe = draft.recipe
-    models = (recipe.teacher, recipe.student)
-    trainings = (recipe.distill, *(model.train for model in models if model))
-    found = (training.augment for training in trainings if training)
+    alone = [model.train for model in (recipe.teacher, recipe.student) if model]
+    schedules = (*(training.distill for training in trainings(recipe)), *alone)
+    found = (schedule.augment for schedule in schedules if schedule)
     return tuple(dict.fromkeys(augment for augment in found if augment))
 
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from edgestill.compile.config import CompileStep
 from edgestill.plan import Ref, Step, TargetPlan
-from edgestill.planner.draft import PlanDraft
-from edgestill.planner.models import TEACHERS
+from edgestill.planner.draft import TEACHERS, PlanDraft
 from edgestill.quantize.config import QuantizeStep
 from edgestill.recipe import TargetConfig
 from edgestill.targets import TARGETS

@@ -6,9 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from edgestill.distill.config import SchemeConfig
 from edgestill.recipe.problems import Path, Problems, misspelt
 from edgestill.recipe.reader import key_of
-from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, TrainedModelConfig
+from edgestill.recipe.schema import (
+    AssistantConfig,
+    GateConfig,
+    Recipe,
+    TargetConfig,
+    TrainedModelConfig,
+)
 from edgestill.train.losses.config import LossConfig
 
 # In the order in which a recipe is best written.
@@ -20,6 +27,7 @@ KEYS = (
     "metric",
     "data",
     "teacher",
+    "assistants",
     "student",
     "distill",
     "export",
@@ -42,8 +50,17 @@ class Draft:
     tree: dict[str, Any]
     problems: Problems
     losses: Sequence[tuple[Path, LossConfig]]
+    assistants: Sequence[tuple[Path, AssistantConfig]]
     targets: Sequence[tuple[Path, TargetConfig]]
     gates: Sequence[tuple[Path, str, GateConfig]]
+
+    @property
+    def schemes(self) -> list[tuple[Path, SchemeConfig]]:
+        """Every distillation with its place."""
+        own: list[tuple[Path, SchemeConfig | None]]
+        own = [((*place, "distill"), assistant.distill) for place, assistant in self.assistants]
+        found = [*own, (("distill",), self.recipe.distill)]
+        return [(place, scheme) for place, scheme in found if scheme is not None]
 
     def raw(self, *path: str | int) -> Any:
         """The value at `path` as the recipe writes it; None where it does not."""

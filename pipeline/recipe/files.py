@@ -21,11 +21,13 @@ from edgestill.spelling import best_match, did_you_mean
 def check_files(draft: Draft) -> None:
     """Every file, module and callable that the recipe names, and the shares of the data."""
     recipe = draft.recipe
-    for place, model in ((("teacher",), recipe.teacher), (("student",), recipe.student)):
+    models = ((("teacher",), recipe.teacher), *draft.assistants, (("student",), recipe.student))
+    for place, model in models:
         if model is not None:
             _check_model(draft, place, model)
-    for index, peer in enumerate(recipe.distill.peers if recipe.distill else ()):
-        _check_model(draft, ("distill", "peers", index), peer.as_model)
+    for place, scheme in draft.schemes:
+        for index, peer in enumerate(scheme.peers):
+            _check_model(draft, (*place, "peers", index), peer.as_model)
     if isinstance(recipe.metric, FunctionMetric) and recipe.metric.function:
         _check_callable(draft, ("metric", "function"), recipe.metric.function)
     if not draft.problems.within(("data", "source")):

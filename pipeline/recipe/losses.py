@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgestill.distill.config import DistillConfig
 from edgestill.recipe.draft import Draft
 from edgestill.recipe.problems import Path, show_value
 from edgestill.recipe.reader import Reader
@@ -54,17 +55,28 @@ def check_losses(draft: Draft) -> None:
         elif isinstance(loss, MseLoss) and loss.to == "labels" and "ce" in fitting:
             what = f"labels of {task} are no values to be near to"
             problems.add((*path, "to"), what, "Use ce for labels, or mse to: teacher.")
-    written = ("distill", "losses")
-    if draft.raw(*written) == []:
-        problems.add(written, "an empty list", "Leave it out for the usual losses of the task.")
-    elif (
-        draft.losses
-        and not problems.within(written)
-        and all(extremes(loss.weight)[1] == 0 for _, loss in draft.losses)
-    ):
-        problems.add(written, "every weight is 0, so nothing is learnt", "Raise one of them.")
+    for place, scheme in draft.schemes:
+        _check_sum(draft, (*place, "losses"))
+        stages = draft.raw(*place, "stages")
+        for index in range(len(stages) if isinstance(stages, list) else 0):
+            _check_sum(draft, (*place, "stages", index, "losses"))
+        _check_cache(draft, place, scheme)
     _check_layers(draft)
-    _check_cache(draft)
+
+
+def _check_sum(draft: Draft, written: Path) -> None:
+    """Losses that add up to nothing."""
+    losses = [loss for path, loss in draft.losses if path[: len(written)] == written]
+    if draft.raw(*written) == []:
+        fix = "Leave it out for the usual losses of the task."
+        draft.problems.add(written, "an empty list", fix)
+    elif (
+        losses
+        and not draft.problems.within(written)
+        and all(extremes(loss.weight)[1] == 0 for loss in losses)
+    ):
+        what = "every weight is 0, so nothing is learnt"
+        draft.problems.add(written, what, "Raise one of them.")
 
 
 def _check_layers(draft: Draft) -> None:
@@ -72,8 +84,11 @@ def _check_layers(draft: Draft) -> None:
     teacher, distill = draft.recipe.teacher, draft.recipe.distill
     if teacher is None or teacher.onnx is None or not distill or distill.learn_from != "teacher":
         return
+    # Who learns after the first learns from a model that has layers.
+    assistant: Path = ("assistants", 0, "distill")
+    first = assistant if draft.given(*assistant) else ("distill",)
     for path, loss in draft.losses:
-        if reads_of(loss).teacher:
+        if path[: len(first)] == first and reads_of(loss).teacher:
             what = f"{path[-1]} reads a layer of the teacher, and an ONNX file has none to read"
             problems = draft.problems
             problems.add(
@@ -84,15 +99,14 @@ def _check_layers(draft: Draft) -> None:
             )
 
 
-def _check_cache(draft: Draft) -> None:
+def _check_cache(draft: Draft, place: Path, distill: DistillConfig) -> None:
     """Views and tasks that a cache cannot be used with."""
-    distill, problems = draft.recipe.distill, draft.problems
-    cache = distill.cache if distill else None
-    if distill is None or cache is None:
+    cache, problems = distill.cache, draft.problems
+    if cache is None:
         return
     if cache.views > 1 and distill.augment is None:
         what = f"{cache.views} views of each sample, and without augment they are all the same"
-        problems.add(("distill", "cache", "views"), what, "Add distill.augment, or remove views.")
+        problems.add((*place, "cache", "views"), what, "Add distill.augment, or remove views.")
     if cache.top_k is not None and draft.recipe.task != "classification":
         what = f"the predictions of {draft.recipe.task} have no largest classes to keep"
-        problems.add(("distill", "cache", "top_k"), what, "Remove top_k.")
+        problems.add((*place, "cache", "top_k"), what, "Remove top_k.")

@@ -1,16 +1,21 @@
-"""Teacher, student and distillation: what each is, and which one way gives it its weights."""
+"""Teacher, assistants and student: what each is, and which one way gives it its weights."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 from edgestill.models.config import ModelConfig
 from edgestill.recipe.draft import Draft
 from edgestill.recipe.problems import Path
-from edgestill.recipe.schema import Recipe, TrainedModelConfig
+from edgestill.recipe.schema import AssistantConfig, Recipe, TrainedModelConfig
+
+AnyModel = TypeVar("AnyModel", AssistantConfig, TrainedModelConfig)
 
 # Keys that say something about PyTorch code, which an ONNX file has none of.
 _PYTORCH_KEYS = ("arguments", "weights", "train", "pretrained")
+# Keys of a model that came trained.
+_FINISHED_KEYS = ("onnx", "weights")
 # Keys that a student has from its teacher.
 _TEACHERS_KEYS = ("model", "arguments", "onnx", "weights", "files", "pretrained")
 
@@ -28,26 +33,41 @@ def check_models(draft: Draft) -> None:
     for role, model in (("teacher", recipe.teacher), ("student", recipe.student)):
         if model is None or problems.at((role,)):
             continue
-        _check_kind(draft, role, model)
+        _check_kind(draft, (role,), model)
         check_classes(draft, (role,), model)
         _check_weights(draft, role, model)
+    for place, assistant in draft.assistants:
+        for key in _FINISHED_KEYS:
+            if draft.given(*place, key):
+                what = f"an assistant is distilled here, and {key} is for models that came trained"
+                problems.add((*place, key), what, "Give it a model: or from: teacher.")
+        if not problems.at((*place, "onnx")):
+            _check_kind(draft, place, assistant)
+            check_classes(draft, place, assistant)
 
 
-def with_derived_student(recipe: Recipe) -> Recipe:
-    """The recipe whose student, where it is made from the teacher, has its code and input."""
-    teacher, student = recipe.teacher, recipe.student
-    if teacher is None or student is None or student.from_ is None:
+def with_derived_models(recipe: Recipe) -> Recipe:
+    """The recipe in which every model that is made from the teacher has its code and input."""
+    teacher = recipe.teacher
+    if teacher is None:
         return recipe
-    derived = replace(
-        student,
+    assistants = tuple(_derived(assistant, teacher) for assistant in recipe.assistants)
+    student = recipe.student and _derived(recipe.student, teacher)
+    return replace(recipe, assistants=assistants, student=student)
+
+
+def _derived(model: AnyModel, teacher: TrainedModelConfig) -> AnyModel:
+    if model.from_ is None:
+        return model
+    return replace(
+        model,
         model=teacher.model,
         arguments=teacher.arguments,
         files=teacher.files,
-        normalize=student.normalize or teacher.normalize,
-        output=student.output or teacher.output,
-        classes=student.classes or teacher.classes,
+        normalize=model.normalize or teacher.normalize,
+        output=model.output or teacher.output,
+        classes=model.classes or teacher.classes,
     )
-    return replace(recipe, student=derived)
 
 
 def check_classes(draft: Draft, place: Path, model: ModelConfig) -> None:
@@ -58,41 +78,43 @@ def check_classes(draft: Draft, place: Path, model: ModelConfig) -> None:
         draft.problems.add((*place, "classes"), what, "Leave classes out.")
 
 
-def _check_derived(draft: Draft, role: str) -> None:
-    """A student that is made from its teacher; there is no other model to make one from."""
+def _check_derived(draft: Draft, place: Path) -> None:
+    """A model that is made from the teacher; there is no other to make one from."""
     add, teacher = draft.problems.add, draft.recipe.teacher
-    if role != "student":
-        add((role, "from"), "only a student is made from a teacher", "Give it a model:.")
+    if place == ("teacher",):
+        add((*place, "from"), "only a student is made from a teacher", "Give it a model:.")
         return
     for key in _TEACHERS_KEYS:
-        if draft.given(role, key):
+        if draft.given(*place, key):
             what = f"{key} beside from: teacher, which brings the teacher's"
-            add((role, key), what, "Keep one of them.")
+            add((*place, key), what, "Keep one of them.")
     if not draft.given("teacher"):
-        add((role, "from"), "there is no teacher to make it from", "Add teacher:.")
+        add((*place, "from"), "there is no teacher to make it from", "Add teacher:.")
     elif teacher is not None and teacher.onnx is not None:
         what = "the teacher is an ONNX file, which has no layers to take"
-        add((role, "from"), what, "Give the teacher as model: and weights:.")
+        add((*place, "from"), what, "Give the teacher as model: and weights:.")
 
 
-def _check_kind(draft: Draft, role: str, model: TrainedModelConfig) -> None:
+def _check_kind(draft: Draft, place: Path, model: ModelConfig) -> None:
     add = draft.problems.add
-    if draft.given(role, "from"):
-        _check_derived(draft, role)
+    if draft.given(*place, "from"):
+        _check_derived(draft, place)
         return
     for key in ("depth", "width"):
-        if draft.given(role, key):
+        if draft.given(*place, key):
             what = f"{key} is for a student that is made from its teacher"
-            add((role, key), what, f"Add from: teacher, or leave {key} out.")
-    if draft.given(role, "model") and draft.given(role, "onnx"):
-        add((role, "onnx"), "both model and onnx", "Keep one of them.")
-    elif not draft.given(role, "model") and not draft.given(role, "onnx"):
-        add((role,), "neither model nor onnx", "Write model: file.py:callable or onnx: file.onnx.")
+            add((*place, key), what, f"Add from: teacher, or leave {key} out.")
+    if draft.given(*place, "model") and draft.given(*place, "onnx"):
+        add((*place, "onnx"), "both model and onnx", "Keep one of them.")
+    elif not draft.given(*place, "model") and not draft.given(*place, "onnx"):
+        other = "from: teacher" if place[0] == "assistants" else "onnx: file.onnx"
+        what = f"neither model nor {other.partition(':')[0]}"
+        add(place, what, f"Write model: file.py:callable or {other}.")
     elif model.onnx is not None:
         for key in _PYTORCH_KEYS:
-            if draft.given(role, key):
+            if draft.given(*place, key):
                 what = f"{key} is for PyTorch models, and {model.onnx} is complete"
-                add((role, key), what, f"Leave {key} out, or give the model as model:.")
+                add((*place, key), what, f"Leave {key} out, or give the model as model:.")
 
 
 def _check_weights(draft: Draft, role: str, model: TrainedModelConfig) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from edgestill.config import config
 from edgestill.data.config import DataConfig
-from edgestill.distill.config import DistillConfig
+from edgestill.distill.config import SchemeConfig
 from edgestill.export.config import ExportConfig
 from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
@@ -45,6 +45,18 @@ class TrainedModelConfig(ModelConfig):
 
     train: TrainConfig | None = None
     pretrained: bool = False
+
+
+@config
+class AssistantConfig(ModelConfig):
+    """A model between teacher and student, which learns from the one before it and teaches the one
+    after it (Mirzadeh et al., "Improved Knowledge Distillation via Teacher Assistant", AAAI 2020).
+
+    Attributes:
+        distill: how it learns; by default as the recipe's `distill` says.
+    """
+
+    distill: SchemeConfig | None = None
 
 
 @config
@@ -89,8 +101,9 @@ class Recipe:
     seed: int = 0
     task: Task = "classification"
     teacher: TrainedModelConfig | None = None
+    assistants: tuple[AssistantConfig, ...] = ()
     student: TrainedModelConfig | None = None
-    distill: DistillConfig | None = None
+    distill: SchemeConfig | None = None
     export: ExportConfig = ExportConfig()
     quantize: QuantizeConfig | None = None
     targets: tuple[TargetConfig, ...] = ()

@@ -24,8 +24,9 @@ class ModelSummary:
     """A model of the recipe.
 
     Attributes:
-        role: teacher or student.
+        role: teacher, student, or the step that gives a model between them.
         origin: trained, distilled, loaded, built or adopted (an ONNX file from elsewhere).
+        onnx_bytes: None for a model that is not exported.
         best_epoch: the epoch that was kept, of `epochs`; None when not trained here.
         best_validation: the metric on the validation split at the best epoch.
         last_validation: the same after the last epoch.
@@ -35,7 +36,7 @@ class ModelSummary:
     source: str
     origin: str
     parameters: int | None
-    onnx_bytes: int
+    onnx_bytes: int | None
     epochs: int | None = None
     best_epoch: int | None = None
     best_validation: float | None = None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgestill.models.wrapper import DeviceModel
+from edgestill.train.freezing import freeze_all_but
 from edgestill.train.losses.base import Loss, LossInputs, Outputs
 from edgestill.train.taps import Taps
 
@@ -38,10 +39,11 @@ class Learner(nn.Module):
 
     Args:
         bf16: compute the student in bfloat16 where PyTorch deems it safe.
+        only: the paths of the student's modules that learn; without any, all of them.
         peers: who learns beside it.
 
     Raises:
-        ModelError: the student has no layer that a loss names.
+        ModelError: the student has no layer that a loss or `only` names.
     """
 
     def __init__(
@@ -50,15 +52,25 @@ class Learner(nn.Module):
         losses: Sequence[Loss],
         *,
         bf16: bool = False,
+        only: Sequence[str] = (),
         peers: Sequence[Learner] = (),
     ) -> None:
         super().__init__()
+        # A tuple, so that they are not registered a second time.
+        self.frozen = freeze_all_but(student, only) if only else ()
         self.student = student
         self.losses = nn.ModuleList(losses)
         self.bf16 = bf16
         taps = dict.fromkeys(tap for loss in losses for tap in loss.reads.student)
         self.taps = Taps(student.module, taps, "student")
         self.peers = nn.ModuleList(peers)
+
+    def train(self, mode: bool = True) -> Learner:
+        """Train mode, but for the modules that do not learn."""
+        super().train(mode)
+        for module in self.frozen:
+            module.training = False
+        return self
 
     @property
     def learners(self) -> list[Learner]:

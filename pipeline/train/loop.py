@@ -22,7 +22,7 @@ from edgestill.models.wrapper import SMALLER, DeviceModel, out_of_memory
 from edgestill.train import state
 from edgestill.train.accelerator import start_accelerator
 from edgestill.train.batches import Part, epoch_batches, parts_of
-from edgestill.train.config import TrainConfig
+from edgestill.train.config import Keep, TrainConfig
 from edgestill.train.learner import Given, Learner, attended_tokens
 from edgestill.train.losses.base import Labels, Loss, LossInputs
 from edgestill.train.optimizers import learning_rate, make_average, make_optimizer
@@ -73,7 +73,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Trained:
-    """The weights of the best epoch, and how the training went."""
+    """The weights of the epoch that is kept, and how the training went."""
 
     weights: dict[str, Tensor]
     best_epoch: int
@@ -127,7 +127,9 @@ class Trainer:
         self.kept = cast(DeviceModel, average.module).to(self.device) if average else self.model
         bf16 = config.precision == "bf16"
         peers = [Learner(p.model.to(self.device), p.losses, bf16=bf16) for p in objective.peers]
-        self.learner = Learner(self.model, objective.losses, bf16=bf16, peers=peers)
+        self.learner = Learner(
+            self.model, objective.losses, bf16=bf16, only=config.only, peers=peers
+        )
         self.losses = self.learner.terms
         self._adapt()
         if config.compile:
@@ -143,8 +145,17 @@ class Trainer:
         self.tracked = state.Tracked(modules, {"optimizer": self.optimizer, **optimizers})
         self._saved, self._save_seconds = time.monotonic(), 0.0
 
-    def run(self, validation: Samples, progress: Callable[[float, str], None]) -> Trained:
+    def run(
+        self,
+        validation: Samples,
+        progress: Callable[[float, str], None],
+        *,
+        keep: Keep = "best",
+    ) -> Trained:
         """Train for all epochs, or until they no longer help.
+
+        Args:
+            keep: the epoch whose weights are given.
 
         Raises:
             ModelError: a loss or the validation's outputs are not finite, or the teacher changed.
@@ -157,7 +168,8 @@ class Trainer:
             self._epoch(at, best, steps)
             record = self._validate(validation, at, time.monotonic() - started, steps)
             self._warn_of_idle_terms(at, steps)
-            if at.best_epoch == 0 or self._at_least_as_good(record, at.history[at.best_epoch - 1]):
+            former = at.history[at.best_epoch - 1] if at.best_epoch else None
+            if keep == "last" or former is None or self._at_least_as_good(record, former):
                 at.best_epoch = record.epoch
                 best = {k: v.detach().cpu().clone() for k, v in self.kept.state_dict().items()}
             at = state.Progress(record.epoch, 0, {}, at.best_epoch, (*at.history, record))

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy
 import torch
-from torch import nn
 
 from edgestill.artifact import (
     Checkpoint,
@@ -130,7 +129,7 @@ def wrap(
     wrapped = DeviceModel.around(module, model, inputs, task, arrays)
     if model.from_ is not None:
         if teacher is not None:
-            _load(module, teacher)
+            load_checkpoint(wrapped, teacher)
         told = derive(wrapped, probe_samples(inputs, arrays), model.depth, model.width)
         if say is not None:
             say(told)
@@ -142,13 +141,14 @@ def restore(
 ) -> DeviceModel:
     """The model of a recipe with the weights of a checkpoint of ours, in eval mode."""
     wrapped = wrap(replace(model, weights=None), dataset, task, base)
-    _load(wrapped.module, checkpoint)
+    load_checkpoint(wrapped, checkpoint)
     return wrapped.eval()
 
 
-def _load(module: nn.Module, checkpoint: Checkpoint) -> None:
+def load_checkpoint(model: DeviceModel, checkpoint: Checkpoint) -> None:
+    """Put the weights of a checkpoint of ours into the model that they are of."""
     safetensors = require("safetensors.torch", extra="build")
-    module.load_state_dict(safetensors.load_file(checkpoint.weights_path))
+    model.module.load_state_dict(safetensors.load_file(checkpoint.weights_path))
 
 
 def samples(dataset: Dataset) -> Samples:

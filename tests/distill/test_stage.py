@@ -29,7 +29,7 @@ from edgestill.metric_config import FunctionMetric, MetricConfig
 from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
-from edgestill.train.config import LoadStep
+from edgestill.train.config import Keep, LoadStep
 from edgestill.train.loop import Trainer
 from edgestill.train.losses.config import CeLoss, KdLoss, LossConfig, MseLoss
 from edgestill.train.predict import predict
@@ -73,6 +73,16 @@ def error(outputs, labels):
     return float(abs(outputs - labels).mean())
 '''
 
+# Of each epoch something less than of the one before.
+WORSE = """
+
+CALLS = []
+
+
+def worse(outputs, labels):
+    CALLS.append(1)
+    return -float(len(CALLS))
+"""
 COUNT = 96
 X = np.random.default_rng(0).normal(size=(COUNT, 4)).astype(np.float32)
 CLASSES = X[:, :3].argmax(1)
@@ -206,10 +216,10 @@ def test_the_teacher_stays_as_it_was(
     seen: list[DeviceModel] = []
     run = Trainer.run
 
-    def watched(self: Trainer, *args: Any) -> Any:
+    def watched(self: Trainer, *args: Any, **named: Any) -> Any:
         assert isinstance(self.objective.teacher, LiveTeacher)
         seen.append(self.objective.teacher.model)
-        return run(self, *args)
+        return run(self, *args, **named)
 
     monkeypatch.setattr(Trainer, "run", watched)
     distilled(inputs, context)
@@ -275,6 +285,7 @@ def test_a_derived_student_starts_from_the_teachers_weights(
     teacher = load_file(inputs.teacher.weights_path)
     derived = replace(STUDENT, from_="teacher", width=0.5)
     step = DistillStep(derived, STUDENT, QUICK, "classification", "accuracy", 7, 2)
+    inputs = replace(inputs, origin=inputs.teacher)
     start = student_trainer(step, inputs, context).model.module.state_dict()
     assert torch.equal(start["body.0.weight"], teacher["body.0.weight"][::2])
     assert torch.equal(start["body.1.bias"], teacher["body.1.bias"][::2])
@@ -286,6 +297,39 @@ def test_a_derived_student_starts_from_the_teachers_weights(
         name: tensor.shape for name, tensor in start.items()
     }
     assert not torch.equal(learnt["head.weight"], start["head.weight"])
+
+
+@pytest.mark.parametrize("student", [STUDENT, replace(STUDENT, from_="teacher", width=0.5)])
+def test_a_stage_starts_where_the_one_before_ended(
+    base: Path, context: StepContext, student: ModelConfig
+) -> None:
+    """Where a model came from has no say any more; at a rate at which nothing moves it stays."""
+    inputs = prepared(base, context, teacher=STUDENT)
+    begun = replace(inputs, origin=inputs.teacher)
+    before = distilled(begun, context, student=student, teacher=STUDENT)
+    (base / "student").rename(base / "before")
+    before = Checkpoint(base / "before", before.digest)
+    still = replace(QUICK, learning_rate=1e-12)
+    after = distilled(replace(inputs, start=before), context, still, student, STUDENT)
+    first, second = (load_file(checkpoint.weights_path) for checkpoint in (before, after))
+    for name in ("body.0.weight", "body.1.bias", "head.weight"):
+        torch.testing.assert_close(second[name], first[name], rtol=1e-6, atol=1e-6)
+    assert not torch.equal(second["body.1.running_mean"], first["body.1.running_mean"])
+
+
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 1), ("last", 3)])
+def test_a_stage_that_is_not_the_last_gives_its_last_epoch(
+    base: Path, context: StepContext, keep: Keep, epoch: int
+) -> None:
+    """By a metric that finds each epoch worse than the one before."""
+    (base / "net.py").write_text(CODE + WORSE, encoding="utf-8")
+    inputs = prepared(base, context)
+    metric = FunctionMetric("net.py:worse", "bigger")
+    step = DistillStep(STUDENT, TEACHER, QUICK, "classification", metric, 0, 2, keep)
+    (base / "student").mkdir()
+    found = distill(step, inputs, base / "student", context).description
+    assert len(set(found.validation)) == 3
+    assert found.best_epoch == epoch
 
 
 def test_predictions_of_different_shapes(base: Path, context: StepContext) -> None:
