@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,49 +16,51 @@ from numpy.typing import NDArray
 from edgestill.artifact import Dataset, OnnxModel
 from edgestill.data.arrays import load_ids, load_inputs, load_labels
 from edgestill.distill.record import require_top_k
-from edgestill.distill.stage import require_same_prediction, student_losses, teacher_layers
+from edgestill.distill.stage import require_same_prediction, student_losses
+from edgestill.distill.teacher import Asking, BlackBoxTeacher, make_ensemble, open_black_box
 from edgestill.errors import EdgestillError, ModelError
 from edgestill.export.config import CheckStep
 from edgestill.export.stage import write_onnx
+from edgestill.models.config import ModelConfig
 from edgestill.models.interface import require_classes
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
 from edgestill.train.learner import Learner, attended_tokens
 from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
-from edgestill.train.onnx_teacher import OnnxTeacher
+from edgestill.train.losses.config import Tap
 from edgestill.train.predict import to_tensors
 from edgestill.train.reproducible import reproducible
 from edgestill.train.stage import lone_losses, wrap
-from edgestill.train.teachers import LiveTeacher
+from edgestill.train.teachers import LiveTeacher, Teacher
 from edgestill.train.views import Views, require_whole_labels
+from edgestill.train.voices import TEACHER, role_of, voices
 
 SAMPLES = 8
 
 Arrays = Mapping[str, NDArray[Any]]
+Asked = DeviceModel | BlackBoxTeacher  # a teacher
 
 
 @dataclass(frozen=True)
 class CheckInputs:
-    """The split that everything is tried on, and a teacher that is given as ONNX."""
+    """The split that everything is tried on, and by name the teachers that are given as ONNX."""
 
     train: Dataset
-    teacher: OnnxModel | None = None
+    teachers: Mapping[str, OnnxModel] = field(default_factory=dict)
 
 
 def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContext) -> None:
-    """One batch through teacher, student, losses and exporter.
+    """One batch through teachers, student, losses and exporter.
 
     Raises:
-        ModelError: a model cannot be built or fed, or does not fit the data or its teacher.
+        ModelError: a model cannot be built or fed, or does not fit the data or its teachers.
         ExportError: a model cannot be exported.
     """
     arrays = {name: array[:SAMPLES] for name, array in load_inputs(inputs.train).items()}
     ids, labels = load_ids(inputs.train)[:SAMPLES], load_labels(inputs.train)
-    views = [Views(augment, arrays, ids) for augment in config.augment]
     for augment in config.augment:
+        Views(augment, arrays, ids)
         require_whole_labels(augment, labels)
-    configs = {"teacher": config.teacher, "student": config.student}
-    models: dict[str, DeviceModel] = {}
     summary: list[str] = []
 
     def told(line: str) -> None:
@@ -66,34 +68,71 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
         context.say(summary[-1])
 
     with reproducible(config.seed, torch.get_num_threads()):
-        for role, model_config in configs.items():
-            if model_config is not None:
-                context.progress(len(models) / 4, f"build {role}")
-                with _about(role):
-                    models[role] = wrap(
-                        model_config, inputs.train, config.task, context.base, say=told
-                    )
-                    require_classes(models[role].prediction_shape, inputs.train.description)
-        teacher: DeviceModel | OnnxTeacher | None = models.get("teacher")
-        if inputs.teacher is not None:
-            mixed = next((view.mixed_input for view in views if view.mixed_input), None)
-            teacher = OnnxTeacher(inputs.teacher, arrays, torch.get_num_threads(), mixed)
-        if teacher is not None and config.distilled and "student" in models:
-            require_same_prediction(teacher.prediction_shape, models["student"].prediction_shape)
-            require_top_k(config.top_k, teacher.prediction_shape)
+        models: dict[str, DeviceModel] = {}
+        for role, model in _built(config).items():
+            context.progress(len(models) / 4, f"build {role}")
+            with _about(role):
+                models[role] = wrap(model, inputs.train, config.task, context.base, say=told)
+                require_classes(models[role].prediction_shape, inputs.train.description)
+        teachers = _teachers(config, inputs, arrays, models, context)
+        if config.distilled and "student" in models:
+            for name in voices(config.weights, teachers):
+                shape = teachers[name].prediction_shape
+                require_same_prediction(name, shape, models["student"].prediction_shape)
+                require_top_k(config.top_k, shape)
         for role in config.trained:
             if role in models:
-                asked = teacher if role == "student" and config.distilled else None
+                asked = teachers if role == "student" and config.distilled else {}
                 with _about(role):
                     _try_losses(models[role], asked, config, arrays, inputs.train)
-        for role, model in models.items():
-            context.progress(0.75, f"export {role}")
-            folder = context.work / role
-            folder.mkdir(parents=True, exist_ok=True)
-            with _about(role):
-                write_onnx(model.eval(), arrays, config.export, folder)
-    summary += [f"{role}: predicts {m.prediction_shape}" for role, m in models.items()]
+        for role in (TEACHER, "student"):  # those that are exported
+            if role in models:
+                context.progress(0.75, f"export {role}")
+                folder = context.work / role
+                folder.mkdir(parents=True, exist_ok=True)
+                with _about(role):
+                    write_onnx(models[role].eval(), arrays, config.export, folder)
+    functions = {role_of(name): teachers[name] for name in _functions(config)}
+    predicting = {**functions, **models}
+    summary += [f"{role}: predicts {m.prediction_shape}" for role, m in predicting.items()]
     (out / "check.txt").write_text("\n".join(summary) + "\n", encoding="utf-8")
+
+
+def _built(config: CheckStep) -> dict[str, ModelConfig]:
+    """The PyTorch models, by role, in the order in which a run makes them."""
+    models = {role_of(name): model for name, model in config.teachers.items() if model.model}
+    return models | ({"student": config.student} if config.student else {})
+
+
+def _functions(config: CheckStep) -> list[str]:
+    """The teachers that are functions."""
+    return [name for name, model in config.teachers.items() if model.function]
+
+
+def _teachers(
+    config: CheckStep,
+    inputs: CheckInputs,
+    arrays: Arrays,
+    models: Mapping[str, DeviceModel],
+    context: StepContext,
+) -> dict[str, Asked]:
+    """All teachers by name, those without layers tried."""
+    threads = torch.get_num_threads()
+    asking = Asking(inputs.train, config.asked, config.task, threads, context.base)
+    teachers: dict[str, Asked] = {}
+    for name in sorted({*config.teachers, *inputs.teachers}):
+        role, settings = role_of(name), config.teachers.get(name)
+        if role in models:
+            teachers[name] = models[role]
+            continue
+        black_box = open_black_box(name, settings, inputs.teachers.get(name), asking)
+        if settings is not None:
+            with _about(role):
+                require_classes(black_box.prediction_shape, inputs.train.description)
+            batch = to_tensors(arrays, slice(None), torch.device("cpu"))
+            black_box.answer(batch, numpy.arange(len(batch[0])), 0)
+        teachers[name] = black_box
+    return teachers
 
 
 @contextmanager
@@ -108,20 +147,21 @@ def _about(role: str) -> Iterator[None]:
 
 def _try_losses(
     model: DeviceModel,
-    teacher: DeviceModel | OnnxTeacher | None,
+    teachers: Mapping[str, Asked],
     config: CheckStep,
     arrays: Arrays,
     train: Dataset,
 ) -> None:
     """One step of a model's objective on the first samples, backwards too."""
-    if teacher is None:
-        losses = lone_losses(config.task, train)
-    else:
-        losses = student_losses(config.losses, config.task, train)
-    batch = to_tensors(arrays, slice(None), torch.device("cpu"))
-    answers = None if teacher is None else _answers(teacher, losses, batch)
     labels = load_labels(train)
     known = None if labels is None else Labels(torch.from_numpy(numpy.array(labels[:SAMPLES])))
+    batch = to_tensors(arrays, slice(None), torch.device("cpu"))
+    answers = None
+    if teachers:
+        losses = student_losses(config.losses, config.task, train)
+        answers = _answers(teachers, losses, config, batch, known)
+    else:
+        losses = lone_losses(config.task, train)
     learner = Learner(model.train(), losses)
     attended = attended_tokens(arrays, batch)
     given = partial(LossInputs, teacher=answers, labels=known, attended=attended)
@@ -135,18 +175,33 @@ def _try_losses(
 
 
 def _answers(
-    teacher: DeviceModel | OnnxTeacher, losses: Sequence[Loss], batch: list[torch.Tensor]
+    teachers: Mapping[str, Asked],
+    losses: Sequence[Loss],
+    config: CheckStep,
+    batch: list[torch.Tensor],
+    labels: Labels | None,
 ) -> Outputs | None:
-    """What the teacher says of the first samples; None where no loss asks."""
-    if not any(loss.needs_teacher for loss in losses):
+    """What the teachers say of the first samples; None where no loss asks."""
+    live: list[LiveTeacher] = []
+
+    def opened(name: str, layers: tuple[Tap, ...]) -> Teacher:
+        teacher = teachers[name]
+        if not isinstance(teacher, DeviceModel):
+            return teacher
+        live.append(LiveTeacher(teacher, layers, role_of(name)))
+        return live[-1]
+
+    ensemble = make_ensemble(teachers, losses, config.weights, config.task, opened)
+    if ensemble is None:
         return None
-    layers = teacher_layers(losses)
-    rows = numpy.arange(len(batch[0]))
-    if isinstance(teacher, OnnxTeacher):
-        return teacher.answer(batch, rows, 0)
-    asked = LiveTeacher(teacher, layers)
-    answers = asked.answer(batch, rows, 0)
-    asked.taps.close()
+    if ensemble.weighing == "loss" and labels is None:
+        raise ModelError(
+            "distill.teachers: loss weighs teachers by the labels, and the train split has none",
+            fix="Write confidence, or a weight for each teacher",
+        )
+    answers = ensemble.answer(batch, numpy.arange(len(batch[0])), 0, labels)
+    for teacher in live:
+        teacher.taps.close()
     return answers
 
 

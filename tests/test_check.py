@@ -113,7 +113,7 @@ def net(name: str = "Net", normalize: NormalizeConfig | None = None, **arguments
 
 
 STEP = CheckStep(
-    teacher=None,
+    teachers={},
     student=net(),
     losses=(),
     export=ExportConfig(),
@@ -129,7 +129,7 @@ def run(base: Path, config: CheckStep, data: Dataset, teacher: OnnxModel | None 
     out = base / "out"
     out.mkdir()
     context = StepContext(base, base / "work", lambda share, words: None, lambda line: None)
-    check(config, CheckInputs(data, teacher), out, context)
+    check(config, CheckInputs(data, {"teacher": teacher} if teacher else {}), out, context)
     return (out / "check.txt").read_text(encoding="utf-8")
 
 
@@ -153,7 +153,7 @@ def test_what_fits_passes(
 
 
 def test_teacher_and_student_that_fit_pass(base: Path) -> None:
-    config = replace(STEP, teacher=net(), trained=("teacher", "student"))
+    config = replace(STEP, teachers={"teacher": net()}, trained=("teacher", "student"))
     found = run(base, config, dataset(base, CLASSES))
     assert found == "teacher: predicts (3,)\nstudent: predicts (3,)\n"
 
@@ -245,13 +245,18 @@ def test_the_message_says_which_model(
     base: Path, role: str, model: ModelConfig, message: str
 ) -> None:
     models: dict[str, Any] = {"teacher": net(), "student": net(), role: model}
-    config = replace(STEP, trained=("teacher", "student"), **models)
+    config = replace(
+        STEP,
+        trained=("teacher", "student"),
+        teachers={"teacher": models["teacher"]},
+        student=models["student"],
+    )
     with pytest.raises(EdgestillError, match=f"^{role}: {message}"):
         run(base, config, dataset(base, CLASSES))
 
 
 def test_teacher_and_student_of_different_shapes(base: Path) -> None:
-    config = replace(STEP, teacher=net(outputs=5))
+    config = replace(STEP, teachers={"teacher": net(outputs=5)})
     message = (
         r"^student: the teacher predicts \[5\] values per sample, the student \[3\]. "
         r"Give both a prediction of one shape, or name the outputs that match with output:$"
@@ -286,7 +291,7 @@ def test_losses_that_cannot_be_computed(
     labels: NDArray[Any] | None,
     message: str,
 ) -> None:
-    config = replace(STEP, task=task, losses=losses, teacher=net())
+    config = replace(STEP, task=task, losses=losses, teachers={"teacher": net()})
     with pytest.raises(EdgestillError, match=f"^{message}"):
         run(base, config, dataset(base, labels, task))
 
@@ -295,7 +300,7 @@ def test_losses_that_cannot_be_computed(
 def test_a_student_may_learn_from_its_teacher_alone(
     base: Path, losses: tuple[LossConfig, ...]
 ) -> None:
-    run(base, replace(STEP, losses=losses, teacher=net()), dataset(base, None))
+    run(base, replace(STEP, losses=losses, teachers={"teacher": net()}), dataset(base, None))
 
 
 @pytest.mark.parametrize(
@@ -310,7 +315,7 @@ def test_a_student_may_learn_from_its_teacher_alone(
 def test_losses_that_read_labels_that_are_not_there(
     base: Path, trained: tuple[str, ...], losses: tuple[LossConfig, ...], message: str
 ) -> None:
-    config = replace(STEP, teacher=net(), trained=trained, losses=losses)
+    config = replace(STEP, teachers={"teacher": net()}, trained=trained, losses=losses)
     with pytest.raises(EdgestillError) as error:
         run(base, config, dataset(base, None))
     assert str(error.value) == (
@@ -329,7 +334,11 @@ def test_only_what_learns_needs_losses(base: Path) -> None:
 def test_the_teacher_learns_from_labels_alone(base: Path) -> None:
     data = dataset(base, X[:, :2], "custom")
     config = replace(
-        STEP, task="custom", teacher=net(), losses=(MseLoss(),), trained=("teacher", "student")
+        STEP,
+        task="custom",
+        teachers={"teacher": net()},
+        losses=(MseLoss(),),
+        trained=("teacher", "student"),
     )
     with pytest.raises(
         EdgestillError, match=r"^teacher: the loss mse to labels cannot be computed from"
@@ -338,7 +347,7 @@ def test_the_teacher_learns_from_labels_alone(base: Path) -> None:
 
 
 def test_models_that_are_not_distilled_may_differ(base: Path) -> None:
-    config = replace(STEP, teacher=net(outputs=5), distilled=False)
+    config = replace(STEP, teachers={"teacher": net(outputs=5)}, distilled=False)
     run(base, config, dataset(base, CLASSES))
 
 
@@ -374,8 +383,9 @@ def test_models_that_are_not_distilled_may_differ(base: Path) -> None:
 )
 def test_a_model_that_would_not_export(base: Path, role: str, then: str, message: str) -> None:
     models: dict[str, Any] = {"teacher": net(), "student": net(), role: net(then=then)}
+    config = replace(STEP, teachers={"teacher": models["teacher"]}, student=models["student"])
     with pytest.raises(EdgestillError, match=rf"^{role}: (\S*net.py:\d+: )?{message}"):
-        run(base, replace(STEP, **models), dataset(base, CLASSES))
+        run(base, config, dataset(base, CLASSES))
 
 
 def test_bytes_become_floats_before_the_loss(base: Path) -> None:
@@ -425,7 +435,7 @@ def test_an_onnx_teacher_of_whole_numbers_and_mixed_views(base: Path) -> None:
     student = net(then="y.mean((1, 2))", normalize=NormalizeConfig(255))
     data = dataset(base, CLASSES, x=pixels)
     config = replace(STEP, student=student, losses=(CeLoss(),))
-    mixing = replace(config, augment=(AugmentConfig(flip=True), AugmentConfig(cutmix=1.0)))
+    mixing = replace(config, asked=AugmentConfig(cutmix=1.0))
     teacher = onnx_teacher(base, (1, 4, 4), TensorProto.UINT8)
     message = r"^teacher: its input x is uint8 and read by Slice, and mixed samples are fractions"
     with pytest.raises(EdgestillError, match=message):

@@ -133,9 +133,11 @@ def test_an_onnx_teacher_is_asked_by_the_check_the_recording_and_the_student(fol
     names = list(made.steps)
     assert names.index("export teacher") < names.index("check") < names.index("record teacher")
     assert "teacher" not in names and "ask teacher" not in names
+    for name in ("check", "student"):
+        assert made.steps[name].inputs["teachers"] == {"teacher": Ref("export teacher")}
+    assert made.steps["record teacher"].inputs["teacher"] == Ref("export teacher")
     for name in ("check", "record teacher", "student"):
         step = made.steps[name]
-        assert step.inputs["teacher"] == Ref("export teacher")
         assert "onnxruntime" in (*step.stage.libraries, *step.libraries)
     (hop,) = [hop for hop in made.hops if hop.name == "student torch"]
     assert hop.parent == "teacher onnx"
@@ -145,4 +147,4 @@ def test_an_onnx_teacher_is_asked_by_the_check_the_recording_and_the_student(fol
             'model.py:student"', 'model.py:student", train: {}'
         ),
     )
-    assert "teacher" not in alone.steps["check"].inputs
+    assert alone.steps["check"].inputs["teachers"] == {}

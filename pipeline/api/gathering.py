@@ -13,8 +13,10 @@ from edgestill.data.arrays import load_labels
 from edgestill.data.remarks import read_remarks
 from edgestill.measuring import Session, latest_series, measure_series
 from edgestill.metrics import MetricSpec
+from edgestill.models.config import ModelConfig
 from edgestill.models.resolve import load_callable
 from edgestill.plan import Ref, TargetPlan
+from edgestill.planner.teachers import planned
 from edgestill.quantize.config import DEFAULT_DROP
 from edgestill.recipe import Recipe
 from edgestill.report.model import ModelSummary
@@ -25,6 +27,7 @@ from edgestill.targets import TARGETS
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.targets.measure import Round
+from edgestill.train.voices import role_of
 from edgestill.verdict import Estimate
 from edgestill.verify.assess import Assessment, Rules, assess, undecided
 from edgestill.verify.choice import choose_unmeasured
@@ -83,14 +86,19 @@ class Gathering:
         )
 
     def models(self) -> tuple[ModelSummary, ...]:
-        """Teacher and student, how they came about and how large they are."""
-        entries = {"teacher": self.recipe.teacher, "student": self.recipe.student}
-        return tuple(self._model(role, entry.onnx) for role, entry in entries.items() if entry)
+        """Teachers and student, how they came about and how large they are."""
+        entries = {role_of(name): entry for name, entry in planned(self.recipe).items()}
+        if self.recipe.student is not None:
+            entries["student"] = self.recipe.student
+        return tuple(self._model(role, entry) for role, entry in entries.items())
 
-    def _model(self, role: str, onnx_file: str | None) -> ModelSummary:
-        size = self.onnx(role).model_path.stat().st_size
-        if onnx_file is not None:
-            return ModelSummary(role, onnx_file, "adopted", None, size)
+    def _model(self, role: str, entry: ModelConfig) -> ModelSummary:
+        if entry.function is not None:
+            return ModelSummary(role, entry.function, "function", None, None)
+        exported = f"export {role}" in self.runner.plan.steps
+        size = self.onnx(role).model_path.stat().st_size if exported else None
+        if entry.onnx is not None:
+            return ModelSummary(role, entry.onnx, "adopted", None, size)
         found = self.runner.typed(Ref(role), Checkpoint).description
         trained = found.validation
         return ModelSummary(

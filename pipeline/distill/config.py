@@ -9,6 +9,7 @@ from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
 from edgestill.train.config import AugmentConfig, TrainConfig
 from edgestill.train.losses.config import LossConfig, Tap
+from edgestill.train.voices import TeacherWeights
 
 
 @config
@@ -31,11 +32,13 @@ class DistillConfig(TrainConfig):
     """A training schedule and the losses, which add up; without any, the task's usual pair.
 
     Attributes:
-        cache: ask the teacher beforehand; by default it is asked at every step.
+        cache: ask the teachers beforehand; by default they are asked at every step.
+        teachers: how several teachers' predictions are weighed; by default all count alike.
     """
 
     losses: tuple[LossConfig, ...] = ()
     cache: CacheConfig | None = None
+    teachers: TeacherWeights | None = None
 
 
 @config
@@ -44,6 +47,7 @@ class RecordStep:
 
     Attributes:
         teacher: None for one that is given as ONNX, whose file says everything.
+        layers: what is recorded of them, under the name of no further teacher.
     """
 
     teacher: ModelConfig | None
@@ -57,14 +61,15 @@ class RecordStep:
 
 @config
 class DistillStep:
-    """What determines a distillation, beside data, code and the teacher's weights.
+    """What determines a distillation, beside data, code and the teachers' weights.
 
     Attributes:
-        teacher: None for one that is given as ONNX, whose file says everything.
+        teachers: by name, those that the student learns from; None for one that is given as ONNX,
+            whose file says everything.
     """
 
     student: ModelConfig
-    teacher: ModelConfig | None
+    teachers: dict[str, ModelConfig | None]
     distill: DistillConfig
     task: str
     metric: MetricConfig

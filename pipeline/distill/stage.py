@@ -1,19 +1,26 @@
-"""Distillation: a student learns from labels and from a teacher that sees the same samples."""
+"""Distillation: a student learns from labels and from teachers that see the same samples."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgestill.artifact import Checkpoint, Dataset, Recording
 from edgestill.data.arrays import load_ids
 from edgestill.digest import canonical
 from edgestill.distill.config import DistillStep
-from edgestill.distill.teacher import TeacherModel, open_teacher
+from edgestill.distill.teacher import (
+    Asking,
+    TeacherModel,
+    identity,
+    make_ensemble,
+    open_teacher,
+)
 from edgestill.errors import ModelError
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
+from edgestill.train.ensemble import Ensemble
 from edgestill.train.loop import Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss
@@ -28,25 +35,27 @@ from edgestill.train.stage import (
     write_trained,
 )
 from edgestill.train.teachers import Teacher
+from edgestill.train.voices import TEACHER, role_of, voices
 
 
 @dataclass(frozen=True)
 class DistillInputs:
-    """The teacher, the splits that the student sees, and what the teacher said of them, if kept."""
+    """The splits that the student sees; by teacher's name its model, where it is no function, and
+    what it said of the samples, if that was kept."""
 
-    teacher: TeacherModel
     train: Dataset
     validation: Dataset
-    recording: Recording | None = None
+    teachers: Mapping[str, TeacherModel] = field(default_factory=dict)
+    recordings: Mapping[str, Recording] = field(default_factory=dict)
 
 
 def distill(
     config: DistillStep, inputs: DistillInputs, out: Path, context: StepContext
 ) -> Checkpoint:
-    """A student trained from a teacher.
+    """A student trained from its teachers.
 
     Raises:
-        ModelError: the two predict different shapes, or the training diverges.
+        ModelError: they predict different shapes, or the training diverges.
     """
     with reproducible(config.seed, config.threads):
         trainer = student_trainer(config, inputs, context)
@@ -56,11 +65,12 @@ def distill(
 
 def student_trainer(config: DistillStep, inputs: DistillInputs, context: StepContext) -> Trainer:
     """The training of a student, before its first step."""
-    # What is derived from a teacher starts from its weights; an ONNX file gives none.
-    weights = inputs.teacher if isinstance(inputs.teacher, Checkpoint) else None
+    # What is derived from the teacher starts from its weights; an ONNX file gives none.
+    main = inputs.teachers.get(TEACHER)
+    weights = main if isinstance(main, Checkpoint) else None
     student = wrap(config.student, inputs.train, config.task, context.base, teacher=weights)
     losses = student_losses(config.distill.losses, config.task, inputs.train)
-    teacher = _teacher(config, inputs, losses, student, context)
+    teacher = _teachers(config, inputs, losses, student, context)
     return Trainer(
         student,
         make_objective(losses, teacher, student, config.metric, context.base),
@@ -86,31 +96,32 @@ def student_losses(chosen: Sequence[LossConfig], task: str, train: Dataset) -> t
     return losses
 
 
-def _teacher(
+def _teachers(
     config: DistillStep,
     inputs: DistillInputs,
     losses: Sequence[Loss],
     student: DeviceModel,
     context: StepContext,
-) -> Teacher | None:
-    if inputs.recording is not None:
-        augment = canonical(config.distill.augment)
-        ids = load_ids(inputs.train)
-        return RecordedTeacher(inputs.recording, ids, inputs.teacher.digest, augment)
-    if not any(loss.needs_teacher for loss in losses):
-        return None
-    layers, augment = teacher_layers(losses), config.distill.augment
-    teacher = open_teacher(config, inputs.teacher, inputs.train, layers, augment, context)
-    require_same_prediction(teacher.prediction_shape, student.prediction_shape)
-    return teacher
+) -> Ensemble | None:
+    distill = config.distill
+    asking = Asking(inputs.train, distill.augment, config.task, config.threads, context.base)
+    heard = voices(distill.teachers, config.teachers)
+
+    def opened(name: str, layers: tuple[Tap, ...]) -> Teacher:
+        settings, model = config.teachers[name], inputs.teachers.get(name)
+        if name in inputs.recordings:
+            ids, augment = load_ids(inputs.train), canonical(distill.augment)
+            recording = inputs.recordings[name]
+            return RecordedTeacher(recording, ids, identity(settings, model), augment)
+        teacher = open_teacher(name, settings, model, layers, asking)
+        if name in heard:
+            require_same_prediction(name, teacher.prediction_shape, student.prediction_shape)
+        return teacher
+
+    return make_ensemble(config.teachers, losses, distill.teachers, config.task, opened)
 
 
-def teacher_layers(losses: Sequence[Loss]) -> tuple[Tap, ...]:
-    """What the losses read of the teacher's layers, each once."""
-    return tuple(dict.fromkeys(tap for loss in losses for tap in loss.reads.teacher))
-
-
-def require_same_prediction(teacher: tuple[int, ...], student: tuple[int, ...]) -> None:
+def require_same_prediction(name: str, teacher: tuple[int, ...], student: tuple[int, ...]) -> None:
     """Refuse a pair whose predictions cannot be compared.
 
     Raises:
@@ -118,7 +129,8 @@ def require_same_prediction(teacher: tuple[int, ...], student: tuple[int, ...]) 
     """
     if teacher != student:
         raise ModelError(
-            f"the teacher predicts {list(teacher)} values per sample, the student {list(student)}",
+            f"the {role_of(name)} predicts {list(teacher)} values per sample, the student "
+            f"{list(student)}",
             where="student",
             fix="Give both a prediction of one shape, or name the outputs that match with output:",
         )

@@ -10,6 +10,7 @@ from edgestill.config import config
 from edgestill.models.config import ModelConfig
 from edgestill.train.config import AugmentConfig
 from edgestill.train.losses.config import LossConfig
+from edgestill.train.voices import TeacherWeights
 
 
 @config
@@ -47,13 +48,16 @@ class CheckStep:
     """What has to fit together before any training.
 
     Attributes:
-        trained: the roles that learn here, from labels or from the teacher.
-        distilled: whether the student learns from the teacher, if there is one.
+        teachers: by name, those that are PyTorch models or functions.
+        trained: the roles that learn here, from labels or from the teachers.
+        distilled: whether the student learns from the teachers, if there are any.
         augment: how the views of each role's training are made.
-        top_k: how many classes of the teacher's predictions are to be kept; None for all.
+        asked: how the views are made that the teachers are asked about.
+        top_k: how many classes of the teachers' predictions are to be kept; None for all.
+        weights: how much each teacher's prediction counts (`distill.teachers`).
     """
 
-    teacher: ModelConfig | None
+    teachers: dict[str, ModelConfig]
     student: ModelConfig | None
     losses: tuple[LossConfig, ...]
     export: ExportConfig
@@ -62,4 +66,6 @@ class CheckStep:
     trained: tuple[str, ...]
     distilled: bool
     augment: tuple[AugmentConfig, ...] = ()
+    asked: AugmentConfig | None = None
     top_k: int | None = None
+    weights: TeacherWeights | None = None

@@ -38,23 +38,15 @@ class PlanDraft:
         self._hops.append((name, predictions, parents))
 
     @property
-    def black_box(self) -> bool:
-        """Whether the teacher is an ONNX file."""
-        return self.recipe.teacher is not None and self.recipe.teacher.onnx is not None
-
-    @property
-    def answering(self) -> Ref:
-        """The teacher that a student learns from."""
-        return Ref("export teacher" if self.black_box else "teacher")
-
-    @property
-    def asked_in(self) -> tuple[str, ...]:
-        """The libraries beside torch that ask the teacher."""
-        return ("onnx", "onnxruntime") if self.black_box else ()
+    def has_baseline(self) -> bool:
+        """Whether the teacher is something that a target can run."""
+        teacher = self.recipe.teacher
+        return teacher is not None and teacher.function is None
 
     def code(self, *models: ModelConfig | None) -> tuple[str, ...]:
-        """The callables that build these models."""
-        return tuple(dict.fromkeys(model.model for model in models if model and model.model))
+        """The callables that build these models, or answer for them."""
+        callables = (model.model or model.function for model in models if model)
+        return tuple(dict.fromkeys(name for name in callables if name))
 
     def metric_code(self) -> tuple[str, ...]:
         """The user's own metric, which chooses the best epoch."""

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgestill.data.config import SplitStep, source_code, source_files, source_libraries
-from edgestill.distill.config import CacheConfig, DistillConfig, DistillStep, RecordStep
+from edgestill.distill.config import DistillConfig, DistillStep
 from edgestill.export.config import AdoptStep, CheckStep, ExportStep
 from edgestill.models.config import ModelConfig
 from edgestill.plan import Ref, Step
 from edgestill.planner.draft import PlanDraft, model_config, without_weights
+from edgestill.planner.teachers import (
+    add_recordings,
+    answering,
+    asked_in,
+    learnt_from,
+    planned,
+    settings_of,
+)
+from edgestill.recipe import TrainedModelConfig
 from edgestill.train.config import AskStep, AugmentConfig, LoadStep, TrainStep
 from edgestill.train.losses import default_losses, modules_of
-from edgestill.train.losses.config import reads_of
+from edgestill.train.voices import TEACHER, role_of
 
 # What a student is compared with, where the recipe has it.
-TEACHERS = ("teacher torch", "teacher onnx")
+TEACHERS = ("teacher torch", "teacher", "teacher onnx")
+
+# What every training sees.
+_SPLITS = {"train": Ref("data", "train"), "validation": Ref("data", "validation")}
 
 
 def add_data(draft: PlanDraft) -> None:
@@ -36,152 +49,158 @@ def add_data(draft: PlanDraft) -> None:
 
 def add_check(draft: PlanDraft) -> None:
     """The step that tries models, losses and exporter before any training."""
-    recipe = draft.recipe
-    models = {"teacher": recipe.teacher, "student": recipe.student}
-    built = {role: model_config(m) for role, m in models.items() if m and m.model}
-    if not built:
+    recipe, distill = draft.recipe, draft.recipe.distill
+    found = planned(recipe)
+    teachers = {name: model_config(m) for name, m in found.items() if not m.onnx}
+    student = recipe.student if recipe.student and recipe.student.model else None
+    tried = (*teachers.values(), *([student] if student else []))
+    if not tried:
         return
     config = CheckStep(
-        teacher=built.get("teacher"),
-        student=built.get("student"),
-        losses=recipe.distill.losses if recipe.distill else (),
+        teachers=teachers,
+        student=student and model_config(student),
+        losses=distill.losses if distill else (),
         export=recipe.export,
         task=recipe.task,
         seed=recipe.seed,
         trained=_trained(draft),
-        distilled=recipe.distill is not None,
+        distilled=distill is not None,
         augment=_augment(draft),
-        top_k=recipe.distill.cache.top_k if recipe.distill and recipe.distill.cache else None,
+        asked=distill.augment if distill else None,
+        top_k=distill.cache.top_k if distill and distill.cache else None,
+        weights=distill.teachers if distill else None,
     )
-    asked = {"teacher": draft.answering} if draft.black_box and recipe.distill else {}
+    files = {name: m for name, m in learnt_from(recipe).items() if m.onnx}
     draft.add(
         Step(
             "check",
             "check",
             config,
-            {"train": Ref("data", "train"), **asked},
-            code=draft.code(*built.values()),
-            files=draft.files(*built.values()),
+            {"train": Ref("data", "train"), "teachers": answering(files)},
+            code=draft.code(*tried),
+            files=draft.files(*tried),
             modules=_loss_modules(draft),
         )
     )
 
 
-def add_model(draft: PlanDraft, role: str) -> None:
-    """The steps that give a role's weights, its PyTorch answers and its ONNX model."""
-    recipe = draft.recipe
-    entry = recipe.teacher if role == "teacher" else recipe.student
+def add_teacher(draft: PlanDraft, name: str, entry: TrainedModelConfig) -> None:
+    """The steps of a teacher; only that of `teacher` has hops and is exported."""
+    role, model = role_of(name), model_config(entry)
+    if entry.onnx is not None:
+        _adopt(draft, role, model)
+    elif entry.function is None:
+        _trained_alone(draft, role, entry)
+        if name == TEACHER:
+            _ask_and_export(draft, role, model)
+    elif name == TEACHER:
+        _ask(draft, role, model, {}, "teacher", after=("check",))
+
+
+def add_student(draft: PlanDraft) -> None:
+    """The steps that give the student's weights, its PyTorch answers and its ONNX model."""
+    entry = draft.recipe.student
     assert entry is not None
-    model = model_config(entry)
-    test = Ref("data", "test", "inputs")
-    calibration = Ref("data", "calibration", "inputs")
-    if model.onnx is not None:
-        draft.add(
-            Step(
-                f"export {role}",
-                "adopt",
-                AdoptStep(model),
-                {"samples": Ref("data", "calibration")},  # with the names of the classes
-                files=_onnx_files(draft, model),
-            )
-        )
+    if entry.onnx is not None:
+        _adopt(draft, "student", model_config(entry))
         return
-    _weights(draft, role, model)
-    model = without_weights(model)
-    code, files, checkpoint = draft.code(model), draft.files(model), Ref(role)
+    if draft.recipe.distill is not None:
+        _distilled(draft, model_config(entry), draft.recipe.distill)
+    else:
+        _trained_alone(draft, "student", entry)
+    _ask_and_export(draft, "student", model_config(entry), *TEACHERS)
+
+
+def _adopt(draft: PlanDraft, role: str, model: ModelConfig) -> None:
     draft.add(
         Step(
-            f"ask {role}",
-            "ask",
-            AskStep(model, recipe.task, recipe.threads),
-            {"checkpoint": checkpoint, "dataset": test},
-            code,
-            files,
+            f"export {role}",
+            "adopt",
+            AdoptStep(model),
+            {"samples": Ref("data", "calibration")},  # with the names of the classes
+            files=_onnx_files(draft, model),
         )
     )
-    draft.hop(f"{role} torch", Ref(f"ask {role}"), *(TEACHERS if role == "student" else ()))
+
+
+def _ask_and_export(draft: PlanDraft, role: str, model: ModelConfig, *parents: str) -> None:
+    model = without_weights(model)
+    checkpoint = {"checkpoint": Ref(role)}
+    _ask(draft, role, model, checkpoint, f"{role} torch", *parents)
     draft.add(
         Step(
             f"export {role}",
             "export",
-            ExportStep(model, recipe.export, recipe.task),
-            {"checkpoint": checkpoint, "samples": calibration},
-            code,
-            files,
+            ExportStep(model, draft.recipe.export, draft.recipe.task),
+            {**checkpoint, "samples": Ref("data", "calibration", "inputs")},
+            draft.code(model),
+            draft.files(model),
         )
     )
 
 
-def _weights(draft: PlanDraft, role: str, model: ModelConfig) -> None:
-    recipe = draft.recipe
-    splits = {"train": Ref("data", "train"), "validation": Ref("data", "validation")}
-    entry = recipe.teacher if role == "teacher" else recipe.student
-    assert entry is not None
-    code, files, after = draft.code(model), draft.files(model), ("check",)
-    common = (recipe.task, recipe.metric, recipe.seed, recipe.threads)
-    if role == "student" and recipe.distill is not None:
-        assert recipe.teacher is not None
-        teacher = None if draft.black_box else without_weights(model_config(recipe.teacher))
-        recording = _recording(draft, teacher, recipe.distill)
-        draft.add(
-            Step(
-                role,
-                "distill",
-                DistillStep(model, teacher, recipe.distill, *common),
-                {"teacher": draft.answering, **splits, **recording},
-                (*draft.code(model, teacher), *draft.metric_code()),
-                draft.files(model, teacher),
-                ("accelerate", *draft.asked_in),
-                after,
-                _loss_modules(draft),
-            )
+def _ask(
+    draft: PlanDraft,
+    role: str,
+    model: ModelConfig,
+    checkpoint: Mapping[str, Ref],
+    hop: str,
+    *parents: str,
+    after: tuple[str, ...] = (),
+) -> None:
+    """The step that asks a model about the test split, and its hop."""
+    name = draft.add(
+        Step(
+            f"ask {role}",
+            "ask",
+            AskStep(model, draft.recipe.task, draft.recipe.threads),
+            {**checkpoint, "dataset": Ref("data", "test", "inputs")},
+            draft.code(model),
+            draft.files(model),
+            after=after,
         )
-    elif entry.train is not None:
-        config = TrainStep(model, entry.train, *common)
-        code = (*code, *draft.metric_code())
-        libraries = ("accelerate",)
-        modules = modules_of(default_losses(recipe.task, teacher=False))
-        start = {"teacher": Ref("teacher")} if model.from_ else {}
-        inputs = {**start, **splits}
-        draft.add(Step(role, "train", config, inputs, code, files, libraries, after, modules))
-    else:
+    )
+    draft.hop(hop, Ref(name), *parents)
+
+
+def _trained_alone(draft: PlanDraft, role: str, entry: TrainedModelConfig) -> None:
+    """The step that gives weights without a teacher's answers."""
+    recipe, model = draft.recipe, model_config(entry)
+    code, files, after = draft.code(model), draft.files(model), ("check",)
+    if entry.train is None:
         load = LoadStep(model, recipe.task, recipe.seed)
         shown = {"train": Ref("data", "train", "inputs")}
         draft.add(Step(role, "load", load, shown, code, files, after=after))
+        return
+    common = (recipe.task, recipe.metric, recipe.seed, recipe.threads)
+    config = TrainStep(model, entry.train, *common)
+    code = (*code, *draft.metric_code())
+    libraries = ("accelerate",)
+    modules = modules_of(default_losses(recipe.task, teacher=False))
+    start = {"teacher": Ref("teacher")} if model.from_ else {}
+    inputs = {**start, **_SPLITS}
+    draft.add(Step(role, "train", config, inputs, code, files, libraries, after, modules))
 
 
-def _recording(
-    draft: PlanDraft, teacher: ModelConfig | None, distill: DistillConfig
-) -> dict[str, Ref]:
-    """The step that keeps the teacher's answers, where they are to be kept."""
+def _distilled(draft: PlanDraft, model: ModelConfig, distill: DistillConfig) -> None:
     recipe = draft.recipe
-    losses = distill.losses or default_losses(recipe.task, teacher=True)
-    reads = [reads_of(loss) for loss in losses]
-    config = RecordStep(
-        teacher=teacher,
-        augment=distill.augment,
-        cache=distill.cache or CacheConfig(),
-        prediction=any(loss.prediction for loss in reads),
-        layers=tuple(dict.fromkeys(tap for loss in reads for tap in loss.teacher)),
-        task=recipe.task,
-        threads=recipe.threads,
-    )
-    if distill.cache is None or not (config.prediction or config.layers):
-        return {}
-    train = Ref("data", "train", "inputs")
-    name = draft.add(
+    teachers = learnt_from(recipe)
+    settings = settings_of(teachers)
+    common = (recipe.task, recipe.metric, recipe.seed, recipe.threads)
+    recordings = add_recordings(draft, teachers)
+    draft.add(
         Step(
-            "record teacher",
-            "record",
-            config,
-            {"teacher": draft.answering, "train": train},
-            draft.code(teacher),
-            draft.files(teacher),
-            draft.asked_in,
-            after=("check",),
+            "student",
+            "distill",
+            DistillStep(model, settings, distill, *common),
+            {**_SPLITS, "teachers": answering(teachers), "recordings": recordings},
+            (*draft.code(model, *settings.values()), *draft.metric_code()),
+            draft.files(model, *settings.values()),
+            ("accelerate", *asked_in(teachers.values())),
+            ("check",),
+            _loss_modules(draft),
         )
     )
-    return {"recording": Ref(name)}
 
 
 def _loss_modules(draft: PlanDraft) -> tuple[str, ...]:
@@ -194,17 +213,15 @@ def _loss_modules(draft: PlanDraft) -> tuple[str, ...]:
 def _trained(draft: PlanDraft) -> tuple[str, ...]:
     """The roles that learn here."""
     recipe = draft.recipe
-    learns = {
-        "teacher": recipe.teacher is not None and recipe.teacher.train is not None,
-        "student": recipe.distill is not None
-        or (recipe.student is not None and recipe.student.train is not None),
-    }
-    return tuple(role for role, does in learns.items() if does)
+    roles = [role_of(name) for name, teacher in planned(recipe).items() if teacher.train]
+    if recipe.distill is not None or (recipe.student is not None and recipe.student.train):
+        roles.append("student")
+    return tuple(roles)
 
 
 def _augment(draft: PlanDraft) -> tuple[AugmentConfig, ...]:
     recipe = draft.recipe
-    models = (recipe.teacher, recipe.student)
+    models = (*planned(recipe).values(), recipe.student)
     trainings = (recipe.distill, *(model.train for model in models if model))
     found = (training.augment for training in trainings if training)
     return tuple(dict.fromkeys(augment for augment in found if augment))

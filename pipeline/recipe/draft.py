@@ -10,6 +10,7 @@ from edgestill.recipe.problems import Path, Problems, misspelt
 from edgestill.recipe.reader import key_of
 from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, TrainedModelConfig
 from edgestill.train.losses.config import LossConfig
+from edgestill.train.voices import TEACHER
 
 # In the order in which a recipe is best written.
 KEYS = (
@@ -20,6 +21,7 @@ KEYS = (
     "metric",
     "data",
     "teacher",
+    "teachers",
     "student",
     "distill",
     "export",
@@ -56,6 +58,13 @@ class Draft:
             else:
                 return None
         return value
+
+    @property
+    def teachers(self) -> list[str]:
+        """The names of all teachers that the recipe has, right or wrong."""
+        further = self.raw("teachers")
+        named = further.items() if isinstance(further, dict) else ()
+        return [TEACHER, *(name for name, entry in named if entry is not None)]
 
     def given(self, *path: str | int) -> bool:
         """Whether the recipe gives the key at `path` a value, right or wrong, or misspells it."""

@@ -19,9 +19,10 @@ from edgestill.recipe.models import check_models, with_derived_student
 from edgestill.recipe.schema import Recipe
 from edgestill.recipe.sections import Sections
 from edgestill.recipe.targets import check_targets
+from edgestill.recipe.teachers import check_teachers
 from edgestill.spelling import best_match
 
-_CHECKS = (check_models, check_losses, check_targets, check_gates, check_files)
+_CHECKS = (check_models, check_teachers, check_losses, check_targets, check_gates, check_files)
 
 
 def load_recipe(path_or_preset: PathLike, overrides: Sequence[str] = ()) -> Recipe:

@@ -8,9 +8,10 @@ from edgestill.recipe.draft import Draft
 from edgestill.recipe.problems import Path, show_value
 from edgestill.recipe.reader import Reader
 from edgestill.recipe.tasks import LOSS_TASKS
-from edgestill.spelling import did_you_mean
+from edgestill.spelling import did_you_mean, nearest
 from edgestill.train.losses.config import LOSS_CONFIGS, LossConfig, MseLoss, reads_of
 from edgestill.train.schedule import extremes
+from edgestill.train.voices import role_of
 
 _KNOWN = tuple(LOSS_CONFIGS)
 
@@ -68,20 +69,23 @@ def check_losses(draft: Draft) -> None:
 
 
 def _check_layers(draft: Draft) -> None:
-    """Losses that read layers of a teacher which has none."""
-    teacher = draft.recipe.teacher
-    if teacher is None or teacher.onnx is None:
-        return
+    """Losses that read layers of a teacher which has none, or is not there."""
+    teachers, names = draft.recipe.all_teachers, draft.teachers
     for path, loss in draft.losses:
-        if reads_of(loss).teacher:
-            what = f"{path[-1]} reads a layer of the teacher, and an ONNX file has none to read"
-            problems = draft.problems
-            problems.add(
-                path,
-                what,
-                "Use kd, dkd, dist or mse, or relation and adversarial "
-                "without layers, or give the teacher as model:.",
-            )
+        for name in dict.fromkeys(tap.teacher for tap in reads_of(loss).teacher):
+            teacher = teachers.get(name)
+            if name not in names:
+                what = f"there is no teacher {name!r}"
+                draft.problems.add((*path, "teacher"), what, nearest(name, names, "Teachers"))
+            elif teacher is not None and teacher.black_box:
+                what = f"{path[-1]} reads a layer of the {role_of(name)}, and "
+                what += f"{teacher.black_box} has none to read"
+                draft.problems.add(
+                    path,
+                    what,
+                    "Use kd, dkd, dist or mse, or relation and adversarial "
+                    "without layers, or give the teacher as model:.",
+                )
 
 
 def _check_cache(draft: Draft) -> None:

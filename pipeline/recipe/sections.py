@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Annotated, Any
 
@@ -18,10 +19,11 @@ from edgestill.recipe.draft import KEYS, Draft
 from edgestill.recipe.gates import read_gates
 from edgestill.recipe.losses import read_losses
 from edgestill.recipe.problems import Path, show_value
-from edgestill.recipe.reader import BROKEN, Reader
+from edgestill.recipe.reader import BROKEN, FieldReader, Reader
 from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, Task, TrainedModelConfig
 from edgestill.recipe.targets import read_targets
 from edgestill.recipe.tasks import DEFAULT_METRICS, metrics_of
+from edgestill.recipe.teachers import read_teachers, read_weights
 from edgestill.spelling import did_you_mean
 from edgestill.targets.fingerprint import usable_cores
 from edgestill.train.losses.config import LossConfig
@@ -56,6 +58,7 @@ class Sections:
             metric=metric,
             data=self.data(),
             teacher=self.section("teacher", TrainedModelConfig),
+            teachers=read_teachers(self.reader, self.tree.get("teachers"), ("teachers",)),
             student=self.section("student", TrainedModelConfig),
             distill=distill,
             export=self.section("export", ExportConfig) or ExportConfig(),
@@ -129,7 +132,11 @@ class Sections:
         value = self.tree.get("distill")
         if value is None:
             return [], None
-        return losses, self.reader.config(DistillConfig, value, ("distill",), own={"losses": read})
+        own: dict[str, FieldReader] = {
+            "losses": read,
+            "teachers": partial(read_weights, self.reader),
+        }
+        return losses, self.reader.config(DistillConfig, value, ("distill",), own=own)
 
     def targets(self) -> list[tuple[Path, TargetConfig]]:
         value, quantize = self.tree.get("targets"), self.tree.get("quantize") is not None

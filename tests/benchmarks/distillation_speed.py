@@ -74,9 +74,10 @@ class Training:
         runner = Runner(make_plan(recipe), store, console, folder / "log")
         planned = runner.plan.steps["student"]
         inputs: Any = {
-            field: runner.artifact(ref)
-            for field, ref in planned.inputs.items()
-            if isinstance(ref, Ref)
+            field: runner.artifact(given)
+            if isinstance(given, Ref)
+            else {name: runner.artifact(ref) for name, ref in given.items()}
+            for field, given in planned.inputs.items()
         }
         work = folder / name
         context = StepContext(recipe.base, work, lambda _, __: None, lambda _: None)

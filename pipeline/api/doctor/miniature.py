@@ -34,6 +34,7 @@ def miniature(recipe: Recipe) -> Recipe:
         recipe,
         metric=FunctionMetric(f"{unscored.__module__}:{unscored.__name__}", "bigger"),
         teacher=recipe.teacher and _briefly_trained(recipe.teacher),
+        teachers={name: _briefly_trained(teacher) for name, teacher in recipe.teachers.items()},
         student=recipe.student and _briefly_trained(recipe.student),
         distill=recipe.distill and _one_step(recipe.distill),
     )
