@@ -27,7 +27,14 @@ from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.onnx_file import tensor_specs
 from edgestill.step import StepContext
 from edgestill.train.config import AugmentConfig
-from edgestill.train.losses.config import CeLoss, DkdLoss, KdLoss, LossConfig, MseLoss
+from edgestill.train.losses.config import (
+    CeLoss,
+    DkdLoss,
+    HintLoss,
+    KdLoss,
+    LossConfig,
+    MseLoss,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:# The axis name", "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
@@ -125,11 +132,17 @@ STEP = CheckStep(
 CLASSES = np.arange(20) % 3
 
 
-def run(base: Path, config: CheckStep, data: Dataset, teacher: OnnxModel | None = None) -> str:
+def run(
+    base: Path,
+    config: CheckStep,
+    data: Dataset,
+    teacher: OnnxModel | None = None,
+    name: str = "teacher",
+) -> str:
     out = base / "out"
     out.mkdir()
     context = StepContext(base, base / "work", lambda share, words: None, lambda line: None)
-    check(config, CheckInputs(data, {"teacher": teacher} if teacher else {}), out, context)
+    check(config, CheckInputs(data, {name: teacher} if teacher else {}), out, context)
     return (out / "check.txt").read_text(encoding="utf-8")
 
 
@@ -428,6 +441,124 @@ def test_a_teacher_given_as_onnx_is_asked_and_has_to_predict_what_the_student_do
     message = r"^student: the teacher predicts \[3\] values per sample, the student \[5\]. Give"
     with pytest.raises(EdgestillError, match=message):
         run(base, replace(config, student=net(outputs=5)), data, teacher)
+
+
+def asked(base: Path, body: str) -> ModelConfig:
+    """A teacher that is a function of this body."""
+    (base / "asked.py").write_text(f"def answers(batch):\n    {body}\n", encoding="utf-8")
+    return ModelConfig(function="asked.py:answers")
+
+
+def test_several_teachers_are_asked_together(base: Path) -> None:
+    """A model, an ONNX file and a function, weighed by labels of which one is missing."""
+    labels = np.where(np.arange(20) == 3, -100, CLASSES)
+    teachers = {"deep": asked(base, "return batch['x'][:, :3]"), "teacher": net()}
+    config = replace(
+        STEP,
+        teachers=teachers,
+        losses=(CeLoss(), HintLoss("layer", "teacher:layer"), KdLoss()),
+        weights="loss",
+    )
+    found = run(base, config, dataset(base, labels), onnx_teacher(base, (4,)), "wide")
+    assert found == (
+        "teacher deep: predicts (3,)\nteacher: predicts (3,)\nstudent: predicts (3,)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"teachers": {"teacher": net(), "wide": net(outputs=5)}},
+            r"student: the teacher wide predicts \[5\] values per sample, the student \[3\]. Give",
+        ),
+        (
+            {"teachers": {"teacher": net(), "wide": net("broken")}},
+            r"teacher wide: net.py:broken \(net.py:\d+\): broken\(\) raised RuntimeError: no such",
+        ),
+        (
+            {
+                "teachers": {"teacher": net(), "wide": net(frozen=True)},
+                "trained": ("teacher wide", "student"),
+            },
+            r"teacher wide: its prediction depends on no trainable parameter",
+        ),
+        (
+            {
+                "teachers": {"teacher": net(), "wide": net()},
+                "losses": (HintLoss("layer", "wide:layr"),),
+            },
+            r"student: layer layr of the teacher wide: there is no such layer. Did you mean 'layer",
+        ),
+        (
+            {"teachers": {"teacher": net(), "wide": net(outputs=2)}, "weights": {"teacher": 1}},
+            r"teacher wide: it predicts 2 classes, the labels have 3",
+        ),
+    ],
+    ids=["other shape", "broken", "frozen", "no such layer", "too few classes"],
+)
+def test_a_further_teacher_that_does_not_fit(
+    base: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(EdgestillError, match=f"^{message}"):
+        run(base, replace(STEP, **changes), dataset(base, CLASSES))
+
+
+def test_a_teacher_that_nobody_hears_may_predict_something_else(base: Path) -> None:
+    teachers = {"teacher": net(), "wide": net(outputs=5)}
+    config = replace(STEP, teachers=teachers, losses=(KdLoss(), HintLoss("layer", "wide:layer")))
+    run(base, replace(config, weights={"teacher": 1.0, "wide": 0.0}), dataset(base, CLASSES))
+
+
+def test_teachers_weighed_by_labels_that_are_not_there(base: Path) -> None:
+    config = replace(STEP, teachers={"teacher": net(), "wide": net()}, weights="loss")
+    with pytest.raises(EdgestillError) as error:
+        run(base, config, dataset(base, None))
+    assert str(error.value) == (
+        "student: distill.teachers: loss weighs teachers by the labels, and the train split has "
+        "none. Write confidence, or a weight for each teacher"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return batch['y']", r"asked.py:answers \(asked.py:2\): answers\(\) raised KeyError: 'y'"),
+        ("return batch['x'][:, :2]", r"it predicts 2 classes, the labels have 3. Give the model"),
+        (
+            "return batch['x'][:, :3] - batch['x'].max()",
+            r"it answers a sample otherwise when it is asked again, or beside another one. Let it",
+        ),
+        (
+            "return batch['x'][:, :3] if len(batch['x']) < 3 else batch['x'] / 0",
+            r"asked.py:answers: it returned values that are not finite",
+        ),
+    ],
+)
+@pytest.mark.parametrize("distilled", [True, False], ids=["teaches", "is compared with"])
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_a_function_that_does_not_answer(
+    base: Path, body: str, message: str, distilled: bool
+) -> None:
+    config = replace(STEP, teachers={"teacher": asked(base, body)}, distilled=distilled)
+    with pytest.raises(EdgestillError, match=f"^teacher: {message}"):
+        run(base, config, dataset(base, CLASSES))
+
+
+def test_views_of_a_teachers_own_training_are_not_those_it_is_asked_about(base: Path) -> None:
+    """Whole numbers will do for the file, although another teacher learns from mixed images."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 1, 4, 4), np.uint8)
+    model = net(then="y.mean((1, 2))", normalize=NormalizeConfig(255))
+    file = onnx_teacher(base, (1, 4, 4), TensorProto.UINT8)
+    config = replace(
+        STEP,
+        student=model,
+        teachers={"wide": model},
+        losses=(CeLoss(),),
+        augment=(AugmentConfig(mixup=1.0),),
+    )
+    with pytest.raises(EdgestillError, match=r"^student: the teacher predicts \[1, 4, 3\]"):
+        run(base, config, dataset(base, CLASSES, x=pixels), file)
 
 
 def test_an_onnx_teacher_of_whole_numbers_and_mixed_views(base: Path) -> None:
