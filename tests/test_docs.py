@@ -7,12 +7,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from sklearn.linear_model import LogisticRegression
 
 from edgestill.distill.config import CacheConfig
+from edgestill.models.resolve import load_callable
 from edgestill.recipe import load_recipe
 from edgestill.train.config import AugmentConfig, TrainConfig
+from edgestill.train.ensemble import WEIGHINGS
+from edgestill.train.function_teacher import FunctionTeacher
 from edgestill.train.losses.config import LOSS_CONFIGS, LossConfig
 from edgestill.train.schedule import Schedule
 
@@ -29,6 +34,43 @@ def test_the_table_of_losses_has_every_setting(name: str, config: type[LossConfi
 @pytest.mark.parametrize("config", [TrainConfig, AugmentConfig, CacheConfig])
 def test_every_key_of_a_schedule_is_explained(config: type[Any]) -> None:
     assert [field.name for field in fields(config) if f"`{field.name}" not in PAGE] == []
+
+
+def section(title: str) -> str:
+    return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+@pytest.mark.parametrize("title", ["Several teachers", "A teacher that is a function"])
+def test_its_teachers_are_those_of_a_recipe(title: str, tmp_path: Path) -> None:
+    (text,) = re.findall(r"```\n(.*?)```", section(title), re.DOTALL)
+    (tmp_path / "nets.py").write_text("def teacher(): ...\ndef wide(): ...\n", "utf-8")
+    (tmp_path / "remote.py").write_text("def answers(batch): ...\n", "utf-8")
+    for name in ("teacher.safetensors", "old.onnx", "vocabulary.json"):
+        (tmp_path / name).touch()
+    recipe = {
+        "name": "docs",
+        "data": {"source": "sklearn.digits"},
+        "student": {"model": "nets.py:wide"},
+        "distill": {},
+        **yaml.safe_load(text),
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), "utf-8")
+    assert load_recipe(str(tmp_path / "recipe.yaml")).teacher is not None
+
+
+def test_its_function_answers(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 17, (40, 1, 8, 8), np.uint8)
+    classifier = LogisticRegression().fit(images.reshape(40, -1) / 16, np.arange(40) % 3)
+    (code,) = re.findall(r"```python\n(.*?)```", section("A teacher that is a function"), re.DOTALL)
+    (tmp_path / "remote.py").write_text(code, "utf-8")
+    load_callable("remote.py:answers", tmp_path).__globals__["classifier"] = classifier
+    teacher = FunctionTeacher("remote.py:answers", tmp_path, {"image": images}, None)
+    assert teacher.prediction_shape == (3,)
+
+
+def test_every_way_to_weigh_teachers_is_explained() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", section("Several teachers"), re.MULTILINE)
+    assert rows == list(WEIGHINGS)
 
 
 def test_every_key_of_a_changing_value_is_shown() -> None:

@@ -148,3 +148,100 @@ def test_an_onnx_teacher_is_asked_by_the_check_the_recording_and_the_student(fol
         ),
     )
     assert alone.steps["check"].inputs["teachers"] == {}
+
+
+SEVERAL = """\
+teachers:
+  wide: {model: "model.py:teacher", train: {augment: {mixup: 0.2}}}
+  file: {onnx: net.onnx}
+  asked: {function: "metric.py:score", files: [weights.bin]}
+"""
+
+
+def several(folder: Path, distill: str) -> Plan:
+    return plan(folder, RECIPE.replace("distill: {}\n", f"{SEVERAL}distill: {distill}\n"))
+
+
+def test_each_teacher_has_its_steps_and_its_recording(folder: Path) -> None:
+    steps = several(folder, "{cache: {}}").steps
+    names = list(steps)
+    assert names.index("export teacher file") < names.index("check")
+    # Only `teacher` is asked about the test split and exported.
+    own = {name for name in names if "teacher" in name}
+    assert own == {
+        *("teacher", "ask teacher", "export teacher", "teacher wide", "export teacher file"),
+        *("record teacher", "record teacher wide", "record teacher file", "record teacher asked"),
+    }
+    assert steps["student"].inputs["teachers"] == {
+        "file": Ref("export teacher file"),
+        "teacher": Ref("teacher"),
+        "wide": Ref("teacher wide"),
+    }
+    recorded = steps["student"].inputs["recordings"]
+    assert recorded == {
+        name: Ref(f"record teacher {name}".removesuffix(" teacher"))
+        for name in ("asked", "file", "teacher", "wide")
+    }
+    for name in ("check", "record teacher asked", "student"):
+        assert "metric.py:score" in steps[name].code
+        assert folder / "weights.bin" in steps[name].files
+    check = steps["check"].config
+    assert check.trained == ("teacher", "teacher wide", "student")
+    assert list(check.teachers) == ["teacher", "wide", "asked"]
+    assert check.asked is None and len(check.augment) == 1
+
+
+def test_a_teacher_more_changes_no_recording_of_another(folder: Path) -> None:
+    alone = plan(folder, RECIPE.replace("distill: {}", "distill: {cache: {}}")).steps
+    beside = several(folder, "{cache: {}, teachers: confidence}").steps
+    assert alone["record teacher"] == beside["record teacher"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "learnt", "recorded"),
+    [
+        ("teachers: {teacher: 1, wide: 0, file: 1, asked: 0}", "file teacher", "file teacher"),
+        (
+            "teachers: {teacher: 0, wide: 0, file: 0, asked: 1}, "
+            'losses: [kd, {hint: {student: a, teacher: "wide:b"}}]',
+            "asked wide",
+            "asked wide",
+        ),
+        ('losses: [ce, {hint: {student: a, teacher: "wide:b"}}]', "wide", "wide"),
+        ("losses: [ce]", "", ""),
+    ],
+)
+def test_only_who_is_heard_or_read_is_asked(
+    folder: Path, settings: str, learnt: str, recorded: str
+) -> None:
+    made = several(folder, f"{{cache: {{}}, {settings}}}")
+    student = made.steps["student"]
+    assert list(student.config.teachers) == learnt.split()
+    assert list(student.inputs["recordings"]) == recorded.split()
+    # Nobody trains the others, but what gates refer to is there.
+    assert ("teacher wide" in made.steps) == ("wide" in learnt)
+    assert "ask teacher" in made.steps
+
+
+def test_a_student_made_from_a_teacher_without_a_voice_gets_its_weights(folder: Path) -> None:
+    text = RECIPE.replace("distill: {}\n", f"{SEVERAL}distill: {{teachers: WEIGHTS}}\n")
+    text = text.replace("WEIGHTS", "{teacher: 0, wide: 1, file: 0, asked: 0}")
+    made = plan(folder, text.replace('{model: "model.py:student"}', "{from: teacher}"))
+    assert list(made.steps["student"].inputs["teachers"]) == ["teacher", "wide"]
+
+
+def test_a_function_is_asked_and_never_compiled(folder: Path) -> None:
+    old = 'teacher: {model: "model.py:teacher", files: [plugin.py], train: {}}'
+    new = 'teacher: {function: "metric.py:score", files: [plugin.py]}'
+    made = plan(folder, RECIPE.replace(old, new) + "targets: [onnxruntime]\n")
+    assert "export teacher" not in made.steps
+    asked = made.steps["ask teacher"]
+    assert (asked.kind, asked.code, asked.after) == ("ask", ("metric.py:score",), ("check",))
+    assert list(asked.inputs) == ["dataset"]
+    assert list(made.steps["evaluate onnx"].inputs["candidates"]) == ["fp32"]
+    assert made.targets[0].baseline is None
+    using = {name for name, step in made.steps.items() if folder / "plugin.py" in step.files}
+    assert using == {"check", "ask teacher", "student"}
+    hops = {hop.name: hop.parent for hop in made.hops}
+    assert hops["teacher"] is None and hops["student torch"] == "teacher"
+    assert "teacher onnx" not in hops
