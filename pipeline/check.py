@@ -59,8 +59,9 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
     arrays = {name: array[:SAMPLES] for name, array in load_inputs(inputs.train).items()}
     ids, labels = load_ids(inputs.train)[:SAMPLES], load_labels(inputs.train)
     for augment in config.augment:
-        Views(augment, arrays, ids)
+        Views(augment, arrays, ids)  # refuses what it cannot make views of
         require_whole_labels(augment, labels)
+    built = _built(config)
     summary: list[str] = []
 
     def told(line: str) -> None:
@@ -69,8 +70,8 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
 
     with reproducible(config.seed, torch.get_num_threads()):
         models: dict[str, DeviceModel] = {}
-        for role, model in _built(config).items():
-            context.progress(len(models) / 4, f"build {role}")
+        for role, model in built.items():
+            context.progress(len(models) / (len(built) + 2), f"build {role}")
             with _about(role):
                 models[role] = wrap(model, inputs.train, config.task, context.base, say=told)
                 require_classes(models[role].prediction_shape, inputs.train.description)
@@ -92,7 +93,7 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
                 folder.mkdir(parents=True, exist_ok=True)
                 with _about(role):
                     write_onnx(models[role].eval(), arrays, config.export, folder)
-    functions = {role_of(name): teachers[name] for name in _functions(config)}
+    functions = {role_of(n): teachers[n] for n, model in config.teachers.items() if model.function}
     predicting = {**functions, **models}
     summary += [f"{role}: predicts {m.prediction_shape}" for role, m in predicting.items()]
     (out / "check.txt").write_text("\n".join(summary) + "\n", encoding="utf-8")
@@ -102,11 +103,6 @@ def _built(config: CheckStep) -> dict[str, ModelConfig]:
     """The PyTorch models, by role, in the order in which a run makes them."""
     models = {role_of(name): model for name, model in config.teachers.items() if model.model}
     return models | ({"student": config.student} if config.student else {})
-
-
-def _functions(config: CheckStep) -> list[str]:
-    """The teachers that are functions."""
-    return [name for name, model in config.teachers.items() if model.function]
 
 
 def _teachers(

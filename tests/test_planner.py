@@ -10,6 +10,7 @@ from edgestill.machine import Hardware
 from edgestill.plan import Plan, Ref
 from edgestill.planner import make_plan
 from edgestill.recipe import load_recipe
+from edgestill.train.losses.config import Tap
 
 RECIPE = """\
 name: demo
@@ -221,6 +222,16 @@ def test_only_who_is_heard_or_read_is_asked(
     # Nobody trains the others, but what gates refer to is there.
     assert ("teacher wide" in made.steps) == ("wide" in learnt)
     assert "ask teacher" in made.steps
+
+
+def test_of_a_teacher_without_a_voice_its_layers_alone_are_kept(folder: Path) -> None:
+    """Under their own names, so that another name for the teacher changes nothing."""
+    losses = 'losses: [kd, {hint: {student: a, teacher: "wide:b"}}]'
+    weights = "teachers: {teacher: 1, wide: 0, file: 0, asked: 0}"
+    steps = several(folder, f"{{cache: {{}}, {weights}, {losses}}}").steps
+    own, other = (steps[f"record {role}"].config for role in ("teacher", "teacher wide"))
+    assert (own.prediction, own.layers) == (True, ())
+    assert (other.prediction, other.layers) == (False, (Tap("b"),))
 
 
 def test_a_student_made_from_a_teacher_without_a_voice_gets_its_weights(folder: Path) -> None:

@@ -542,6 +542,10 @@ CASES = {
         "5: distill.teachers: there is one teacher, and nothing to weigh it against. "
         "Add others in teachers:, or leave it out.",
     ),
+    "teachers, misspelt and weighed": (
+        weighed("{teacher: 1, wide: 1}").replace("teachers: {wide:", "techers: {wide:"),
+        f"6: techers: unknown key. Did you mean teachers? {TOP}",
+    ),
     "confidence in values": (
         budgeted(weighed("confidence") + "task: regression\n"),
         "5: distill.teachers: confidence weighs probabilities of classes, and regression has none. "

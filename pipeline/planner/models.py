@@ -185,7 +185,7 @@ def _trained_alone(draft: PlanDraft, role: str, entry: TrainedModelConfig) -> No
 def _distilled(draft: PlanDraft, model: ModelConfig, distill: DistillConfig) -> None:
     recipe = draft.recipe
     teachers = learnt_from(recipe)
-    settings = settings_of(teachers)
+    settings = {name: settings_of(teacher) for name, teacher in teachers.items()}
     common = (recipe.task, recipe.metric, recipe.seed, recipe.threads)
     recordings = add_recordings(draft, teachers)
     draft.add(

@@ -38,12 +38,9 @@ def learnt_from(recipe: Recipe) -> dict[str, TrainedModelConfig]:
     return {name: teachers[name] for name in sorted(used)}
 
 
-def settings_of(teachers: Teachers) -> dict[str, ModelConfig | None]:
-    """What asks these teachers has to know of each; of an ONNX file, the file says everything."""
-    return {
-        name: None if teacher.onnx else without_weights(model_config(teacher))
-        for name, teacher in teachers.items()
-    }
+def settings_of(teacher: TrainedModelConfig) -> ModelConfig | None:
+    """What has to be known of a teacher to ask it; of an ONNX file, the file says everything."""
+    return None if teacher.onnx else without_weights(model_config(teacher))
 
 
 def answering(teachers: Teachers) -> dict[str, Ref]:
@@ -65,19 +62,18 @@ def add_recordings(draft: PlanDraft, teachers: Teachers) -> dict[str, Ref]:
     distill = draft.recipe.distill
     if distill is None or distill.cache is None:
         return {}
-    found = {name: _add_recording(draft, name, distill.cache, teachers) for name in teachers}
+    found = {n: _add_recording(draft, n, teacher, distill.cache) for n, teacher in teachers.items()}
     return {name: ref for name, ref in found.items() if ref is not None}
 
 
 def _add_recording(
-    draft: PlanDraft, name: str, cache: CacheConfig, teachers: Teachers
+    draft: PlanDraft, name: str, teacher: TrainedModelConfig, cache: CacheConfig
 ) -> Ref | None:
     """One for each, so that another teacher more or less leaves it as it is."""
     recipe, reads = draft.recipe, _reads(draft.recipe)
     assert recipe.distill is not None
     layers = dict.fromkeys(tap for read in reads for tap in read.teacher if tap.teacher == name)
-    teacher = {name: teachers[name]}
-    settings = settings_of(teacher)[name]
+    settings, model = settings_of(teacher), answering({name: teacher}).get(name)
     config = RecordStep(
         teacher=settings,
         augment=recipe.distill.augment,
@@ -90,15 +86,14 @@ def _add_recording(
     )
     if not (config.prediction or config.layers):
         return None
-    model = answering(teacher)
     step = Step(
         f"record {role_of(name)}",
         "record",
         config,
-        {"train": Ref("data", "train", "inputs"), **({"teacher": model[name]} if model else {})},
+        {"train": Ref("data", "train", "inputs"), **({"teacher": model} if model else {})},
         draft.code(settings),
         draft.files(settings),
-        asked_in(teacher.values()),
+        asked_in([teacher]),
         after=("check",),
     )
     return Ref(draft.add(step))

@@ -77,8 +77,9 @@ def _check_weights(draft: Draft) -> None:
         return
     task = draft.recipe.task
     if len(names) == 1:
-        fix = "Add others in teachers:, or leave it out."
-        problems.add(path, "there is one teacher, and nothing to weigh it against", fix)
+        if not draft.given("teachers"):  # nor spelt wrongly
+            fix = "Add others in teachers:, or leave it out."
+            problems.add(path, "there is one teacher, and nothing to weigh it against", fix)
     elif isinstance(weights, str):
         if task not in _WEIGHABLE:
             what = f"{weights} weighs probabilities of classes, and {task} has none"
