@@ -34,9 +34,6 @@ class Ensemble:
         voices: how much each member's prediction counts, of those that have a say in it; the
             others are asked for their layers.
         weighing: a name in `WEIGHINGS`, by which each sample's answers get weights of their own.
-
-    Raises:
-        ModelError: the voices predict different shapes.
     """
 
     def __init__(
@@ -58,6 +55,11 @@ class Ensemble:
     def answer(
         self, inputs: list[Tensor], rows: Rows, view: int, labels: Labels | None = None
     ) -> Outputs:
+        """What they say together.
+
+        Raises:
+            ModelError: the voices predict different shapes, or labels cannot weigh them.
+        """
         answers = {
             name: member.answer(inputs, rows, view, labels) for name, member in self.members.items()
         }
@@ -119,7 +121,8 @@ def _require_alike(predictions: Mapping[str, Tensor]) -> None:
 def by_confidence(logits: Tensor, labels: Labels | None, task: str) -> Tensor:
     """Inverse to the entropy of each prediction: who is sure counts more.
 
-    (Kwon, Na, Lee and Kim, "Adaptive Knowledge Distillation Based on Entropy", ICASSP 2020.)
+    (After Kwon, Na, Lee and Kim, "Adaptive Knowledge Distillation Based on Entropy", ICASSP 2020;
+    where the code of `by_loss`'s paper compares itself with it, it has `1 - h / sum(h)`.)
 
     Args:
         logits: of each teacher, `[k, b, c, ...]`; of yes and no `[k, b]` or `[k, b, n, ...]`.

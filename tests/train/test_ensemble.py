@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,17 @@ from edgestill.errors import ModelError
 from edgestill.train.ensemble import WEIGHINGS, Ensemble
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.base import Labels, LossInputs, Outputs
-from edgestill.train.losses.config import HintLoss, KdLoss, Tap
+from edgestill.train.losses.config import (
+    AdversarialLoss,
+    AttentionLoss,
+    HiddenLoss,
+    HintLoss,
+    KdLoss,
+    LossConfig,
+    MinilmLoss,
+    Tap,
+    reads_of,
+)
 from edgestill.train.teachers import Teacher
 
 RNG = np.random.default_rng(3)
@@ -253,6 +263,36 @@ def test_a_loss_reads_the_layers_of_the_teacher_that_it_names() -> None:
     assert answer.logits.shape == (5, CLASSES)
     silent = Ensemble(teachers, {}, "classification").answer([ours], ROWS, 0)
     assert silent.logits.shape == (5, 0) and len(silent.features) == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "taps"),
+    [
+        (HiddenLoss("a", "wide:b.c", {0: 1, 1: 3}), [Tap("b.c.1"), Tap("b.c.3")]),
+        (MinilmLoss("a", "wide:b"), [Tap("b", "queries keys values")]),
+        (AttentionLoss("a", "wide:b"), [Tap("b", "attention map")]),
+        (AdversarialLoss("a", "wide:b"), [Tap("b")]),
+    ],
+)
+def test_every_loss_that_reads_layers_may_name_the_teacher(
+    config: LossConfig, taps: Sequence[Tap]
+) -> None:
+    assert reads_of(config).teacher == tuple(replace(tap, teacher="wide") for tap in taps)
+
+
+def test_a_message_about_a_layer_names_the_teacher() -> None:
+    (loss,) = make_losses([MinilmLoss("a", "wide:b", heads=3)], "classification")
+    layers = [loss.reads.student[0], loss.reads.teacher[0]]
+    own, other = (
+        Outputs(torch.zeros(5, 2), {tap: torch.zeros(5, 3, 4, width)})
+        for tap, width in zip(layers, (6, 8), strict=True)
+    )
+    with pytest.raises(ModelError) as error:
+        loss.adapt(LossInputs(own, other))
+    assert str(error.value) == (
+        "layer b of the teacher wide: 3 heads do not divide the width 8. Set heads to a number "
+        "that divides 8"
+    )
 
 
 def test_its_view_is_one_that_every_member_has() -> None:
