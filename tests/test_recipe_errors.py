@@ -533,6 +533,10 @@ CASES = {
         weighed("{teacher: 1}"),
         "5: distill.teachers: wide has no weight. Add wide: 1, or wide: 0 to leave it out.",
     ),
+    "a weight that was taken out": (
+        weighed("{teacher: 1, wide: null}"),
+        "5: distill.teachers: wide has no weight. Add wide: 1, or wide: 0 to leave it out.",
+    ),
     "teachers whose weights are all zero": (
         weighed("{teacher: 0, wide: 0}"),
         "5: distill.teachers: every weight is 0, so no teacher is heard. Raise one of them.",

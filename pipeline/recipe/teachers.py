@@ -43,11 +43,10 @@ def read_teachers(reader: Reader, value: Any, path: Path) -> dict[str, TrainedMo
 
 
 def read_weights(reader: Reader, value: Any, path: Path) -> Any:
-    """A weight for each teacher, or a word."""
+    """A weight for each teacher, or a word; `null` takes a weight out."""
     if isinstance(value, dict):
-        weights = {
-            name: reader.value(NonNegative, item, (*path, name)) for name, item in value.items()
-        }
+        given = {name: item for name, item in value.items() if item is not None}
+        weights = {n: reader.value(NonNegative, item, (*path, n)) for n, item in given.items()}
         return BROKEN if BROKEN in weights.values() else weights
     if value in _WEIGHINGS:
         return value
@@ -72,10 +71,10 @@ def check_teachers(draft: Draft) -> None:
 
 def _check_weights(draft: Draft) -> None:
     path: Path = ("distill", "teachers")
-    weights, names, problems = draft.raw(*path), draft.teachers, draft.problems
-    if weights is None or problems.within(path):
+    distill, names, problems = draft.recipe.distill, draft.teachers, draft.problems
+    if distill is None or distill.teachers is None or problems.within(path):
         return
-    task = draft.recipe.task
+    weights, task = distill.teachers, draft.recipe.task
     if len(names) == 1:
         if not draft.given("teachers"):  # nor spelt wrongly
             fix = "Add others in teachers:, or leave it out."
