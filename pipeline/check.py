@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from edgestill.distill.stage import (
     peer_losses,
     require_same_prediction,
     student_losses,
-    teacher_layers,
 )
+from edgestill.distill.teacher import Asking, BlackBoxTeacher, make_ensemble, open_black_box
 from edgestill.errors import ModelError, about
 from edgestill.export.config import CheckStep, Lesson
 from edgestill.export.stage import write_onnx
@@ -34,82 +34,92 @@ from edgestill.step import StepContext
 from edgestill.train.freezing import unreached
 from edgestill.train.learner import Learner, attended_tokens
 from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
-from edgestill.train.onnx_teacher import OnnxTeacher
+from edgestill.train.losses.config import Tap
 from edgestill.train.peers import peer_name
 from edgestill.train.predict import to_tensors
 from edgestill.train.reproducible import reproducible
 from edgestill.train.stage import wrap
-from edgestill.train.teachers import LiveTeacher
+from edgestill.train.teachers import LiveTeacher, Teacher
 from edgestill.train.views import Views, require_whole_labels
+from edgestill.train.voices import TEACHER, role_of, voices
 
 SAMPLES = 8
-TEACHER, STUDENT = "teacher", "student"
+EXPORTED = (TEACHER, "student")
 
-Arrays = Mapping[str, NDArray[Any]]
+Asked = DeviceModel | BlackBoxTeacher  # a teacher
 
 
 @dataclass(frozen=True)
 class CheckInputs:
-    """The split that everything is tried on, and a teacher that is given as ONNX."""
+    """The split that everything is tried on, and by role the teachers that are given as ONNX."""
 
     train: Dataset
-    teacher: OnnxModel | None = None
+    teachers: Mapping[str, OnnxModel] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The first samples of the train split.
+
+    Attributes:
+        inputs: each `[b, ...]`, in the order of `arrays`, which are the same by name.
+    """
+
+    train: Dataset
+    arrays: Mapping[str, NDArray[Any]]
+    inputs: list[torch.Tensor]
+    labels: Labels | None
+
+    @property
+    def rows(self) -> NDArray[numpy.int64]:
+        return numpy.arange(len(self.inputs[0]))
 
 
 def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContext) -> None:
-    """One batch through teacher, student, losses and exporter.
+    """One batch through teachers, students, losses and exporter.
 
     Raises:
-        ModelError: a model cannot be built or fed, or does not fit the data or its teacher.
+        ModelError: a model cannot be built or fed, or does not fit the data or its teachers.
         ExportError: a model cannot be exported.
     """
-    arrays = {name: array[:SAMPLES] for name, array in load_inputs(inputs.train).items()}
+    batch = _first(inputs.train)
     ids, labels = load_ids(inputs.train)[:SAMPLES], load_labels(inputs.train)
-    views = [Views(augment, arrays, ids) for augment in config.augment]
-    for augment in config.augment:
+    for augment in dict.fromkeys(lesson.augment for lesson in config.lessons):
+        Views(augment, batch.arrays, ids)  # refuses what it cannot make views of
         require_whole_labels(augment, labels)
     summary: list[str] = []
     with reproducible(config.seed, torch.get_num_threads()):
-        models = _built(config, inputs.train, context, summary)
-        teachers: dict[str, DeviceModel | OnnxTeacher] = dict(models)
-        if inputs.teacher is not None:
-            mixed = next((view.mixed_input for view in views if view.mixed_input), None)
-            threads = torch.get_num_threads()
-            teachers[TEACHER] = OnnxTeacher(inputs.teacher, arrays, threads, mixed)
+        models = _built(config, batch, context, summary)
+        teachers = {**models, **_black_boxes(config, inputs, batch, context)}
         for index, lesson in enumerate(config.lessons):
             context.progress(0.5 + index / len(config.lessons) / 4, f"try {lesson.name}")
-            learner, teacher = models[lesson.learner], teachers.get(lesson.teacher or "")
-            if teacher is not None:
-                shapes = teacher.prediction_shape, learner.prediction_shape
-                require_same_prediction(*shapes, where=lesson.name)
-                require_top_k(lesson.top_k, teacher.prediction_shape)
-            peers = _peers(config, lesson, learner, arrays, inputs.train, context)
-            with about(lesson.name):
-                _try_lesson(lesson, learner, teacher, peers, config.task, arrays, inputs.train)
-        for role in (TEACHER, STUDENT):
+            asked = {name: teachers[role] for name, role in lesson.teachers.items()}
+            _try_lesson(lesson, models[lesson.learner], asked, config, batch, context)
+        for role in EXPORTED:
             if role in models:
                 context.progress(0.75, f"export {role}")
                 folder = context.work / role
                 folder.mkdir(parents=True, exist_ok=True)
                 with about(role):
-                    write_onnx(models[role].eval(), arrays, config.export, folder)
-    summary += [f"{role}: predicts {m.prediction_shape}" for role, m in models.items()]
+                    write_onnx(models[role].eval(), batch.arrays, config.export, folder)
+    predicting = ((role, teachers[role].prediction_shape) for role in config.models)
+    summary += [f"{role}: predicts {shape}" for role, shape in predicting]
     (out / "check.txt").write_text("\n".join(summary) + "\n", encoding="utf-8")
 
 
-def _configs(config: CheckStep) -> dict[str, ModelConfig]:
-    """The models by their roles, each after those that it may learn from."""
-    assistants = {f"assistant {i}": model for i, model in enumerate(config.assistants, 1)}
-    models = {TEACHER: config.teacher, **assistants, STUDENT: config.student}
-    return {role: model for role, model in models.items() if model is not None}
+def _first(train: Dataset) -> _Batch:
+    arrays = {name: array[:SAMPLES] for name, array in load_inputs(train).items()}
+    labels = load_labels(train)
+    known = None if labels is None else Labels(torch.from_numpy(numpy.array(labels[:SAMPLES])))
+    return _Batch(train, arrays, to_tensors(arrays, slice(None), torch.device("cpu")), known)
 
 
 def _built(
-    config: CheckStep, train: Dataset, context: StepContext, summary: list[str]
+    config: CheckStep, batch: _Batch, context: StepContext, summary: list[str]
 ) -> dict[str, DeviceModel]:
-    """Every model, fed with samples; what is derived from the teacher is told."""
+    """Every PyTorch model, fed with samples; what is derived from the teacher is told."""
     models: dict[str, DeviceModel] = {}
-    configs = _configs(config)
+    configs = {role: model for role, model in config.models.items() if model.model}
     for role, model_config in configs.items():
 
         def told(line: str, role: str = role) -> None:
@@ -118,34 +128,47 @@ def _built(
 
         context.progress(len(models) / len(configs) / 2, f"build {role}")
         with about(role):
-            models[role] = wrap(model_config, train, config.task, context.base, say=told)
-            _require_classes(models[role], model_config, train)
+            models[role] = wrap(model_config, batch.train, config.task, context.base, say=told)
+            _require_classes(models[role].prediction_shape, model_config, batch.train)
     return models
 
 
-def _require_classes(model: DeviceModel, config: ModelConfig, train: Dataset) -> None:
-    shape, labels = model.prediction_shape, label_shape(train)
-    require_classes(shape, train.description, labels, config.classes)
+def _black_boxes(
+    config: CheckStep, inputs: CheckInputs, batch: _Batch, context: StepContext
+) -> dict[str, BlackBoxTeacher]:
+    """The teachers without layers, each asked about the samples."""
+    functions = {role: model for role, model in config.models.items() if model.function}
+    found = {}
+    for role in (*functions, *inputs.teachers):
+        views = (lesson.augment for lesson in config.lessons if role in lesson.teachers.values())
+        asking = Asking(
+            batch.train, next(views, None), config.task, torch.get_num_threads(), context.base
+        )
+        settings = functions.get(role)
+        found[role] = open_black_box(role, settings, inputs.teachers.get(role), asking)
+        if settings is not None:
+            with about(role):
+                _require_classes(found[role].prediction_shape, settings, batch.train)
+            found[role].answer(batch.inputs, batch.rows, 0)
+    return found
+
+
+def _require_classes(shape: tuple[int, ...], config: ModelConfig, train: Dataset) -> None:
+    require_classes(shape, train.description, label_shape(train), config.classes)
 
 
 def _peers(
-    config: CheckStep,
-    lesson: Lesson,
-    student: DeviceModel,
-    arrays: Arrays,
-    train: Dataset,
-    context: StepContext,
+    lesson: Lesson, student: DeviceModel, config: CheckStep, batch: _Batch, context: StepContext
 ) -> list[Learner]:
     """Those that learn beside the student, each asked once."""
-    batch = to_tensors(arrays, slice(None), torch.device("cpu"))
-    peers = []
+    train, peers = batch.train, []
     for number, settings in enumerate(lesson.peers, 1):
         name = peer_name(number)
         context.progress(0.5, f"build {name}")
         peer = open_peer(settings, number, train, config.task, config.seed, context.base)
         with about(name):
-            _require_classes(peer, settings, train)
-            _require_gradient(peer.train().prediction(*batch))
+            _require_classes(peer.prediction_shape, settings, train)
+            _require_gradient(peer.train().prediction(*batch.inputs))
         shapes = peer.prediction_shape, student.prediction_shape
         require_same_prediction(*shapes, name, lesson.name)
         peers.append(Learner(peer, peer_losses(lesson.losses, config.task, train, number)))
@@ -155,28 +178,31 @@ def _peers(
 def _try_lesson(
     lesson: Lesson,
     model: DeviceModel,
-    teacher: DeviceModel | OnnxTeacher | None,
-    peers: Sequence[Learner],
-    task: str,
-    arrays: Arrays,
-    train: Dataset,
+    teachers: Mapping[str, Asked],
+    config: CheckStep,
+    batch: _Batch,
+    context: StepContext,
 ) -> None:
     """One step of a training's objective on the first samples, backwards too, and of its peers'."""
+    for name in voices(lesson.weights, teachers):
+        shape = teachers[name].prediction_shape
+        require_same_prediction(shape, model.prediction_shape, f"the {role_of(name)}", lesson.name)
+        require_top_k(lesson.top_k, shape)
+    peers = _peers(lesson, model, config, batch, context)
     if lesson.learn_from == "average":
-        teacher = deepcopy(model)  # as which it starts
+        teachers = {TEACHER: deepcopy(model)}  # as which it starts
     taught = lesson.learn_from == "teacher"
-    losses = student_losses(lesson.losses, task, train, taught=taught)
-    batch = to_tensors(arrays, slice(None), torch.device("cpu"))
-    answers = None if teacher is None else _answers(teacher, losses, batch)
-    labels = load_labels(train)
-    known = None if labels is None else Labels(torch.from_numpy(numpy.array(labels[:SAMPLES])))
-    attended = attended_tokens(arrays, batch)
-    given = partial(LossInputs, teacher=answers, labels=known, attended=attended)
-    with _trainable_again(model):
+    with about(lesson.name), _trainable_again(model):
+        losses = student_losses(lesson.losses, config.task, batch.train, taught=taught)
+        answers = _answers(lesson, teachers, losses, config.task, batch)
+        attended = attended_tokens(batch.arrays, batch.inputs)
+        given = partial(LossInputs, teacher=answers, labels=batch.labels, attended=attended)
         learner = Learner(model, losses, only=lesson.only, peers=peers)
         learner.train()
-        learner.adapt(batch, given)
-        for member, seen in zip(learner.learners, learner.batches(batch, given), strict=True):
+        learner.adapt(batch.inputs, given)
+        for member, seen in zip(
+            learner.learners, learner.batches(batch.inputs, given), strict=True
+        ):
             if member is not learner or not lesson.only:
                 _require_gradient(seen.student.logits)
             for loss in member.own_terms:
@@ -196,20 +222,34 @@ def _trainable_again(model: DeviceModel) -> Iterator[None]:
 
 
 def _answers(
-    teacher: DeviceModel | OnnxTeacher, losses: Sequence[Loss], batch: list[torch.Tensor]
+    lesson: Lesson,
+    teachers: Mapping[str, Asked],
+    losses: Sequence[Loss],
+    task: str,
+    batch: _Batch,
 ) -> Outputs | None:
-    """What the teacher says of the first samples; None where no loss asks."""
-    if not any(loss.needs_teacher for loss in losses):
-        return None
-    layers = teacher_layers(losses)
-    rows = numpy.arange(len(batch[0]))
-    if isinstance(teacher, OnnxTeacher):
-        return teacher.answer(batch, rows, 0)
-    with _trainable_again(teacher):
-        asked = LiveTeacher(teacher, layers)
-        answers = asked.answer(batch, rows, 0)
-        asked.taps.close()
-    return answers
+    """What the teachers say of the first samples; None where no loss asks."""
+    with ExitStack() as asked:
+
+        def opened(name: str, layers: tuple[Tap, ...]) -> Teacher:
+            teacher = teachers[name]
+            if not isinstance(teacher, DeviceModel):
+                return teacher
+            asked.enter_context(_trainable_again(teacher))
+            live = LiveTeacher(teacher, layers, role_of(name))
+            asked.callback(live.taps.close)
+            return live
+
+        ensemble = make_ensemble(teachers, losses, lesson.weights, task, opened)
+        if ensemble is None:
+            return None
+        if ensemble.weighing == "loss" and batch.labels is None:
+            raise ModelError(
+                "distill.teachers: loss weighs teachers by the labels, and the train split has "
+                "none",
+                fix="Write confidence, or a weight for each teacher",
+            )
+        return ensemble.answer(batch.inputs, batch.rows, 0, batch.labels)
 
 
 def _require_reached(model: DeviceModel, only: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from edgestill.plan import Plan, Ref, Step
 from edgestill.planner import make_plan
 from edgestill.planner.schemes import trainings
 from edgestill.recipe import load_recipe
-from edgestill.train.losses.config import CeLoss, HiddenLoss, HintLoss, KdLoss, Tap
+from edgestill.train.losses.config import DkdLoss, HiddenLoss, HintLoss, KdLoss, Tap
 
 RECIPE = """\
 name: demo
@@ -20,7 +20,7 @@ seed: 5
 data: {source: data.npz}
 teacher: {model: "model.py:teacher", train: {}}
 assistants:
-  - {from: teacher, width: 0.5, distill: {epochs: 7, losses: [ce]}}
+  - {from: teacher, width: 0.5, distill: {epochs: 7, losses: [dkd]}}
   - {model: "model.py:middle", files: [middle.bin]}
 student: {from: teacher, width: 0.25}
 distill: {losses: [kd]}
@@ -56,9 +56,15 @@ def learning(made: Plan) -> dict[str, Step]:
 def inputs(made: Plan, *names: str) -> dict[str, tuple[Any, ...]]:
     """What each training takes by these names: the step, or nothing."""
     return {
-        name: tuple(getattr(step.inputs.get(of), "step", None) for of in names)
+        name: tuple(getattr(taken(step).get(of), "step", None) for of in names)
         for name, step in learning(made).items()
     }
+
+
+def taken(step: Step) -> dict[str, Any]:
+    """The inputs of a training; of its teachers, the one that needs no name."""
+    of_teachers = {"teacher": step.inputs["teachers"], "recording": step.inputs["recordings"]}
+    return {**step.inputs, **{of: refs.get("teacher") for of, refs in of_teachers.items()}}
 
 
 def test_each_model_learns_from_the_one_before(plan: MakePlan) -> None:
@@ -71,10 +77,13 @@ def test_each_model_learns_from_the_one_before(plan: MakePlan) -> None:
     }
     first, second, student = (step.config for step in learning(made).values())
     assert (first.student.model, first.student.width) == ("model.py:teacher", 0.5)
-    assert (first.teacher.model, first.teacher.width) == ("model.py:teacher", 1)
-    assert (second.student.model, second.teacher.width) == ("model.py:middle", 0.5)
-    assert (student.student.width, student.teacher.model) == (0.25, "model.py:middle")
-    assert (first.distill.epochs, first.distill.losses) == (7, (CeLoss(),))
+    assert (first.teachers["teacher"].model, first.teachers["teacher"].width) == (
+        "model.py:teacher",
+        1,
+    )
+    assert (second.student.model, second.teachers["teacher"].width) == ("model.py:middle", 0.5)
+    assert (student.student.width, student.teachers["teacher"].model) == (0.25, "model.py:middle")
+    assert (first.distill.epochs, first.distill.losses) == (7, (DkdLoss(),))
     assert second.distill == student.distill
     assert second.distill.losses == (KdLoss(),)
 
@@ -109,9 +118,8 @@ def test_code_and_files_of_an_assistant_count_where_it_learns_teaches_or_is_trie
 
 def test_each_teachers_answers_are_kept_for_the_one_after_it(plan: MakePlan) -> None:
     made = plan("distill.cache={}", "assistants.0.distill.cache={views: 1}")
-    # The first learns from labels alone.
     assert inputs(made, "recording") == {
-        "assistant 1": (None,),
+        "assistant 1": ("record teacher",),
         "assistant 2": ("record assistant 1",),
         "student": ("record assistant 2",),
     }
@@ -130,7 +138,7 @@ def test_an_onnx_teacher_teaches_the_first_assistant(plan: MakePlan) -> None:
     }
     assert "onnxruntime" in made.steps["assistant 1"].libraries
     assert "onnxruntime" not in made.steps["student"].libraries
-    assert made.steps["student"].config.teacher.model == "model.py:middle"
+    assert made.steps["student"].config.teachers["teacher"].model == "model.py:middle"
     parents = {hop.name: hop.parent for hop in made.hops}
     assert parents["assistant 1 torch"] == "teacher onnx"
 
@@ -147,7 +155,11 @@ def test_generations_start_anew_and_learn_from_the_one_before(plan: MakePlan) ->
     assert seeds[0] == 5
     assert len(set(seeds)) == 3
     assert all(0 <= seed < 2**32 for seed in seeds)
-    assert [step.config.teacher.width for step in learning(made).values()] == [1, 0.25, 0.25]
+    assert [step.config.teachers["teacher"].width for step in learning(made).values()] == [
+        1,
+        0.25,
+        0.25,
+    ]
     assert {step.config.keep for step in learning(made).values()} == {"best"}
     assert made.between == (first, second)
     parents = {hop.name: hop.parent for hop in made.hops}
@@ -232,8 +244,8 @@ def test_a_training_has_nothing_of_the_others_in_its_key(plan: MakePlan) -> None
 def test_what_the_check_tries(plan: MakePlan) -> None:
     """Each model by each teacher, with each set of losses, once."""
     check = plan(STAGES, "distill.generations=3", "distill.cache={top_k: 2}").steps["check"].config
-    assert [model.model for model in check.assistants] == ["model.py:teacher", "model.py:middle"]
-    tried = [(x.name, x.learner, x.teacher, x.only, x.top_k) for x in check.lessons]
+    assert list(check.models) == ["teacher", "assistant 1", "assistant 2", "student"]
+    tried = [(x.name, x.learner, x.teachers.get("teacher"), x.only, x.top_k) for x in check.lessons]
     assert tried[:2] == [
         ("teacher", "teacher", None, (), None),
         ("assistant 1", "assistant 1", "teacher", (), None),
@@ -257,3 +269,45 @@ def test_a_recipe_without_distillation_has_no_trainings_of_this_kind(plan: MakeP
     made = plan("assistants=null", "distill=null", "student.train={}")
     assert trainings(made.recipe) == ()
     assert made.steps["student"].kind == "train"
+
+
+WIDE = 'teachers={wide: {model: "model.py:middle", train: {}}}'
+
+
+def test_further_teachers_teach_the_first_model_of_a_chain(plan: MakePlan) -> None:
+    """Whose weights do not reach the models after it, which learn from one."""
+    weights = "assistants.0.distill.teachers={teacher: 0, wide: 1}"
+    made = plan(WIDE, weights, "assistants.0.distill.cache={}")
+    teachers = {name: step.inputs["teachers"] for name, step in learning(made).items()}
+    assert teachers == {
+        "assistant 1": {"wide": Ref("teacher wide")},
+        "assistant 2": {"teacher": Ref("assistant 1")},
+        "student": {"teacher": Ref("assistant 2")},
+    }
+    assert made.steps["assistant 1"].inputs["recordings"] == {"wide": Ref("record teacher wide")}
+    assert list(made.steps["check"].config.models)[:3] == ["teacher", "teacher wide", "assistant 1"]
+
+
+def test_further_teachers_teach_the_first_generation_in_all_its_stages(plan: MakePlan) -> None:
+    scheme = "distill={generations: 2, teachers: confidence, stages: [{epochs: 1}, {epochs: 2}]}"
+    made = plan(WIDE, "assistants=null", scheme)
+    heard = {name: list(step.inputs["teachers"]) for name, step in learning(made).items()}
+    assert heard == {
+        "student generation 1 stage 1": ["teacher", "wide"],
+        "student generation 1": ["teacher", "wide"],
+        "student stage 1": ["teacher"],
+        "student": ["teacher"],
+    }
+    weighed = [step.config.distill.teachers for step in learning(made).values()]
+    assert weighed == ["confidence", "confidence", None, None]
+    tried = {x.name: x.weights for x in made.steps["check"].config.lessons if x.teachers}
+    assert tried == {"student generation 1 stage 1": "confidence", "student stage 1": None}
+
+
+def test_an_average_teaches_in_every_stage(plan: MakePlan) -> None:
+    scheme = "distill={learn_from: average, ema: 0.9, stages: [{epochs: 1}, {epochs: 2}]}"
+    made = plan("assistants=null", scheme)
+    assert inputs(made, "teacher", "start") == {
+        "student stage 1": (None, None),
+        "student": (None, "student stage 1"),
+    }

@@ -345,6 +345,28 @@ distill: {}
     assert own.output == "other"
 
 
+def test_further_teachers_are_read_as_the_teacher_is_and_null_takes_one_out(tmp_path: Path) -> None:
+    (tmp_path / "old.onnx").touch()
+    written = [
+        "student={model: model.py:net}",
+        "teacher={function: model.py:net, files: [model.py]}",
+        "teachers={wide: {model: model.py:net, train: {epochs: 3}}, old: {onnx: old.onnx}}",
+        "distill={teachers: {teacher: 1, wide: 0.5, old: 0}}",
+    ]
+    recipe = load(tmp_path, SHORTEST, written)
+    assert list(recipe.all_teachers) == ["teacher", "wide", "old"]
+    assert recipe.teacher is not None and recipe.teacher.function == "model.py:net"
+    wide, old = recipe.teachers.values()
+    assert wide.train is not None and wide.train.epochs == 3
+    assert old.onnx == "old.onnx"
+    assert recipe.distill is not None
+    assert recipe.distill.teachers == {"teacher": 1.0, "wide": 0.5, "old": 0.0}
+    fewer = ["teachers.old=null", "distill.teachers.old=null"]
+    assert list(load(tmp_path, SHORTEST, [*written, *fewer]).teachers) == ["wide"]
+    word = load(tmp_path, SHORTEST, [*written, "distill.teachers=confidence"]).distill
+    assert word is not None and word.teachers == "confidence"
+
+
 def test_an_onnx_file_teaches_by_every_loss_that_reads_no_layer(tmp_path: Path) -> None:
     (tmp_path / "teacher.onnx").touch()
     losses = "[ce, kd, dkd, dist, mse, relation, adversarial]"

@@ -28,13 +28,14 @@ MODEL = (
 )
 
 TOP = (
-    "Allowed keys: name, seed, threads, task, metric, data, teacher, assistants, student, distill, "
-    "export, quantize, targets, measure, gates."
+    "Allowed keys: name, seed, threads, task, metric, data, teacher, teachers, assistants, "
+    "student, distill, export, quantize, targets, measure, gates."
 )
 MODEL_KEYS = (
-    "Allowed keys: model, arguments, onnx, weights, files, normalize, output, classes, from, "
-    "depth, width, train, pretrained."
+    "Allowed keys: model, arguments, onnx, function, weights, files, normalize, output, classes, "
+    "from, depth, width, train, pretrained."
 )
+WIDE = "wide: {model: model.py:teacher, train: {}}"
 LOSSES = (
     "ce, kd, dkd, dist, mse, hint, hidden, attention, similarity, relation, minilm, adversarial, "
     "heads"
@@ -68,6 +69,20 @@ def changed(old: str, new: str) -> str:
 def budgeted(text: str) -> str:
     """With what int8 may cost on the scale of a metric that is no proportion."""
     return text.replace("quantize: {}", "quantize: {budget: {accuracy_drop: 0.1}}")
+
+
+def several(teachers: str) -> str:
+    """With further teachers on line 6, which moves what follows."""
+    return changed("distill: {}\n", f"distill: {{}}\nteachers: {{{teachers}}}\n")
+
+
+def weighed(weights: str) -> str:
+    """With one further teacher, and these weights on line 5."""
+    return several(WIDE).replace("distill: {}", f"distill: {{teachers: {weights}}}")
+
+
+def taught_by(teacher: str) -> str:
+    return changed("{model: model.py:teacher, train: {}}", teacher)
 
 
 def test_the_recipe_that_the_cases_change_is_right(folder: Path) -> None:
@@ -141,8 +156,8 @@ CASES = {
     "an assistant by its name alone": (
         RECIPE + "assistants: [model.py:student]\n",
         "9: assistants[0]: found 'model.py:student' where a mapping is expected. Allowed keys: "
-        "model, arguments, onnx, weights, files, normalize, output, classes, from, depth, width, "
-        "distill.",
+        "model, arguments, onnx, function, weights, files, normalize, output, classes, from, "
+        "depth, width, distill.",
     ),
     "an assistant without a model": (
         RECIPE + "assistants: [{model: model.py:student}, {}]\n",
@@ -150,8 +165,8 @@ CASES = {
     ),
     "an assistant that trains alone": (
         RECIPE + "assistants: [{model: model.py:student, train: {}}]\n",
-        "9: assistants[0].train: unknown key. Allowed keys: model, arguments, onnx, weights, "
-        "files, normalize, output, classes, from, depth, width, distill.",
+        "9: assistants[0].train: unknown key. Allowed keys: model, arguments, onnx, function, "
+        "weights, files, normalize, output, classes, from, depth, width, distill.",
     ),
     "an assistant that came trained": (
         RECIPE + "assistants: [{model: model.py:student, weights: weights.safetensors}]\n",
@@ -282,7 +297,7 @@ CASES = {
         "5: distill.epoch: unknown key. Did you mean epochs? Allowed keys: epochs, batch_size, "
         "accumulate, optimizer, learning_rate, schedule, weight_decay, momentum, warmup, "
         "clip_norm, ema, early_stop, precision, compile, augment, only, trackers, losses, cache, "
-        "learn_from, peers, generations, stages.",
+        "teachers, learn_from, peers, generations, stages.",
     ),
     "misspelt section counts as given": (
         changed("teacher:", "teachr:"),
@@ -719,6 +734,59 @@ CASES = {
         "5: distill.losses: no loss learns from the model before it. Add kd or mse, or leave "
         "assistants out.",
     ),
+    "several teachers and an average": (
+        changed("student:", f"teachers: {{{WIDE}}}\nstudent:").replace(
+            "distill: {}", "distill: {learn_from: average, ema: 0.9}"
+        ),
+        "4: teachers: no student learns from them: learn_from is average. Leave teachers: out, or "
+        "learn_from.",
+    ),
+    "several teachers and peers": (
+        changed("student:", f"teachers: {{{WIDE}}}\nstudent:").replace(
+            "distill: {}", "distill: {learn_from: peers, peers: [{model: model.py:student}]}"
+        ),
+        "4: teachers: no student learns from them: learn_from is peers. Leave teachers: out, or "
+        "learn_from.",
+    ),
+    "weights for a student that learns from an assistant": (
+        changed("student:", f"teachers: {{{WIDE}}}\nstudent:").replace(
+            "distill: {}", "distill: {teachers: confidence}"
+        )
+        + "assistants: [{model: model.py:student, distill: {}}]\n",
+        "6: distill.teachers: only the first assistant learns from the recipe's teachers. Write it "
+        "in assistants[0].distill.",
+    ),
+    "a layer of a further teacher for a student that learns from an assistant": (
+        changed("student:", f"teachers: {{{WIDE}}}\nstudent:").replace(
+            "distill: {}", "distill: {losses: [kd, {hint: {student: a, teacher: 'wide:b'}}]}"
+        )
+        + "assistants: [{model: model.py:student, distill: {}}]\n",
+        "6: distill.losses[1].hint.teacher: wide teaches the first model of the chain alone. Leave "
+        "wide: out, for a layer of the model before, or remove the loss.",
+    ),
+    "a layer of a further teacher for an assistant and the student": (
+        changed("student:", f"teachers: {{{WIDE}}}\nstudent:").replace(
+            "distill: {}", "distill: {losses: [kd, {hint: {student: a, teacher: 'wide:b'}}]}"
+        )
+        + "assistants: [{model: model.py:student}]\n",
+        "6: distill.losses[1].hint.teacher: wide teaches the first model of the chain, and others "
+        "learn by this loss too. Leave wide: out, for a layer of the model before, or remove the "
+        "loss.",
+    ),
+    "a layer of a further teacher for every generation": (
+        changed("student:", f"teachers: {{{WIDE}}}\nstudent:").replace(
+            "distill: {}",
+            "distill: {generations: 2, losses: [kd, {hint: {student: a, teacher: 'wide:b'}}]}",
+        ),
+        "6: distill.losses[1].hint.teacher: wide teaches the first model of the chain, and others "
+        "learn by this loss too. Leave wide: out, for a layer of the model before, or remove the "
+        "loss.",
+    ),
+    "an assistant that is a function": (
+        RECIPE + "assistants: [{function: model.py:student}]\n",
+        "9: assistants[0].function: an assistant is distilled here, and function is for models "
+        "that came trained. Give it a model: or from: teacher.",
+    ),
     "a layer of peers": (
         changed(
             "distill: {}",
@@ -782,6 +850,168 @@ CASES = {
         changed("student}", "student, train: {}}"),
         "4: student.train: train gives weights, and distill would change them. "
         "Keep one. To start from trained weights, load them in the callable.",
+    ),
+    # Several teachers
+    "teachers as a list": (
+        changed("distill: {}", "distill: {}\nteachers: [{model: model.py:teacher}]"),
+        "6: teachers: found a list where a mapping of names to teachers is expected. "
+        "Write {wide: {model: file.py:callable, train: {}}}.",
+    ),
+    "a further teacher called teacher": (
+        several("teacher: {model: model.py:teacher, train: {}}"),
+        "6: teachers.teacher: 'teacher' cannot name a further teacher. Use letters, digits, '.', "
+        "'_' and '-', and neither teacher nor student.",
+    ),
+    "a further teacher with a colon": (
+        several("'a:b': {model: model.py:teacher, train: {}}"),
+        "6: teachers.a:b: 'a:b' cannot name a further teacher. Use letters, digits, '.', '_' and "
+        "'-', and neither teacher nor student.",
+    ),
+    "an unknown key of a further teacher": (
+        several("wide: {modl: model.py:teacher, train: {}}"),
+        f"6: teachers.wide.modl: unknown key. Did you mean model? {MODEL_KEYS}",
+    ),
+    "an untrained further teacher": (
+        several("wide: {model: model.py:teacher}"),
+        "6: teachers.wide: nothing gives it trained weights. Add train: {} or weights:, "
+        "or pretrained: true if the callable loads them.",
+    ),
+    "a further teacher whose file is missing": (
+        several("wide: {onnx: stud.onnx}"),
+        "6: teachers.wide.onnx: there is no file stud.onnx. Did you mean student.onnx?",
+    ),
+    "a further teacher made from another": (
+        several("wide: {from: teacher, train: {}}"),
+        "6: teachers.wide.from: only a student is made from a teacher. Give it a model:.",
+    ),
+    "further teachers without the first": (
+        several(WIDE).replace("teacher: {model: model.py:teacher, train: {}}\n", "seed: 1\n"),
+        "6: teachers: further teachers, and no teacher for gates and hops to refer to. "
+        "Write one of them as teacher:.",
+    ),
+    "teachers whom no student learns from": (
+        several(WIDE)
+        .replace("distill: {}\n", "seed: 1\n")
+        .replace("model.py:student}", "model.py:student, train: {}}"),
+        "6: teachers: no student learns from them. Add distill: {}, or leave teachers: out.",
+    ),
+    "weights that are a word": (
+        weighed("los"),
+        "5: distill.teachers: found 'los'. Did you mean loss? Write confidence, loss, or a weight "
+        "for each: {teacher: 0.7, wide: 0.3}.",
+    ),
+    "weights that are a number": (
+        weighed("3"),
+        "5: distill.teachers: found 3. Write confidence, loss, or a weight for each: "
+        "{teacher: 0.7, wide: 0.3}.",
+    ),
+    "a weight below zero": (
+        weighed("{teacher: 1, wide: -1}"),
+        "5: distill.teachers.wide: found -1. Expected a number of at least 0.",
+    ),
+    "a weight of nobody": (
+        weighed("{teacher: 1, wide: 1, wild: 1}"),
+        "5: distill.teachers.wild: there is no teacher 'wild'. Did you mean 'wide'?",
+    ),
+    "a teacher without a weight": (
+        weighed("{teacher: 1}"),
+        "5: distill.teachers: wide has no weight. Add wide: 1, or wide: 0 to leave it out.",
+    ),
+    "a weight that was taken out": (
+        weighed("{teacher: 1, wide: null}"),
+        "5: distill.teachers: wide has no weight. Add wide: 1, or wide: 0 to leave it out.",
+    ),
+    "teachers whose weights are all zero": (
+        weighed("{teacher: 0, wide: 0}"),
+        "5: distill.teachers: every weight is 0, so no teacher is heard. Raise one of them.",
+    ),
+    "one teacher, weighed": (
+        changed("distill: {}", "distill: {teachers: confidence}"),
+        "5: distill.teachers: there is one teacher, and nothing to weigh it against. "
+        "Add others in teachers:, or leave it out.",
+    ),
+    "teachers, misspelt and weighed": (
+        weighed("{teacher: 1, wide: 1}").replace("teachers: {wide:", "techers: {wide:"),
+        f"6: techers: unknown key. Did you mean teachers? {TOP}",
+    ),
+    "confidence in values": (
+        budgeted(weighed("confidence") + "task: regression\n"),
+        "5: distill.teachers: confidence weighs probabilities of classes, and regression has none. "
+        "Write a weight for each: {teacher: 0.7, wide: 0.3}.",
+    ),
+    "loss of a custom task": (
+        budgeted(
+            weighed("loss") + "task: custom\nmetric: {function: 'model.py:load', better: bigger}\n"
+        ),
+        "5: distill.teachers: loss weighs probabilities of classes, and custom has none. "
+        "Write a weight for each: {teacher: 0.7, wide: 0.3}.",
+    ),
+    "a layer of nobody": (
+        several(WIDE).replace(
+            "distill: {}", "distill: {losses: [{hint: {student: a, teacher: 'wde:b'}}]}"
+        ),
+        "5: distill.losses[0].hint.teacher: there is no teacher 'wde'. Did you mean 'wide'?",
+    ),
+    "a layer of a further teacher that has none": (
+        several("wide: {onnx: student.onnx}").replace(
+            "distill: {}", "distill: {losses: [{hint: {student: a, teacher: 'wide:b'}}]}"
+        ),
+        "5: distill.losses[0].hint: hint reads a layer of the teacher wide, and an ONNX file has "
+        "none to read. Use kd, dkd, dist or mse, or relation and adversarial without layers, or "
+        "give the teacher as model:.",
+    ),
+    # A teacher that is a function
+    "a function that is not there": (
+        taught_by("{function: 'model.py:stud'}"),
+        "3: teacher.function: there is no 'stud' in model.py. Did you mean 'student'?",
+    ),
+    "a function and a model": (
+        taught_by("{model: model.py:teacher, function: model.py:teacher}"),
+        "3: teacher.function: both model and function. Keep one of them.",
+    ),
+    "a function that is trained": (
+        taught_by("{function: model.py:teacher, train: {}}"),
+        "3: teacher.train: train is for models, and a function does by itself all it has to do. "
+        "Leave train out.",
+    ),
+    "a function that is normalised": (
+        taught_by("{function: model.py:teacher, normalize: {range: 255}}"),
+        "3: teacher.normalize: normalize is for models, and a function does by itself all it has "
+        "to do. Leave normalize out.",
+    ),
+    "a teacher that is nothing": (
+        taught_by("{files: [model.py]}"),
+        "3: teacher: neither model, onnx nor function. Write model: file.py:callable, onnx: "
+        "file.onnx or function: file.py:callable.",
+    ),
+    "a student that is a function": (
+        changed("{model: model.py:student}", "{function: model.py:student}").replace(
+            "distill: {}", "seed: 1"
+        ),
+        "4: student.function: a function cannot be shipped. Give it a model: or onnx:; a function "
+        "may be its teacher.",
+    ),
+    "layers of a function": (
+        taught_by("{function: model.py:teacher}").replace(
+            "distill: {}", "distill: {losses: [{attention: {student: a, teacher: b}}]}"
+        ),
+        "5: distill.losses[0].attention: attention reads a layer of the teacher, and a function "
+        "has none to read. Use kd, dkd, dist or mse, or relation and adversarial without layers, "
+        "or give the teacher as model:.",
+    ),
+    "a student from a function": (
+        taught_by("{function: model.py:teacher}").replace(
+            "{model: model.py:student}", "{from: teacher}"
+        ),
+        "4: student.from: the teacher is a function, which has no layers to take. Give the teacher "
+        "as model: and weights:.",
+    ),
+    "faster than a function": (
+        taught_by("{function: model.py:teacher}").replace(
+            "{size: {at_most: 1 MB}}", "{speedup: {at_least: 2x}}"
+        ),
+        "8: gates.speedup: the teacher is a function, which no target runs. Compare with over: "
+        "student, or give the teacher as onnx:.",
     ),
     # Targets
     "unknown target": (

@@ -16,6 +16,7 @@ from edgestill.metrics import MetricSpec
 from edgestill.models.config import ModelConfig
 from edgestill.models.resolve import load_callable
 from edgestill.plan import Ref, TargetPlan
+from edgestill.planner.schemes import planned_teachers
 from edgestill.quantize.config import DEFAULT_DROP
 from edgestill.recipe import Recipe
 from edgestill.report.model import ModelSummary
@@ -26,6 +27,7 @@ from edgestill.targets import TARGETS
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Candidate as MeasuredCandidate
 from edgestill.targets.measure import Round
+from edgestill.train.voices import role_of
 from edgestill.verdict import Estimate
 from edgestill.verify.assess import Assessment, Rules, assess, undecided
 from edgestill.verify.choice import choose_unmeasured
@@ -84,17 +86,20 @@ class Gathering:
         )
 
     def models(self) -> tuple[ModelSummary, ...]:
-        """Teacher, student and what is between, how they came about and how large they are."""
-        teacher, student = self.recipe.teacher, self.recipe.student
+        """Teachers, student and what is between, how they came about and how large they are."""
+        teachers, student = planned_teachers(self.recipe), self.recipe.student
         assert student is not None
         return (
-            *([self._exported("teacher", teacher)] if teacher else []),
+            *(self._model(role_of(name), entry) for name, entry in teachers.items()),
             *(self._trained(name, None) for name in self.runner.plan.between),
-            self._exported("student", student),
+            self._model("student", student),
         )
 
-    def _exported(self, role: str, entry: ModelConfig) -> ModelSummary:
-        size = self.onnx(role).model_path.stat().st_size
+    def _model(self, role: str, entry: ModelConfig) -> ModelSummary:
+        if entry.function is not None:
+            return ModelSummary(role, entry.function, "function", None, None)
+        exported = f"export {role}" in self.runner.plan.steps
+        size = self.onnx(role).model_path.stat().st_size if exported else None
         if entry.onnx is not None:
             return ModelSummary(role, entry.onnx, "adopted", None, size)
         return self._trained(role, size)

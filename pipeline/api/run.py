@@ -19,6 +19,7 @@ from edgestill.extras import installed
 from edgestill.installed import installed_version
 from edgestill.plan import Plan
 from edgestill.planner import make_plan
+from edgestill.planner.schemes import planned_teachers
 from edgestill.recipe import Recipe, load_recipe
 from edgestill.release import writing
 from edgestill.report.build import make_report
@@ -27,6 +28,7 @@ from edgestill.runner import Runner
 from edgestill.source_code import remembered_imports
 from edgestill.spelling import nearest
 from edgestill.targets import TARGETS, get_target
+from edgestill.train.voices import role_of
 from edgestill.verify.assess import hop_results, not_run
 from edgestill.verify.results import GateResult, TargetResult
 
@@ -120,8 +122,11 @@ def _judge(gathering: Gathering) -> Report:
 def _notes(recipe: Recipe) -> tuple[str, ...]:
     """What a reader has to know to trust the figures."""
     notes = []
-    for role, entry in (("teacher", recipe.teacher), ("student", recipe.student)):
-        if entry is not None and not entry.train and (role == "teacher" or not recipe.distill):
+    entries = {role_of(name): entry for name, entry in planned_teachers(recipe).items()}
+    if recipe.student is not None and not recipe.distill:
+        entries["student"] = recipe.student
+    for role, entry in entries.items():
+        if not entry.train:
             notes.append(
                 f"The {role} came trained: it may have seen samples that are validation or test "
                 "data here, and score better on them than on new ones."

@@ -10,6 +10,7 @@ from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.train.config import AugmentConfig, Keep, TrainConfig
 from edgestill.train.losses.config import LossConfig, Tap
+from edgestill.train.voices import TeacherWeights
 
 
 @config
@@ -55,7 +56,8 @@ class DistillConfig(TrainConfig):
     """A training schedule and the losses, which add up; without any, the task's usual pair.
 
     Attributes:
-        cache: ask the teacher beforehand; by default it is asked at every step.
+        cache: ask the teachers beforehand; by default they are asked at every step.
+        teachers: how several teachers' predictions are weighed; by default all count alike.
         learn_from: whose answers stand where losses read a teacher's: the recipe's `teacher`, the
             moving `average` of the student itself, or the `peers`.
         peers: models that are trained beside the student, each learning from the others.
@@ -63,6 +65,7 @@ class DistillConfig(TrainConfig):
 
     losses: tuple[LossConfig, ...] = ()
     cache: CacheConfig | None = None
+    teachers: TeacherWeights | None = None
     learn_from: Literal["teacher", "average", "peers"] = "teacher"
     peers: tuple[PeerConfig, ...] = ()
 
@@ -103,6 +106,7 @@ class RecordStep:
 
     Attributes:
         teacher: None for one that is given as ONNX, whose file says everything.
+        layers: what is recorded of them, under the name of no further teacher.
     """
 
     teacher: ModelConfig | None
@@ -116,17 +120,17 @@ class RecordStep:
 
 @config
 class DistillStep:
-    """What determines a distillation, beside data, code and the teacher's weights.
+    """What determines a distillation, beside data, code and the teachers' weights.
 
     Attributes:
-        teacher: None where there is none, and for one that is given as ONNX, whose file says
-            everything.
+        teachers: by name, those that the student learns from; None for one that is given as ONNX,
+            whose file says everything.
         keep: the last epoch of all stages but the last: validation says nothing of a network of
             which a part is not trained yet.
     """
 
     student: ModelConfig
-    teacher: ModelConfig | None
+    teachers: dict[str, ModelConfig | None]
     distill: DistillConfig
     task: str
     metric: MetricConfig

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
@@ -13,11 +13,18 @@ from edgestill.artifact import Checkpoint, Dataset, Recording
 from edgestill.data.arrays import load_ids
 from edgestill.digest import canonical
 from edgestill.distill.config import DistillStep
-from edgestill.distill.teacher import TeacherModel, open_teacher
+from edgestill.distill.teacher import (
+    Asking,
+    TeacherModel,
+    identity,
+    make_ensemble,
+    open_teacher,
+)
 from edgestill.errors import ModelError, about
 from edgestill.models.config import ModelConfig
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
+from edgestill.train.ensemble import Ensemble
 from edgestill.train.loop import Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss
@@ -35,6 +42,7 @@ from edgestill.train.stage import (
     write_trained,
 )
 from edgestill.train.teachers import AverageTeacher, Teacher
+from edgestill.train.voices import TEACHER, role_of, voices
 
 
 @dataclass(frozen=True)
@@ -42,16 +50,16 @@ class DistillInputs:
     """The splits that the student sees, who teaches it, and what it starts from.
 
     Attributes:
-        teacher: None where no other model teaches.
-        recording: what the teacher said of the train split, if that was kept.
+        teachers: by name, those that are no functions.
+        recordings: by name, what teachers said of the train split, if that was kept.
         origin: the model that the student is derived from, if it is.
         start: the student as the stage before left it, if there was one.
     """
 
     train: Dataset
     validation: Dataset
-    teacher: TeacherModel | None = None
-    recording: Recording | None = None
+    teachers: Mapping[str, TeacherModel] = field(default_factory=dict)
+    recordings: Mapping[str, Recording] = field(default_factory=dict)
     origin: Checkpoint | None = None
     start: Checkpoint | None = None
 
@@ -59,10 +67,10 @@ class DistillInputs:
 def distill(
     config: DistillStep, inputs: DistillInputs, out: Path, context: StepContext
 ) -> Checkpoint:
-    """A student trained from a teacher, from its own average or from peers.
+    """A student trained from its teachers, from its own average or from peers.
 
     Raises:
-        ModelError: the two predict different shapes, or the training diverges.
+        ModelError: they predict different shapes, or the training diverges.
     """
     with reproducible(config.seed, config.threads):
         trainer = student_trainer(config, inputs, context)
@@ -81,7 +89,7 @@ def student_trainer(config: DistillStep, inputs: DistillInputs, context: StepCon
     average = None
     if distill.learn_from == "average" and distill.ema is not None:
         average = make_average(student, distill.ema)
-    teacher = _teacher(config, inputs, losses, student, average, context)
+    teacher = _teachers(config, inputs, losses, student, average, context)
     objective = make_objective(losses, teacher, student, config.metric, context.base)
     return Trainer(
         student,
@@ -114,33 +122,34 @@ def student_losses(
     return losses
 
 
-def _teacher(
+def _teachers(
     config: DistillStep,
     inputs: DistillInputs,
     losses: Sequence[Loss],
     student: DeviceModel,
     average: AveragedModel | None,
     context: StepContext,
-) -> Teacher | None:
-    if average is not None:
-        return AverageTeacher(cast(DeviceModel, average.module), teacher_layers(losses))
-    if inputs.teacher is None or config.distill.learn_from != "teacher":
-        return None
-    if inputs.recording is not None:
-        augment = canonical(config.distill.augment)
-        ids = load_ids(inputs.train)
-        return RecordedTeacher(inputs.recording, ids, inputs.teacher.digest, augment)
-    if not any(loss.needs_teacher for loss in losses):
-        return None
-    layers, augment = teacher_layers(losses), config.distill.augment
-    teacher = open_teacher(config, inputs.teacher, inputs.train, layers, augment, context)
-    require_same_prediction(teacher.prediction_shape, student.prediction_shape)
-    return teacher
+) -> Ensemble | None:
+    distill = config.distill
+    asking = Asking(inputs.train, distill.augment, config.task, config.threads, context.base)
+    heard = voices(distill.teachers, config.teachers)
 
+    def opened(name: str, layers: tuple[Tap, ...]) -> Teacher:
+        if average is not None:
+            return AverageTeacher(cast(DeviceModel, average.module), layers)
+        settings, model = config.teachers[name], inputs.teachers.get(name)
+        if name in inputs.recordings:
+            ids, augment = load_ids(inputs.train), canonical(distill.augment)
+            recording = inputs.recordings[name]
+            return RecordedTeacher(recording, ids, identity(settings, model), augment)
+        teacher = open_teacher(role_of(name), settings, model, layers, asking)
+        if name in heard:
+            shapes = teacher.prediction_shape, student.prediction_shape
+            require_same_prediction(*shapes, f"the {role_of(name)}")
+        return teacher
 
-def teacher_layers(losses: Sequence[Loss]) -> tuple[Tap, ...]:
-    """What the losses read of the teacher's layers, each once."""
-    return tuple(dict.fromkeys(tap for loss in losses for tap in loss.reads.teacher))
+    names = (TEACHER,) if average is not None else config.teachers
+    return make_ensemble(names, losses, distill.teachers, config.task, opened)
 
 
 def _peers(

@@ -70,7 +70,7 @@ class DeviceModel(nn.Module):
         self.names = tuple(spec.name for spec in inputs)
         self.by_name = _binds_by_name(module, self.names)
         self.classes_last = classes_last
-        self.single_output = "logits" if task in ("classification", "multilabel") else "output"
+        self.single_output = single_output(task)
         self.normalized = normalized_input(normalize, self.inputs)
         if normalize is not None:
             spec = self.inputs[self.names.index(self.normalized or "")]
@@ -213,6 +213,11 @@ class DeviceModel(nn.Module):
                 "return module.float()"
             )
         return "Compare the inputs with what the model was made for: size, channels, layout"
+
+
+def single_output(task: str) -> str:
+    """The name of an output that is given without one."""
+    return "logits" if task in ("classification", "multilabel") else "output"
 
 
 def probe_samples(inputs: Sequence[TensorSpec], arrays: Mapping[str, NDArray[Any]]) -> list[Tensor]:

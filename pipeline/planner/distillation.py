@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgestill.distill.config import CacheConfig, DistillStep, RecordStep
-from edgestill.models.config import ModelConfig
 from edgestill.plan import Ref, Step
-from edgestill.planner.draft import STUDENT, TEACHER, PlanDraft, model_config, without_weights
-from edgestill.planner.models import add_answers
-from edgestill.planner.schemes import Training, trainings
-from edgestill.train.losses import default_losses
-from edgestill.train.losses.config import reads_of
+from edgestill.planner.draft import STUDENT, PlanDraft, without_weights
+from edgestill.planner.models import SPLITS, add_answers
+from edgestill.planner.schemes import Source, Training, trainings
+from edgestill.train.voices import TEACHER, voices
 
 
 def add_trainings(draft: PlanDraft) -> None:
     """Every distillation up to the student's; models between teacher and student are asked too."""
-    models = {TEACHER: _teacher(draft)}
     for training in trainings(draft.recipe):
-        teacher = models[training.teacher_role] if training.teacher_role else None
-        _add_training(draft, training, teacher)
-        model = models[training.role] = without_weights(training.model)
+        _add_training(draft, training)
         if training.ends and training.name != STUDENT:
-            add_answers(draft, training.name, model)
+            add_answers(draft, training.name, without_weights(training.model))
             draft.between.append(training.name)
 
 
-def _add_training(draft: PlanDraft, training: Training, teacher: ModelConfig | None) -> None:
-    recipe, model = draft.recipe, training.model
+def _add_training(draft: PlanDraft, training: Training) -> None:
+    recipe, model, teachers = draft.recipe, training.model, training.teachers
+    settings = {name: source.settings for name, source in teachers.items()}
     config = DistillStep(
         student=model,
-        teacher=teacher,
+        teachers=settings,
         distill=training.distill,
         task=recipe.task,
         metric=recipe.metric,
@@ -36,65 +34,76 @@ def _add_training(draft: PlanDraft, training: Training, teacher: ModelConfig | N
         threads=recipe.threads,
         keep="best" if training.ends else "last",
     )
-    inputs = {"train": Ref("data", "train"), "validation": Ref("data", "validation")}
-    if training.teacher is not None:
-        inputs["teacher"] = draft.answering(training.teacher)
-        inputs |= _recording(draft, training, training.teacher, teacher)
+    started = {}
     if training.start is not None:
-        inputs["start"] = Ref(training.start)
+        started["start"] = Ref(training.start)
     elif model.from_ is not None:
-        inputs["origin"] = Ref(TEACHER)
-    built = (model, teacher, *training.peers)
+        started["origin"] = Ref(TEACHER)
+    results = {name: source.result for name, source in teachers.items()}
+    built = (model, *settings.values(), *training.peers)
+    asked_in = dict.fromkeys(name for source in teachers.values() for name in source.libraries)
     draft.add(
         Step(
             training.name,
             "distill",
             config,
-            inputs,
+            {
+                **SPLITS,
+                **started,
+                "teachers": {name: ref for name, ref in results.items() if ref},
+                "recordings": _recordings(draft, training),
+            },
             (*draft.code(*built), *draft.metric_code()),
             draft.files(*built),
-            ("accelerate", *draft.asked_in(training.teacher)),
+            ("accelerate", *asked_in),
             ("check",),
             draft.loss_modules(training.distill.losses),
         )
     )
 
 
-def _recording(
-    draft: PlanDraft, training: Training, name: str, teacher: ModelConfig | None
-) -> dict[str, Ref]:
-    """The step that keeps the teacher's answers, where they are to be kept."""
+def _recordings(draft: PlanDraft, training: Training) -> dict[str, Ref]:
+    """The steps that keep what each teacher says, where that is to be kept: one for each, so that
+    another teacher more or less leaves it as it is."""
+    cache = training.distill.cache
+    if cache is None:
+        return {}
+    return {
+        name: Ref(_record(draft, training, cache, name, source))
+        for name, source in training.teachers.items()
+    }
+
+
+def _record(
+    draft: PlanDraft, training: Training, cache: CacheConfig, name: str, source: Source
+) -> str:
     recipe, distill = draft.recipe, training.distill
-    losses = distill.losses or default_losses(recipe.task, teacher=True)
-    reads = [reads_of(loss) for loss in losses]
+    heard = voices(distill.teachers, training.teachers)
+    layers = [tap for read in training.reads for tap in read.teacher if tap.teacher == name]
     config = RecordStep(
-        teacher=teacher,
+        teacher=source.settings,
         augment=distill.augment,
-        cache=distill.cache or CacheConfig(),
-        prediction=any(loss.prediction for loss in reads),
-        layers=tuple(dict.fromkeys(tap for loss in reads for tap in loss.teacher)),
+        cache=cache,
+        prediction=name in heard and any(read.prediction for read in training.reads),
+        layers=tuple(dict.fromkeys(replace(tap, teacher=TEACHER) for tap in layers)),
         task=recipe.task,
         threads=recipe.threads,
     )
-    if distill.cache is None or not (config.prediction or config.layers):
-        return {}
-    record = f"record {name}"
-    if draft.taken(record, config):  # of another stage, which reads other layers
-        record += f" for {training.name}"
-    step = Step(
-        record,
-        "record",
-        config,
-        {"teacher": draft.answering(name), "train": Ref("data", "train", "inputs")},
-        draft.code(teacher),
-        draft.files(teacher),
-        draft.asked_in(name),
-        after=("check",),
+    step = f"record {source.step}"
+    if draft.taken(step, config):  # of another stage, which reads other layers
+        step += f" for {training.name}"
+    return draft.add(
+        Step(
+            step,
+            "record",
+            config,
+            {
+                "train": Ref("data", "train", "inputs"),
+                **({"teacher": source.result} if source.result else {}),
+            },
+            draft.code(source.settings),
+            draft.files(source.settings),
+            source.libraries,
+            after=("check",),
+        )
     )
-    return {"recording": Ref(draft.add(step))}
-
-
-def _teacher(draft: PlanDraft) -> ModelConfig | None:
-    """The recipe's teacher as its checkpoint's readers need it; None for an ONNX file."""
-    teacher = draft.recipe.teacher
-    return None if teacher is None or draft.black_box else without_weights(model_config(teacher))

@@ -15,9 +15,9 @@ from edgestill.recipe import Recipe
 from edgestill.train.losses import default_losses, modules_of
 from edgestill.train.losses.config import LossConfig
 
-TEACHER, STUDENT = "teacher", "student"
+STUDENT = "student"
 # What a student is compared with, where the recipe has it.
-TEACHERS = ("teacher torch", "teacher onnx")
+TEACHERS = ("teacher torch", "teacher", "teacher onnx")
 
 
 class PlanDraft:
@@ -56,17 +56,10 @@ class PlanDraft:
         self._hops.append((name, predictions, parents))
 
     @property
-    def black_box(self) -> bool:
-        """Whether the teacher is an ONNX file."""
-        return self.recipe.teacher is not None and self.recipe.teacher.onnx is not None
-
-    def answering(self, name: str) -> Ref:
-        """What a model learns from: the result of the step `name`, or a teacher's ONNX file."""
-        return Ref("export teacher" if name == TEACHER and self.black_box else name)
-
-    def asked_in(self, name: str | None) -> tuple[str, ...]:
-        """The libraries beside torch that ask the teacher which the step `name` gives."""
-        return ("onnx", "onnxruntime") if name == TEACHER and self.black_box else ()
+    def has_baseline(self) -> bool:
+        """Whether the teacher is something that a target can run."""
+        teacher = self.recipe.teacher
+        return teacher is not None and teacher.function is None
 
     def loss_modules(self, *chosen: Iterable[LossConfig]) -> tuple[str, ...]:
         """What computes the losses of distillations, those of recipes without any included."""
@@ -74,8 +67,9 @@ class PlanDraft:
         return modules_of((*usual, *chain.from_iterable(chosen)))
 
     def code(self, *models: ModelConfig | None) -> tuple[str, ...]:
-        """The callables that build these models."""
-        return tuple(dict.fromkeys(model.model for model in models if model and model.model))
+        """The callables that build these models, or answer for them."""
+        callables = (model.model or model.function for model in models if model)
+        return tuple(dict.fromkeys(name for name in callables if name))
 
     def metric_code(self) -> tuple[str, ...]:
         """The user's own metric, which chooses the best epoch."""

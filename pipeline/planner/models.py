@@ -11,15 +11,19 @@ from edgestill.models.config import ModelConfig
 from edgestill.plan import Ref, Step
 from edgestill.planner.draft import (
     STUDENT,
-    TEACHER,
     TEACHERS,
     PlanDraft,
     model_config,
     without_weights,
 )
-from edgestill.planner.schemes import trainings
-from edgestill.train.config import AskStep, AugmentConfig, LoadStep, TrainStep
+from edgestill.planner.schemes import planned_teachers, trainings
+from edgestill.recipe import Recipe, TrainedModelConfig
+from edgestill.train.config import AskStep, LoadStep, TrainStep
 from edgestill.train.losses import default_losses, modules_of
+from edgestill.train.voices import TEACHER, role_of
+
+# What every training sees.
+SPLITS = {"train": Ref("data", "train"), "validation": Ref("data", "validation")}
 
 
 def add_data(draft: PlanDraft) -> None:
@@ -41,95 +45,110 @@ def add_data(draft: PlanDraft) -> None:
 def add_check(draft: PlanDraft) -> None:
     """The step that tries models, losses and exporter before any training."""
     recipe = draft.recipe
-    teacher, student = (
-        model_config(model) if model and model.model else None
-        for model in (recipe.teacher, recipe.student)
-    )
-    assistants = tuple(model_config(assistant) for assistant in recipe.assistants)
-    built = [model for model in (teacher, *assistants, student) if model]
-    if not built:
+    models = _tried(recipe)
+    if not models:
         return
-    lessons = _lessons(draft)
-    peers = [peer for lesson in lessons for peer in lesson.peers]
-    config = CheckStep(
-        teacher=teacher,
-        student=student,
-        assistants=assistants,
-        lessons=lessons,
-        export=recipe.export,
-        task=recipe.task,
-        seed=recipe.seed,
-        augment=_augment(draft),
-    )
-    heard = any(lesson.teacher == TEACHER for lesson in lessons)
-    asked = {TEACHER: draft.answering(TEACHER)} if draft.black_box and heard else {}
+    lessons = _lessons(recipe)
+    sources = [s for training in trainings(recipe) for s in training.teachers.values()]
+    files = {source.role: source.result for source in sources if source.model.onnx}
+    built = (*models.values(), *(peer for lesson in lessons for peer in lesson.peers))
     draft.add(
         Step(
             "check",
             "check",
-            config,
-            {"train": Ref("data", "train"), **asked},
-            code=draft.code(*built, *peers),
-            files=draft.files(*built, *peers),
+            CheckStep(models, lessons, recipe.export, recipe.task, recipe.seed),
+            {
+                "train": Ref("data", "train"),
+                "teachers": {role: ref for role, ref in files.items() if ref},
+            },
+            code=draft.code(*built),
+            files=draft.files(*built),
             modules=draft.loss_modules(*(lesson.losses for lesson in lessons)),
         )
     )
 
 
-def add_model(draft: PlanDraft, role: str) -> None:
-    """The steps that give a role's weights, its PyTorch answers and its ONNX model."""
-    recipe = draft.recipe
-    entry = recipe.teacher if role == TEACHER else recipe.student
-    assert entry is not None
-    model = model_config(entry)
-    calibration = Ref("data", "calibration", "inputs")
-    if model.onnx is not None:
-        draft.add(
-            Step(
-                f"export {role}",
-                "adopt",
-                AdoptStep(model),
-                {"samples": Ref("data", "calibration")},  # with the names of the classes
-                files=_onnx_files(draft, model),
-            )
-        )
+def add_teacher(draft: PlanDraft, name: str, entry: TrainedModelConfig) -> None:
+    """The steps of a teacher; only that of `teacher` has hops and is exported."""
+    role, model = role_of(name), model_config(entry)
+    if entry.onnx is not None:
+        _adopt(draft, role, model)
         return
-    if role == TEACHER or recipe.distill is None:  # else `add_trainings` did it
-        _weights(draft, role, model)
-    model = without_weights(model)
-    code, files, checkpoint = draft.code(model), draft.files(model), Ref(role)
-    add_answers(draft, role, model)
-    draft.add(
-        Step(
-            f"export {role}",
-            "export",
-            ExportStep(model, recipe.export, recipe.task),
-            {"checkpoint": checkpoint, "samples": calibration},
-            code,
-            files,
-        )
-    )
+    if entry.function is None:
+        _trained_alone(draft, role, entry)
+    if name == TEACHER:
+        add_answers(draft, role, without_weights(model))
+        if entry.function is None:
+            _export(draft, role, without_weights(model))
+
+
+def add_student(draft: PlanDraft) -> None:
+    """The steps that give the student's weights, unless it was distilled, its PyTorch answers and
+    its ONNX model."""
+    entry = draft.recipe.student
+    assert entry is not None
+    if entry.onnx is not None:
+        _adopt(draft, STUDENT, model_config(entry))
+        return
+    if draft.recipe.distill is None:
+        _trained_alone(draft, STUDENT, entry)
+    model = without_weights(model_config(entry))
+    add_answers(draft, STUDENT, model)
+    _export(draft, STUDENT, model)
 
 
 def add_answers(draft: PlanDraft, name: str, model: ModelConfig) -> None:
-    """The step and the hop of what a model answers in PyTorch.
+    """The step and the hop of what a model answers in PyTorch, or a function for it.
 
     Args:
         name: of the step with its weights.
     """
-    config = AskStep(model, draft.recipe.task, draft.recipe.threads)
-    inputs = {"checkpoint": Ref(name), "dataset": Ref("data", "test", "inputs")}
-    code, files = draft.code(model), draft.files(model)
-    answers = Ref(draft.add(Step(f"ask {name}", "ask", config, inputs, code, files)))
-    above = [f"{other} torch" for other in reversed(draft.between)]
-    draft.hop(f"{name} torch", answers, *(() if name == TEACHER else (*above, *TEACHERS)))
+    function = model.function is not None
+    step = Step(
+        f"ask {name}",
+        "ask",
+        AskStep(model, draft.recipe.task, draft.recipe.threads),
+        {
+            **({} if function else {"checkpoint": Ref(name)}),
+            "dataset": Ref("data", "test", "inputs"),
+        },
+        draft.code(model),
+        draft.files(model),
+        after=("check",) if function else (),
+    )
+    above = (*(f"{other} torch" for other in reversed(draft.between)), *TEACHERS)
+    hop = name if function else f"{name} torch"
+    draft.hop(hop, Ref(draft.add(step)), *(() if name == TEACHER else above))
 
 
-def _weights(draft: PlanDraft, role: str, model: ModelConfig) -> None:
+def _adopt(draft: PlanDraft, role: str, model: ModelConfig) -> None:
+    draft.add(
+        Step(
+            f"export {role}",
+            "adopt",
+            AdoptStep(model),
+            {"samples": Ref("data", "calibration")},  # with the names of the classes
+            files=_onnx_files(draft, model),
+        )
+    )
+
+
+def _export(draft: PlanDraft, role: str, model: ModelConfig) -> None:
+    draft.add(
+        Step(
+            f"export {role}",
+            "export",
+            ExportStep(model, draft.recipe.export, draft.recipe.task),
+            {"checkpoint": Ref(role), "samples": Ref("data", "calibration", "inputs")},
+            draft.code(model),
+            draft.files(model),
+        )
+    )
+
+
+def _trained_alone(draft: PlanDraft, role: str, entry: TrainedModelConfig) -> None:
     """The weights of a model that no other teaches."""
-    recipe = draft.recipe
-    entry = recipe.teacher if role == TEACHER else recipe.student
-    assert entry is not None
+    recipe, model = draft.recipe, model_config(entry)
     code, files, after = draft.code(model), draft.files(model), ("check",)
     if entry.train is None:
         load = LoadStep(model, recipe.task, recipe.seed)
@@ -140,46 +159,49 @@ def _weights(draft: PlanDraft, role: str, model: ModelConfig) -> None:
     code = (*code, *draft.metric_code())
     libraries = ("accelerate",)
     modules = modules_of(default_losses(recipe.task, teacher=False))
-    start = {TEACHER: Ref(TEACHER)} if model.from_ else {}
-    inputs = {**start, "train": Ref("data", "train"), "validation": Ref("data", "validation")}
+    start = {"teacher": Ref(TEACHER)} if model.from_ else {}
+    inputs = {**start, **SPLITS}
     draft.add(Step(role, "train", config, inputs, code, files, libraries, after, modules))
 
 
-def _lessons(draft: PlanDraft) -> tuple[Lesson, ...]:
+def _tried(recipe: Recipe) -> dict[str, ModelConfig]:
+    """The models that the check builds or calls, by role, each after those that may teach it."""
+    teachers = planned_teachers(recipe).items()
+    models = {role_of(name): model_config(entry) for name, entry in teachers if not entry.onnx}
+    models |= {training.role: training.model for training in trainings(recipe)}
+    if recipe.student is not None and recipe.student.model:
+        models[STUDENT] = model_config(recipe.student)
+    return models
+
+
+def _lessons(recipe: Recipe) -> tuple[Lesson, ...]:
     """What every training here learns by, each once."""
-    recipe = draft.recipe
-    alone = [(TEACHER, recipe.teacher)]
-    if recipe.distill is None:
-        alone.append((STUDENT, recipe.student))
+    alone = {role_of(name): entry for name, entry in planned_teachers(recipe).items()}
+    if recipe.student is not None and recipe.distill is None:
+        alone[STUDENT] = recipe.student
     usual = default_losses(recipe.task, teacher=False)
     lessons = [
-        Lesson(role, role, None, usual, model.train.only)
-        for role, model in alone
-        if model is not None and model.train is not None
+        Lesson(role, role, {}, usual, entry.train.only, entry.train.augment)
+        for role, entry in alone.items()
+        if entry.train is not None
     ]
     for training in trainings(recipe):
         distill = training.distill
         lesson = Lesson(
             name=training.name,
             learner=training.role,
-            teacher=training.teacher_role,
+            teachers={name: source.role for name, source in training.teachers.items()},
             losses=distill.losses,
             only=distill.only,
+            augment=distill.augment,
             top_k=distill.cache.top_k if distill.cache else None,
+            weights=distill.teachers,
             learn_from=distill.learn_from,
             peers=training.peers,
         )
         if not any(replace(lesson, name=other.name) == other for other in lessons):
             lessons.append(lesson)  # later generations learn alike
     return tuple(lessons)
-
-
-def _augment(draft: PlanDraft) -> tuple[AugmentConfig, ...]:
-    recipe = draft.recipe
-    alone = [model.train for model in (recipe.teacher, recipe.student) if model]
-    schedules = (*(training.distill for training in trainings(recipe)), *alone)
-    found = (schedule.augment for schedule in schedules if schedule)
-    return tuple(dict.fromkeys(augment for augment in found if augment))
 
 
 def _onnx_files(draft: PlanDraft, model: ModelConfig) -> tuple[Path, ...]:

@@ -17,6 +17,7 @@ from edgestill.recipe.schema import (
     TrainedModelConfig,
 )
 from edgestill.train.losses.config import LossConfig
+from edgestill.train.voices import TEACHER
 
 # In the order in which a recipe is best written.
 KEYS = (
@@ -27,6 +28,7 @@ KEYS = (
     "metric",
     "data",
     "teacher",
+    "teachers",
     "assistants",
     "student",
     "distill",
@@ -62,6 +64,16 @@ class Draft:
         found = [*own, (("distill",), self.recipe.distill)]
         return [(place, scheme) for place, scheme in found if scheme is not None]
 
+    @property
+    def directly_taught(self) -> Path:
+        """The place of the distillation whose model learns from the recipe's teachers."""
+        own: Path = ("assistants", 0, "distill")
+        return own if self.given(*own) else ("distill",)
+
+    def losses_in(self, place: Path) -> list[tuple[Path, LossConfig]]:
+        """Those that are written at `place` or inside it."""
+        return [(path, loss) for path, loss in self.losses if path[: len(place)] == place]
+
     def raw(self, *path: str | int) -> Any:
         """The value at `path` as the recipe writes it; None where it does not."""
         value: Any = self.tree
@@ -73,6 +85,13 @@ class Draft:
             else:
                 return None
         return value
+
+    @property
+    def teachers(self) -> list[str]:
+        """The names of all teachers that the recipe has, right or wrong."""
+        further = self.raw("teachers")
+        named = further.items() if isinstance(further, dict) else ()
+        return [TEACHER, *(name for name, entry in named if entry is not None)]
 
     def given(self, *path: str | int) -> bool:
         """Whether the recipe gives the key at `path` a value, right or wrong, or misspells it."""

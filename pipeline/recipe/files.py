@@ -12,6 +12,7 @@ from edgestill.errors import UsageError
 from edgestill.metric_config import FunctionMetric
 from edgestill.models.config import ModelConfig
 from edgestill.recipe.draft import Draft
+from edgestill.recipe.models import models_of
 from edgestill.recipe.problems import Path
 from edgestill.reference import Reference, parse
 from edgestill.source_code import require_defined
@@ -21,10 +22,8 @@ from edgestill.spelling import best_match, did_you_mean
 def check_files(draft: Draft) -> None:
     """Every file, module and callable that the recipe names, and the shares of the data."""
     recipe = draft.recipe
-    models = ((("teacher",), recipe.teacher), *draft.assistants, (("student",), recipe.student))
-    for place, model in models:
-        if model is not None:
-            _check_model(draft, place, model)
+    for path, model in models_of(draft):
+        _check_model(draft, path, model)
     for place, scheme in draft.schemes:
         for index, peer in enumerate(scheme.peers):
             _check_model(draft, (*place, "peers", index), peer.as_model)
@@ -34,15 +33,15 @@ def check_files(draft: Draft) -> None:
         _check_data(draft, recipe.data)
 
 
-def _check_model(draft: Draft, place: Path, model: ModelConfig) -> None:
-    if model.model is not None:
-        _check_callable(draft, (*place, "model"), model.model)
-    if model.onnx is not None:
-        _check_file(draft, (*place, "onnx"), model.onnx)
-    if model.weights is not None:
-        _check_file(draft, (*place, "weights"), model.weights)
+def _check_model(draft: Draft, path: Path, model: ModelConfig) -> None:
+    for key, callable_ in (("model", model.model), ("function", model.function)):
+        if callable_ is not None:
+            _check_callable(draft, (*path, key), callable_)
+    for key, file in (("onnx", model.onnx), ("weights", model.weights)):
+        if file is not None:
+            _check_file(draft, (*path, key), file)
     for index, file in enumerate(model.files):
-        _check_exists(draft, (*place, "files", index), file)
+        _check_exists(draft, (*path, "files", index), file)
 
 
 def _check_data(draft: Draft, data: DataConfig) -> None:

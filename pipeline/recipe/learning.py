@@ -47,7 +47,7 @@ def _check_losses(draft: Draft, place: Path, scheme: SchemeConfig) -> None:
         not reads or any(loss.prediction or loss.teacher for loss in reads) for _, reads in parts
     )
     known = all(reads or not problems.within(written) for written, reads in parts)
-    taught = source == "teacher" and draft.given("teacher")
+    taught = source == "teacher" and bool(draft.given("teacher") or draft.raw("teachers"))
     if asks and known and source == "teacher" and not taught and place == ("distill",):
         fix = (
             "Add teacher:, or learn_from: average or peers, or train the student alone with "
@@ -78,7 +78,7 @@ def _written(place: Path, scheme: SchemeConfig) -> list[Path]:
 
 
 def _reads(draft: Draft, written: Path) -> list[Reads]:
-    return [reads_of(loss) for path, loss in draft.losses if path[: len(written)] == written]
+    return [reads_of(loss) for _, loss in draft.losses_in(written)]
 
 
 def _check_labels(draft: Draft, written: Path, reads: Sequence[Reads]) -> None:
@@ -114,8 +114,8 @@ def _check_peers(draft: Draft, place: Path, scheme: SchemeConfig) -> None:
         problems.add(written, "missing", "Add peers: [{model: file.py:callable}].")
     for index, peer in enumerate(scheme.peers):
         check_classes(draft, (*written, index), peer.as_model)
-    for path, loss in draft.losses:
-        if path[: len(place)] == place and reads_of(loss).teacher:
+    for path, loss in draft.losses_in(place):
+        if reads_of(loss).teacher:
             what = f"{path[-1]} reads a layer of a teacher, and peers are asked for predictions"
             problems.add(
                 path,

@@ -21,10 +21,12 @@ from edgestill.recipe.schema import Recipe
 from edgestill.recipe.schemes import check_schemes
 from edgestill.recipe.sections import Sections
 from edgestill.recipe.targets import check_targets
+from edgestill.recipe.teachers import check_teachers
 from edgestill.spelling import best_match
 
 _CHECKS = (
     check_models,
+    check_teachers,
     check_schemes,
     check_learning,
     check_losses,

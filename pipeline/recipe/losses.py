@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgestill.distill.config import DistillConfig
+from edgestill.distill.config import DistillConfig, SchemeConfig
 from edgestill.recipe.draft import Draft
 from edgestill.recipe.problems import Path, show_value
 from edgestill.recipe.reader import Reader
 from edgestill.recipe.tasks import LOSS_TASKS
-from edgestill.spelling import did_you_mean
+from edgestill.spelling import did_you_mean, nearest
 from edgestill.train.losses.config import LOSS_CONFIGS, LossConfig, MseLoss, reads_of
 from edgestill.train.schedule import extremes
+from edgestill.train.voices import TEACHER, role_of
 
 _KNOWN = tuple(LOSS_CONFIGS)
 
@@ -66,7 +67,7 @@ def check_losses(draft: Draft) -> None:
 
 def _check_sum(draft: Draft, written: Path) -> None:
     """Losses that add up to nothing."""
-    losses = [loss for path, loss in draft.losses if path[: len(written)] == written]
+    losses = [loss for _, loss in draft.losses_in(written)]
     if draft.raw(*written) == []:
         fix = "Leave it out for the usual losses of the task."
         draft.problems.add(written, "an empty list", fix)
@@ -80,23 +81,43 @@ def _check_sum(draft: Draft, written: Path) -> None:
 
 
 def _check_layers(draft: Draft) -> None:
-    """Losses that read layers of a teacher which has none."""
-    teacher, distill = draft.recipe.teacher, draft.recipe.distill
-    if teacher is None or teacher.onnx is None or not distill or distill.learn_from != "teacher":
-        return
-    # Who learns after the first learns from a model that has layers.
-    assistant: Path = ("assistants", 0, "distill")
-    first = assistant if draft.given(*assistant) else ("distill",)
-    for path, loss in draft.losses:
-        if path[: len(first)] == first and reads_of(loss).teacher:
-            what = f"{path[-1]} reads a layer of the teacher, and an ONNX file has none to read"
-            problems = draft.problems
-            problems.add(
-                path,
-                what,
-                "Use kd, dkd, dist or mse, or relation and adversarial "
-                "without layers, or give the teacher as model:.",
-            )
+    """Losses that read layers of a teacher which has none, or is not there."""
+    for place, scheme in draft.schemes:
+        for path, loss in draft.losses_in(place):
+            for name in dict.fromkeys(tap.teacher for tap in reads_of(loss).teacher):
+                _check_layer(draft, place, scheme, path, name)
+
+
+def _check_layer(draft: Draft, place: Path, scheme: SchemeConfig, path: Path, name: str) -> None:
+    """A loss that reads a layer of this teacher."""
+    problems, names = draft.problems, draft.teachers
+    teacher = draft.recipe.all_teachers.get(name)
+    chained = place != draft.directly_taught or scheme.generations > 1
+    if name not in names:
+        what = f"there is no teacher {name!r}"
+        problems.add((*path, "teacher"), what, nearest(name, names, "Teachers"))
+    elif name != TEACHER and scheme.learn_from != "teacher":
+        what = f"{name} does not teach: learn_from is {scheme.learn_from}"
+        problems.add((*path, "teacher"), what, f"Leave {name}: out, or learn_from.")
+    elif name != TEACHER and (chained or (draft.assistants and place == ("distill",))):
+        what = f"{name} teaches the first model of the chain, and others learn by this loss too"
+        if place != draft.directly_taught:
+            what = f"{name} teaches the first model of the chain alone"
+        fix = f"Leave {name}: out, for a layer of the model before, or remove the loss."
+        problems.add((*path, "teacher"), what, fix)
+    elif (
+        teacher is not None
+        and teacher.black_box
+        and scheme.learn_from == "teacher"
+        and place == draft.directly_taught
+    ):
+        what = f"{path[-1]} reads a layer of the {role_of(name)}, and {teacher.black_box} has none "
+        problems.add(
+            path,
+            what + "to read",
+            "Use kd, dkd, dist or mse, or relation and adversarial "
+            "without layers, or give the teacher as model:.",
+        )
 
 
 def _check_cache(draft: Draft, place: Path, distill: DistillConfig) -> None:

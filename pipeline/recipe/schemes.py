@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 from edgestill.distill.config import PeerConfig, SchemeConfig, StageConfig
 from edgestill.recipe.draft import Draft
 from edgestill.recipe.losses import read_losses
 from edgestill.recipe.problems import Path, show_value
-from edgestill.recipe.reader import BROKEN, Reader
+from edgestill.recipe.reader import BROKEN, FieldReader, Reader
 from edgestill.recipe.schema import AssistantConfig
+from edgestill.recipe.teachers import read_weights
 from edgestill.train.losses.config import LossConfig
 
 _MODEL_EXAMPLE = "model: file.py:callable"
@@ -28,7 +30,12 @@ class SchemeReader:
         self.losses: list[tuple[Path, LossConfig]] = []
 
     def scheme(self, value: Any, path: Path) -> SchemeConfig | None:
-        own = {"losses": self._losses, "stages": self._stages, "peers": self._peers}
+        own: dict[str, FieldReader] = {
+            "losses": self._losses,
+            "stages": self._stages,
+            "peers": self._peers,
+            "teachers": partial(read_weights, self.reader),
+        }
         return self.reader.config(SchemeConfig, value, path, own=own)
 
     def assistants(self, value: Any, path: Path) -> list[tuple[Path, AssistantConfig]]:
@@ -53,7 +60,7 @@ class SchemeReader:
         return tuple(peer for _, peer in self._list(PeerConfig, value, path, {}, _MODEL_EXAMPLE))
 
     def _list(
-        self, kind: type[Any], value: Any, path: Path, own: dict[str, Any], example: str
+        self, kind: type[Any], value: Any, path: Path, own: dict[str, FieldReader], example: str
     ) -> list[tuple[Path, Any]]:
         if not isinstance(value, list):
             what = f"found {show_value(value)} where a list is expected"

@@ -21,6 +21,7 @@ from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, Task, Trai
 from edgestill.recipe.schemes import SchemeReader
 from edgestill.recipe.targets import read_targets
 from edgestill.recipe.tasks import DEFAULT_METRICS, metrics_of
+from edgestill.recipe.teachers import read_teachers
 from edgestill.spelling import did_you_mean
 from edgestill.targets.fingerprint import usable_cores
 from edgestill.verify.config import MeasureConfig
@@ -56,6 +57,7 @@ class Sections:
             metric=metric,
             data=self.data(),
             teacher=self.section("teacher", TrainedModelConfig),
+            teachers=read_teachers(self.reader, self.tree.get("teachers"), ("teachers",)),
             assistants=tuple(assistant for _, assistant in assistants),
             student=self.section("student", TrainedModelConfig),
             distill=distill,

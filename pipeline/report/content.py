@@ -101,7 +101,7 @@ def most_lost(found: Sequence[HopResult]) -> HopResult | None:
 
 
 def models(report: Report) -> Section:
-    """Teacher and student, and how much smaller the one is."""
+    """Teachers and student, and how much smaller the one is."""
     unit = unit_of(report)
     columns = (
         Column("model", numeric=False),
@@ -320,7 +320,7 @@ def _compression(report: Report) -> list[str]:
             if candidate.name in target.shipped:
                 ratio = _ratio(target.baseline.size_bytes, candidate.size_bytes)
                 parts.append(f"{ratio} as {target.target} {candidate.name}")
-    return [f"The student against the teacher: {', '.join(parts)}."]
+    return [f"The student against the teacher: {', '.join(parts)}."] if parts else []
 
 
 def _ratio(teacher: int, student: int, words: tuple[str, str] = ("smaller", "larger")) -> str:

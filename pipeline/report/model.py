@@ -24,9 +24,11 @@ class ModelSummary:
     """A model of the recipe.
 
     Attributes:
-        role: teacher, student, or the step that gives a model between them.
-        origin: trained, distilled, loaded, built or adopted (an ONNX file from elsewhere).
-        onnx_bytes: None for a model that is not exported.
+        role: `teacher`, `teacher wide` for a further one, `student`, or the step that gives a model
+            between them, such as `assistant 1`.
+        origin: trained, distilled, loaded, built, adopted (an ONNX file from elsewhere) or function
+            (which answers for a teacher).
+        onnx_bytes: None for what is not exported: all but `teacher` and `student`, and functions.
         best_epoch: the epoch that was kept, of `epochs`; None when not trained here.
         best_validation: the metric on the validation split at the best epoch.
         last_validation: the same after the last epoch.

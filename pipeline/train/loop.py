@@ -266,11 +266,11 @@ class Trainer:
 
     def _given(self, view: View, part: Part, number: int, progress: float) -> Given:
         """Everything that the losses read but the student's outputs."""
-        teacher = self.objective.teacher
+        teacher, labels = self.objective.teacher, self._labels(view, part.rows)
         return partial(
             LossInputs,
-            teacher=teacher.answer(view.inputs, part.rows, number) if teacher else None,
-            labels=self._labels(view, part.rows),
+            teacher=teacher.answer(view.inputs, part.rows, number, labels) if teacher else None,
+            labels=labels,
             progress=progress,
             attended=attended_tokens(self.train.inputs, view.inputs),
             gather=gatherer(part.sizes),

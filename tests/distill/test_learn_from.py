@@ -17,6 +17,7 @@ from edgestill.distill.stage import DistillInputs, distill, student_trainer
 from edgestill.errors import ModelError
 from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.step import StepContext
+from edgestill.train.ensemble import Ensemble
 from edgestill.train.losses.config import CeLoss, HeadsLoss, HintLoss, KdLoss, LossConfig, MseLoss
 from edgestill.train.reproducible import reproducible
 from edgestill.train.teachers import AverageTeacher
@@ -71,7 +72,7 @@ def splits(context: StepContext, labels: NDArray[Any] | None = CLASSES) -> Disti
 
 def step(student: ModelConfig = STUDENT, **settings: Any) -> DistillStep:
     config = DistillConfig(**{**SCHEDULE, **settings})
-    return DistillStep(student, None, config, "classification", "accuracy", 0, 2)
+    return DistillStep(student, {}, config, "classification", "accuracy", 0, 2)
 
 
 def history(config: DistillStep, inputs: DistillInputs, context: StepContext) -> list[Any]:
@@ -123,7 +124,8 @@ def test_a_student_learns_without_a_teacher(
 
 def test_the_average_is_the_teacher_and_what_is_kept(context: StepContext) -> None:
     trainer = student_trainer(step(learn_from="average", ema=0.9), splits(context), context)
-    teacher = trainer.objective.teacher
+    assert isinstance(trainer.objective.teacher, Ensemble)
+    (teacher,) = trainer.objective.teacher.members.values()
     assert isinstance(teacher, AverageTeacher)
     assert trainer.kept is teacher.model
     assert trainer.tracked.modules["average"] is trainer.average

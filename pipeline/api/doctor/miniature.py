@@ -35,6 +35,7 @@ def miniature(recipe: Recipe) -> Recipe:
         recipe,
         metric=FunctionMetric(f"{unscored.__module__}:{unscored.__name__}", "bigger"),
         teacher=recipe.teacher and _briefly_trained(recipe.teacher),
+        teachers={name: _briefly_trained(teacher) for name, teacher in recipe.teachers.items()},
         assistants=tuple(
             replace(assistant, distill=assistant.distill and _one_step_each(assistant.distill))
             for assistant in recipe.assistants

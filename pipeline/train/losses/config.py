@@ -1,7 +1,8 @@
 """The settings of every loss, as a recipe writes them, and what each reads of the two models.
 
-Layers are named by module path as in `model.named_modules()`, such as `stages.2`. A loss that reads
-a layer of the student and one of the teacher appears once per pair.
+Layers are named by module path as in `model.named_modules()`, such as `stages.2`; a further
+teacher's begin with its name, as in `wide:stages.2`. A loss that reads a layer of the student and
+one of a teacher appears once per pair.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pydantic import Field
 
 from edgestill.config import Count, NonNegative, Positive, Share, config
 from edgestill.train.schedule import Schedule, Scheduled, extremes
+from edgestill.train.voices import TEACHER
 
 Temperature = Positive | Schedule | Literal["adaptive"]
 
@@ -271,10 +273,12 @@ class Tap:
     Attributes:
         part: its `output`; of a convolutional layer the `attention map`; or the
             `queries keys values` of a self-attention, `[b, 3, t, d]`.
+        teacher: of a teacher's layer, which teacher's.
     """
 
     layer: str
     part: Part = "output"
+    teacher: str = TEACHER
 
     def __str__(self) -> str:
         return self.layer if self.part == "output" else f"{self.layer} ({self.part})"
@@ -307,14 +311,20 @@ def reads_of(config: LossConfig) -> Reads:
     if isinstance(config, HiddenLoss):
         return Reads(
             student=tuple(Tap(f"{config.student}.{own}") for own in config.map),
-            teacher=tuple(Tap(f"{config.teacher}.{other}") for other in config.map.values()),
+            teacher=tuple(_teachers(f"{config.teacher}.{other}") for other in config.map.values()),
         )
     if isinstance(config, HeadsLoss):
         return Reads(student=tuple(map(Tap, config.layers)))
     if config.student is None or config.teacher is None:
         return Reads(prediction=True)
     part = _PARTS.get(type(config), "output")
-    return Reads(student=(Tap(config.student, part),), teacher=(Tap(config.teacher, part),))
+    return Reads(student=(Tap(config.student, part),), teacher=(_teachers(config.teacher, part),))
+
+
+def _teachers(path: str, part: Part = "output") -> Tap:
+    """The layer of a teacher at `stages.2` or `wide:stages.2`."""
+    teacher, _, layer = path.rpartition(":")
+    return Tap(layer, part, teacher or TEACHER)
 
 
 _PARTS: Mapping[type[LossConfig], Part] = {
