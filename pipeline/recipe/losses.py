@@ -89,32 +89,27 @@ def _check_layers(draft: Draft) -> None:
 
 
 def _check_layer(draft: Draft, place: Path, scheme: SchemeConfig, path: Path, name: str) -> None:
-    """A loss that reads a layer of this teacher."""
+    """A loss of the distillation at `place` that reads a layer of this teacher."""
     problems, names = draft.problems, draft.teachers
-    teacher = draft.recipe.all_teachers.get(name)
-    chained = place != draft.directly_taught or scheme.generations > 1
     if name not in names:
         what = f"there is no teacher {name!r}"
         problems.add((*path, "teacher"), what, nearest(name, names, "Teachers"))
-    elif name != TEACHER and scheme.learn_from != "teacher":
-        what = f"{name} does not teach: learn_from is {scheme.learn_from}"
-        problems.add((*path, "teacher"), what, f"Leave {name}: out, or learn_from.")
-    elif name != TEACHER and (chained or (draft.assistants and place == ("distill",))):
-        what = f"{name} teaches the first model of the chain, and others learn by this loss too"
-        if place != draft.directly_taught:
-            what = f"{name} teaches the first model of the chain alone"
+        return
+    if scheme.learn_from != "teacher":
+        return
+    teacher = draft.recipe.all_teachers.get(name)
+    first = place == draft.directly_taught
+    shared = scheme.generations > 1 or (draft.assistants and place == ("distill",))
+    if name != TEACHER and (shared or not first):
+        what = f"{name} teaches the first model of the chain"
+        what += ", and others learn by this loss too" if first else " alone"
         fix = f"Leave {name}: out, for a layer of the model before, or remove the loss."
         problems.add((*path, "teacher"), what, fix)
-    elif (
-        teacher is not None
-        and teacher.black_box
-        and scheme.learn_from == "teacher"
-        and place == draft.directly_taught
-    ):
-        what = f"{path[-1]} reads a layer of the {role_of(name)}, and {teacher.black_box} has none "
+    elif first and teacher is not None and teacher.black_box:
+        what = f"{path[-1]} reads a layer of the {role_of(name)}, and {teacher.black_box} has none"
         problems.add(
             path,
-            what + "to read",
+            f"{what} to read",
             "Use kd, dkd, dist or mse, or relation and adversarial "
             "without layers, or give the teacher as model:.",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
 from edgestill.artifact import Checkpoint, Dataset, DatasetDescription, TensorSpec
 from edgestill.distill.config import DistillConfig, DistillStep, PeerConfig
@@ -189,3 +191,17 @@ def test_without_labels_nobody_could_teach(
     )
     with pytest.raises(ModelError, match=message):
         student_trainer(step(**settings, losses=losses), splits(context, None), context)
+
+
+def test_the_average_of_a_later_stage_begins_where_the_stage_before_ended(
+    context: StepContext,
+) -> None:
+    config, inputs = step(learn_from="average", ema=0.9), splits(context)
+    history(config, inputs, context)
+    (context.base / "student").rename(context.base / "before")
+    before = Checkpoint(context.base / "before", "")
+    trainer = student_trainer(config, replace(inputs, start=before), context)
+    learnt = load_file(before.weights_path)
+    kept = trainer.kept.module.state_dict()
+    assert learnt.keys() == kept.keys()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in learnt.items())

@@ -80,6 +80,32 @@ def test_a_student_of_several_teachers(
     assert (changed["record teacher asked"], changed["record teacher wide"]) == ("miss", "hit")
 
 
+def test_several_teachers_of_a_chain(project: Project, steps: Callable[[Report], set[str]]) -> None:
+    """They teach the assistant; each generation of the student learns from one model."""
+    several = (
+        f"teachers.asked={with_function(project)}",
+        'assistants=[{model: "model.py:student", normalize: {range: 255}, distill: '
+        "{epochs: 1, losses: [kd], teachers: {teacher: 0, asked: 1}}}]",
+        "distill={generations: 2, epochs: 1, cache: {}, stages: [{losses: [mse]}, {}]}",
+        *BRIEF,
+    )
+    report = project.run(*several)
+    assert [(model.role, model.origin) for model in report.models] == [
+        ("teacher", "trained"),
+        ("teacher asked", "function"),
+        ("assistant 1", "distilled"),
+        ("student generation 1", "distilled"),
+        ("student", "distilled"),
+    ]
+    assert {name for name in steps(report) if name.startswith("record")} == {
+        *("record assistant 1", "record student generation 1"),
+    }
+    # Only the first of the chain hears the function.
+    (project.folder / "factor.txt").write_text("0.1", "utf-8")
+    assert project.states(*several)["assistant 1"] != "hit"
+    assert project.states(*several)["teacher"] == "hit"
+
+
 def test_a_function_teaches_and_is_what_the_student_is_compared_with(
     new_project: Project, steps: Callable[[Report], set[str]]
 ) -> None:
