@@ -176,7 +176,8 @@ class RecordingDescription:
     """A teacher's answers on the views of a train split.
 
     Attributes:
-        teacher: the digest of its checkpoint, or of its ONNX model.
+        teacher: the digest of its checkpoint or ONNX model, or of what the recipe says of its
+            function.
         samples: the digest of the samples' hashes.
         augment: the settings by which views are made; None without.
         views: how many views of each sample there are.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,140 +15,251 @@ import torch
 from numpy.typing import NDArray
 
 from edgestill.artifact import Dataset, OnnxModel
-from edgestill.data.arrays import load_ids, load_inputs, load_labels
+from edgestill.data.arrays import label_shape, load_ids, load_inputs, load_labels
 from edgestill.distill.record import require_top_k
-from edgestill.distill.stage import require_same_prediction, student_losses, teacher_layers
-from edgestill.errors import EdgestillError, ModelError
-from edgestill.export.config import CheckStep
+from edgestill.distill.stage import (
+    open_peer,
+    peer_losses,
+    require_same_prediction,
+    student_losses,
+)
+from edgestill.distill.teacher import Asking, BlackBoxTeacher, make_ensemble, open_black_box
+from edgestill.errors import ModelError, about
+from edgestill.export.config import CheckStep, Lesson
 from edgestill.export.stage import write_onnx
+from edgestill.models.config import ModelConfig
 from edgestill.models.interface import require_classes
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
+from edgestill.train.freezing import unreached
 from edgestill.train.learner import Learner, attended_tokens
 from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
-from edgestill.train.onnx_teacher import OnnxTeacher
+from edgestill.train.losses.config import Tap
+from edgestill.train.peers import peer_name
 from edgestill.train.predict import to_tensors
 from edgestill.train.reproducible import reproducible
-from edgestill.train.stage import lone_losses, wrap
-from edgestill.train.teachers import LiveTeacher
+from edgestill.train.stage import wrap
+from edgestill.train.teachers import LiveTeacher, Teacher
 from edgestill.train.views import Views, require_whole_labels
+from edgestill.train.voices import TEACHER, role_of, voices
 
 SAMPLES = 8
+EXPORTED = (TEACHER, "student")
 
-Arrays = Mapping[str, NDArray[Any]]
+Asked = DeviceModel | BlackBoxTeacher  # a teacher
 
 
 @dataclass(frozen=True)
 class CheckInputs:
-    """The split that everything is tried on, and a teacher that is given as ONNX."""
+    """The split that everything is tried on, and by role the teachers that are given as ONNX."""
 
     train: Dataset
-    teacher: OnnxModel | None = None
+    teachers: Mapping[str, OnnxModel] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The first samples of the train split.
+
+    Attributes:
+        inputs: each `[b, ...]`, in the order of `arrays`, which are the same by name.
+    """
+
+    train: Dataset
+    arrays: Mapping[str, NDArray[Any]]
+    inputs: list[torch.Tensor]
+    labels: Labels | None
+
+    @property
+    def rows(self) -> NDArray[numpy.int64]:
+        return numpy.arange(len(self.inputs[0]))
 
 
 def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContext) -> None:
-    """One batch through teacher, student, losses and exporter.
+    """One batch through teachers, students, losses and exporter.
 
     Raises:
-        ModelError: a model cannot be built or fed, or does not fit the data or its teacher.
+        ModelError: a model cannot be built or fed, or does not fit the data or its teachers.
         ExportError: a model cannot be exported.
     """
-    arrays = {name: array[:SAMPLES] for name, array in load_inputs(inputs.train).items()}
+    batch = _first(inputs.train)
     ids, labels = load_ids(inputs.train)[:SAMPLES], load_labels(inputs.train)
-    views = [Views(augment, arrays, ids) for augment in config.augment]
-    for augment in config.augment:
+    for augment in dict.fromkeys(lesson.augment for lesson in config.lessons):
+        Views(augment, batch.arrays, ids)  # refuses what it cannot make views of
         require_whole_labels(augment, labels)
-    configs = {"teacher": config.teacher, "student": config.student}
-    models: dict[str, DeviceModel] = {}
     summary: list[str] = []
-
-    def told(line: str) -> None:
-        summary.append(f"student from its teacher: {line}")
-        context.say(summary[-1])
-
     with reproducible(config.seed, torch.get_num_threads()):
-        for role, model_config in configs.items():
-            if model_config is not None:
-                context.progress(len(models) / 4, f"build {role}")
-                with _about(role):
-                    models[role] = wrap(
-                        model_config, inputs.train, config.task, context.base, say=told
-                    )
-                    require_classes(models[role].prediction_shape, inputs.train.description)
-        teacher: DeviceModel | OnnxTeacher | None = models.get("teacher")
-        if inputs.teacher is not None:
-            mixed = next((view.mixed_input for view in views if view.mixed_input), None)
-            teacher = OnnxTeacher(inputs.teacher, arrays, torch.get_num_threads(), mixed)
-        if teacher is not None and config.distilled and "student" in models:
-            require_same_prediction(teacher.prediction_shape, models["student"].prediction_shape)
-            require_top_k(config.top_k, teacher.prediction_shape)
-        for role in config.trained:
+        models = _built(config, batch, context, summary)
+        teachers = {**models, **_black_boxes(config, inputs, batch, context)}
+        for index, lesson in enumerate(config.lessons):
+            context.progress(0.5 + index / len(config.lessons) / 4, f"try {lesson.name}")
+            asked = {name: teachers[role] for name, role in lesson.teachers.items()}
+            _try_lesson(lesson, models[lesson.learner], asked, config, batch, context)
+        for role in EXPORTED:
             if role in models:
-                asked = teacher if role == "student" and config.distilled else None
-                with _about(role):
-                    _try_losses(models[role], asked, config, arrays, inputs.train)
-        for role, model in models.items():
-            context.progress(0.75, f"export {role}")
-            folder = context.work / role
-            folder.mkdir(parents=True, exist_ok=True)
-            with _about(role):
-                write_onnx(model.eval(), arrays, config.export, folder)
-    summary += [f"{role}: predicts {m.prediction_shape}" for role, m in models.items()]
+                context.progress(0.75, f"export {role}")
+                folder = context.work / role
+                folder.mkdir(parents=True, exist_ok=True)
+                with about(role):
+                    write_onnx(models[role].eval(), batch.arrays, config.export, folder)
+    predicting = ((role, teachers[role].prediction_shape) for role in config.models)
+    summary += [f"{role}: predicts {shape}" for role, shape in predicting]
     (out / "check.txt").write_text("\n".join(summary) + "\n", encoding="utf-8")
 
 
-@contextmanager
-def _about(role: str) -> Iterator[None]:
-    """Errors say which model they are about."""
-    try:
-        yield
-    except EdgestillError as error:
-        error.where = f"{role}: {error.where}" if error.where else role
-        raise
-
-
-def _try_losses(
-    model: DeviceModel,
-    teacher: DeviceModel | OnnxTeacher | None,
-    config: CheckStep,
-    arrays: Arrays,
-    train: Dataset,
-) -> None:
-    """One step of a model's objective on the first samples, backwards too."""
-    if teacher is None:
-        losses = lone_losses(config.task, train)
-    else:
-        losses = student_losses(config.losses, config.task, train)
-    batch = to_tensors(arrays, slice(None), torch.device("cpu"))
-    answers = None if teacher is None else _answers(teacher, losses, batch)
+def _first(train: Dataset) -> _Batch:
+    arrays = {name: array[:SAMPLES] for name, array in load_inputs(train).items()}
     labels = load_labels(train)
     known = None if labels is None else Labels(torch.from_numpy(numpy.array(labels[:SAMPLES])))
-    learner = Learner(model.train(), losses)
-    attended = attended_tokens(arrays, batch)
-    given = partial(LossInputs, teacher=answers, labels=known, attended=attended)
-    learner.adapt(batch, given)
-    seen = given(learner.outputs(batch))
-    _require_gradient(seen.student.logits)
-    for loss in losses:
-        _try_loss(loss, seen)
-    learner.taps.close()
+    return _Batch(train, arrays, to_tensors(arrays, slice(None), torch.device("cpu")), known)
+
+
+def _built(
+    config: CheckStep, batch: _Batch, context: StepContext, summary: list[str]
+) -> dict[str, DeviceModel]:
+    """Every PyTorch model, fed with samples; what is derived from the teacher is told."""
+    models: dict[str, DeviceModel] = {}
+    configs = {role: model for role, model in config.models.items() if model.model}
+    for role, model_config in configs.items():
+
+        def told(line: str, role: str = role) -> None:
+            summary.append(f"{role} from the teacher: {line}")
+            context.say(summary[-1])
+
+        context.progress(len(models) / len(configs) / 2, f"build {role}")
+        with about(role):
+            models[role] = wrap(model_config, batch.train, config.task, context.base, say=told)
+            _require_classes(models[role].prediction_shape, model_config, batch.train)
+    return models
+
+
+def _black_boxes(
+    config: CheckStep, inputs: CheckInputs, batch: _Batch, context: StepContext
+) -> dict[str, BlackBoxTeacher]:
+    """The teachers without layers, each asked about the samples."""
+    functions = {role: model for role, model in config.models.items() if model.function}
+    found = {}
+    for role in (*functions, *inputs.teachers):
+        views = (lesson.augment for lesson in config.lessons if role in lesson.teachers.values())
+        asking = Asking(
+            batch.train, next(views, None), config.task, torch.get_num_threads(), context.base
+        )
+        settings = functions.get(role)
+        found[role] = open_black_box(role, settings, inputs.teachers.get(role), asking)
+        if settings is not None:
+            with about(role):
+                _require_classes(found[role].prediction_shape, settings, batch.train)
+            found[role].answer(batch.inputs, batch.rows, 0)
+    return found
+
+
+def _require_classes(shape: tuple[int, ...], config: ModelConfig, train: Dataset) -> None:
+    require_classes(shape, train.description, label_shape(train), config.classes)
+
+
+def _peers(
+    lesson: Lesson, student: DeviceModel, config: CheckStep, batch: _Batch, context: StepContext
+) -> list[Learner]:
+    """Those that learn beside the student, each asked once."""
+    train, peers = batch.train, []
+    for number, settings in enumerate(lesson.peers, 1):
+        name = peer_name(number)
+        context.progress(0.5, f"build {name}")
+        peer = open_peer(settings, number, train, config.task, config.seed, context.base)
+        with about(name):
+            _require_classes(peer.prediction_shape, settings, train)
+            _require_gradient(peer.train().prediction(*batch.inputs))
+        shapes = peer.prediction_shape, student.prediction_shape
+        require_same_prediction(*shapes, name, lesson.name)
+        peers.append(Learner(peer, peer_losses(lesson.losses, config.task, train, number)))
+    return peers
+
+
+def _try_lesson(
+    lesson: Lesson,
+    model: DeviceModel,
+    teachers: Mapping[str, Asked],
+    config: CheckStep,
+    batch: _Batch,
+    context: StepContext,
+) -> None:
+    """One step of a training's objective on the first samples, backwards too, and of its peers'."""
+    for name in voices(lesson.weights, teachers):
+        shape = teachers[name].prediction_shape
+        require_same_prediction(shape, model.prediction_shape, f"the {role_of(name)}", lesson.name)
+        require_top_k(lesson.top_k, shape)
+    peers = _peers(lesson, model, config, batch, context)
+    if lesson.learn_from == "average":
+        teachers = {TEACHER: deepcopy(model)}  # as which it starts
+    taught = lesson.learn_from == "teacher"
+    with about(lesson.name), _trainable_again(model):
+        losses = student_losses(lesson.losses, config.task, batch.train, taught=taught)
+        answers = _answers(lesson, teachers, losses, config.task, batch)
+        attended = attended_tokens(batch.arrays, batch.inputs)
+        given = partial(LossInputs, teacher=answers, labels=batch.labels, attended=attended)
+        learner = Learner(model, losses, only=lesson.only, peers=peers)
+        learner.train()
+        learner.adapt(batch.inputs, given)
+        for member, seen in zip(
+            learner.learners, learner.batches(batch.inputs, given), strict=True
+        ):
+            if member is not learner or not lesson.only:
+                _require_gradient(seen.student.logits)
+            for loss in member.own_terms:
+                _try_loss(loss, seen)
+        _require_reached(model, lesson.only)
+        learner.taps.close()
     model.zero_grad()
 
 
+@contextmanager
+def _trainable_again(model: DeviceModel) -> Iterator[None]:
+    """Let what is frozen for one lesson be free for the next."""
+    free = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    yield
+    for parameter in free:
+        parameter.requires_grad_(True)
+
+
 def _answers(
-    teacher: DeviceModel | OnnxTeacher, losses: Sequence[Loss], batch: list[torch.Tensor]
+    lesson: Lesson,
+    teachers: Mapping[str, Asked],
+    losses: Sequence[Loss],
+    task: str,
+    batch: _Batch,
 ) -> Outputs | None:
-    """What the teacher says of the first samples; None where no loss asks."""
-    if not any(loss.needs_teacher for loss in losses):
-        return None
-    layers = teacher_layers(losses)
-    rows = numpy.arange(len(batch[0]))
-    if isinstance(teacher, OnnxTeacher):
-        return teacher.answer(batch, rows, 0)
-    asked = LiveTeacher(teacher, layers)
-    answers = asked.answer(batch, rows, 0)
-    asked.taps.close()
-    return answers
+    """What the teachers say of the first samples; None where no loss asks."""
+    with ExitStack() as asked:
+
+        def opened(name: str, layers: tuple[Tap, ...]) -> Teacher:
+            teacher = teachers[name]
+            if not isinstance(teacher, DeviceModel):
+                return teacher
+            asked.enter_context(_trainable_again(teacher))
+            live = LiveTeacher(teacher, layers, role_of(name))
+            asked.callback(live.taps.close)
+            return live
+
+        ensemble = make_ensemble(teachers, losses, lesson.weights, task, opened)
+        if ensemble is None:
+            return None
+        if ensemble.weighing == "loss" and batch.labels is None:
+            raise ModelError(
+                "distill.teachers: loss weighs teachers by the labels, and the train split has "
+                "none",
+                fix="Write confidence, or a weight for each teacher",
+            )
+        return ensemble.answer(batch.inputs, batch.rows, 0, batch.labels)
+
+
+def _require_reached(model: DeviceModel, only: Sequence[str]) -> None:
+    """Refuse to train a part of a model that no loss depends on."""
+    for path in unreached(model, only):
+        raise ModelError(
+            "no loss depends on it, so that it would learn nothing",
+            where=f"only: {path}",
+            fix="Leave it out, or add a loss that depends on it",
+        )
 
 
 def _require_gradient(logits: torch.Tensor) -> None:
@@ -164,6 +276,11 @@ def _try_loss(loss: Loss, terms: LossInputs) -> None:
     logits = terms.student.logits
     try:
         value = loss(terms)
+        if not value.requires_grad:
+            raise ModelError(
+                f"the loss {loss.name} depends on nothing that learns",
+                fix="Leave it out, or let something learn that it depends on",
+            )
         torch.autograd.backward(value, retain_graph=True)
     except (RuntimeError, IndexError, ValueError) as error:
         labels = f"labels {list(terms.labels.own.shape)}" if terms.labels else "no labels"

@@ -15,7 +15,8 @@ EdgestillError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
 
 
@@ -51,6 +52,16 @@ class EdgestillError(Exception):
         if not self.fix:
             return located
         return f"{located.removesuffix('.')}. {self.fix}"
+
+
+@contextmanager
+def about(place: str) -> Iterator[None]:
+    """Errors from within say of what they are, before where it is."""
+    try:
+        yield
+    except EdgestillError as error:
+        error.where = f"{place}: {error.where}" if error.where else place
+        raise
 
 
 class UsageError(EdgestillError):

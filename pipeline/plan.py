@@ -117,9 +117,14 @@ class Hop:
 
 @dataclass(frozen=True)
 class Plan:
-    """All steps in an order in which they can run, and what stands at the end."""
+    """All steps in an order in which they can run, and what stands at the end.
+
+    Attributes:
+        between: the steps that give a model between teacher and student, in their order.
+    """
 
     recipe: Recipe
     steps: Mapping[str, Step]
     targets: tuple[TargetPlan, ...]
     hops: tuple[Hop, ...]
+    between: tuple[str, ...]

@@ -13,18 +13,20 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from edgestill.digest import digest_bytes, digest_file
 from edgestill.errors import EdgestillError, UsageError
 from edgestill.extras import lacking
 from edgestill.spelling import nearest
+
+Result = TypeVar("Result")
 
 # Modules that came from users' folders: module name -> its file, and the file's digest then.
 _imported: dict[str, tuple[Path, str]] = {}
@@ -95,9 +97,18 @@ def call(text: str, base: Path, arguments: Mapping[str, Any], error: type[UsageE
     if not callable(function):
         raise error(f"it is a {type(function).__name__}, not a callable", where=text)
     _require_arguments(function, text, arguments, error)
+    return run(text, base, lambda: function(**arguments), error)
+
+
+def run(text: str, base: Path, work: Callable[[], Result], error: type[UsageError]) -> Result:
+    """What `work`, a call of the referenced callable, returns; modules beside it are importable.
+
+    Raises:
+        error: it raises, with the place in the user's code.
+    """
     with _importable(_folders(parse(text), base)):
         try:
-            return function(**arguments)
+            return work()
         except EdgestillError:
             raise
         except (Exception, SystemExit) as raised:

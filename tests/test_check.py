@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,22 @@ from edgestill.artifact import (
 )
 from edgestill.check import CheckInputs, check
 from edgestill.errors import EdgestillError
-from edgestill.export.config import CheckStep, ExportConfig
+from edgestill.export.config import CheckStep, ExportConfig, Lesson
 from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.onnx_file import tensor_specs
 from edgestill.step import StepContext
 from edgestill.train.config import AugmentConfig
-from edgestill.train.losses.config import CeLoss, DkdLoss, KdLoss, LossConfig, MseLoss
+from edgestill.train.losses import default_losses
+from edgestill.train.losses.config import (
+    CeLoss,
+    DkdLoss,
+    HeadsLoss,
+    HintLoss,
+    KdLoss,
+    LossConfig,
+    MseLoss,
+)
+from edgestill.train.voices import role_of
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:# The axis name", "ignore:.torch.jit.script_method. is deprecated:DeprecationWarning"
@@ -71,6 +82,18 @@ class Around(nn.Module):
         return self.inner(*args, **kwargs)
 
 
+class Deep(nn.Module):
+    """Two layers that losses can be about; the hidden one is as wide as asked."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(4, width), nn.BatchNorm1d(width), nn.ReLU())
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
 def compiled():
     return torch.compile(Net())
 
@@ -112,24 +135,39 @@ def net(name: str = "Net", normalize: NormalizeConfig | None = None, **arguments
     return ModelConfig(model=f"net.py:{name}", arguments=arguments, normalize=normalize)
 
 
-STEP = CheckStep(
-    teacher=None,
-    student=net(),
-    losses=(),
-    export=ExportConfig(),
-    task="classification",
-    seed=0,
-    trained=("student",),
-    distilled=True,
-)
+def taught(*losses: LossConfig, teachers: Sequence[str] = ("teacher",), **settings: Any) -> Lesson:
+    """The student's training by these teachers."""
+    names = {name: role_of(name) for name in teachers}
+    return Lesson("student", "student", names, losses, **settings)
+
+
+def alone(role: str, task: str = "classification") -> Lesson:
+    """A training on labels alone."""
+    return Lesson(role, role, losses=default_losses(task, teacher=False))
+
+
+def step(*lessons: Lesson, task: str = "classification", **models: ModelConfig) -> CheckStep:
+    """What tries these models, by role, and a student."""
+    found = {**models, "student": models.get("student", net())}
+    return CheckStep(found, lessons, ExportConfig(), task, seed=0)
+
+
+TEACHER_ALONE, STUDENT_ALONE = alone("teacher"), alone("student")
 CLASSES = np.arange(20) % 3
+TOKENS = "y[:, None].expand(-1, 4, -1)"  # four alike, each with its classes last
 
 
-def run(base: Path, config: CheckStep, data: Dataset, teacher: OnnxModel | None = None) -> str:
+def run(
+    base: Path,
+    config: CheckStep,
+    data: Dataset,
+    teacher: OnnxModel | None = None,
+    role: str = "teacher",
+) -> str:
     out = base / "out"
     out.mkdir()
     context = StepContext(base, base / "work", lambda share, words: None, lambda line: None)
-    check(config, CheckInputs(data, teacher), out, context)
+    check(config, CheckInputs(data, {role: teacher} if teacher else {}), out, context)
     return (out / "check.txt").read_text(encoding="utf-8")
 
 
@@ -147,26 +185,27 @@ def run(base: Path, config: CheckStep, data: Dataset, teacher: OnnxModel | None 
 def test_what_fits_passes(
     base: Path, task: str, labels: NDArray[Any], outputs: int, shape: str
 ) -> None:
-    config = replace(STEP, task=task, student=net(outputs=outputs, then="y * 2"))
+    student = net(outputs=outputs, then="y * 2")
+    config = step(alone("student", task), task=task, student=student)
     found = run(base, config, dataset(base, labels, task))
     assert found == f"student: predicts {shape}\n"
 
 
 def test_teacher_and_student_that_fit_pass(base: Path) -> None:
-    config = replace(STEP, teacher=net(), trained=("teacher", "student"))
+    config = step(TEACHER_ALONE, taught(), teacher=net())
     found = run(base, config, dataset(base, CLASSES))
     assert found == "teacher: predicts (3,)\nstudent: predicts (3,)\n"
 
 
 @pytest.mark.parametrize("name", ["Around", "compiled"])
 def test_wrappers_of_modules_pass(base: Path, name: str) -> None:
-    run(base, replace(STEP, student=net(name)), dataset(base, CLASSES))
+    run(base, step(STUDENT_ALONE, student=net(name)), dataset(base, CLASSES))
 
 
 def test_labels_that_are_left_out_stop_nothing(base: Path) -> None:
     """All of the first samples have none."""
     labels = np.where(np.arange(20) < 10, -100, CLASSES)
-    run(base, STEP, dataset(base, labels))
+    run(base, step(STUDENT_ALONE), dataset(base, labels))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +256,7 @@ def test_labels_that_are_left_out_stop_nothing(base: Path) -> None:
 def test_a_student_that_cannot_learn(
     base: Path, labels: NDArray[Any], outputs: int, then: str, message: str
 ) -> None:
-    config = replace(STEP, student=net(outputs=outputs, then=then))
+    config = step(STUDENT_ALONE, student=net(outputs=outputs, then=then))
     with pytest.raises(EdgestillError, match=f"^{message}"):
         run(base, config, dataset(base, labels))
 
@@ -245,13 +284,13 @@ def test_the_message_says_which_model(
     base: Path, role: str, model: ModelConfig, message: str
 ) -> None:
     models: dict[str, Any] = {"teacher": net(), "student": net(), role: model}
-    config = replace(STEP, trained=("teacher", "student"), **models)
+    config = step(TEACHER_ALONE, taught(), **models)
     with pytest.raises(EdgestillError, match=f"^{role}: {message}"):
         run(base, config, dataset(base, CLASSES))
 
 
 def test_teacher_and_student_of_different_shapes(base: Path) -> None:
-    config = replace(STEP, teacher=net(outputs=5))
+    config = step(taught(), teacher=net(outputs=5))
     message = (
         r"^student: the teacher predicts \[5\] values per sample, the student \[3\]. "
         r"Give both a prediction of one shape, or name the outputs that match with output:$"
@@ -286,7 +325,7 @@ def test_losses_that_cannot_be_computed(
     labels: NDArray[Any] | None,
     message: str,
 ) -> None:
-    config = replace(STEP, task=task, losses=losses, teacher=net())
+    config = step(taught(*losses), task=task, teacher=net())
     with pytest.raises(EdgestillError, match=f"^{message}"):
         run(base, config, dataset(base, labels, task))
 
@@ -295,22 +334,22 @@ def test_losses_that_cannot_be_computed(
 def test_a_student_may_learn_from_its_teacher_alone(
     base: Path, losses: tuple[LossConfig, ...]
 ) -> None:
-    run(base, replace(STEP, losses=losses, teacher=net()), dataset(base, None))
+    run(base, step(taught(*losses), teacher=net()), dataset(base, None))
 
 
 @pytest.mark.parametrize(
-    ("trained", "losses", "message"),
+    ("lessons", "message"),
     [
-        (("student",), (KdLoss(), CeLoss()), "student: the loss ce reads labels"),
-        (("student",), (DkdLoss(),), "student: the loss dkd reads labels"),
-        (("student",), (MseLoss(to="labels"),), "student: the loss mse to labels reads labels"),
-        (("teacher", "student"), (KdLoss(),), "teacher: the loss ce reads labels"),
+        ((taught(KdLoss(), CeLoss()),), "student: the loss ce reads labels"),
+        ((taught(DkdLoss()),), "student: the loss dkd reads labels"),
+        ((taught(MseLoss(to="labels")),), "student: the loss mse to labels reads labels"),
+        ((TEACHER_ALONE, taught(KdLoss())), "teacher: the loss ce reads labels"),
     ],
 )
 def test_losses_that_read_labels_that_are_not_there(
-    base: Path, trained: tuple[str, ...], losses: tuple[LossConfig, ...], message: str
+    base: Path, lessons: tuple[Lesson, ...], message: str
 ) -> None:
-    config = replace(STEP, teacher=net(), trained=trained, losses=losses)
+    config = step(*lessons, teacher=net())
     with pytest.raises(EdgestillError) as error:
         run(base, config, dataset(base, None))
     assert str(error.value) == (
@@ -323,14 +362,13 @@ def test_only_what_learns_needs_losses(base: Path) -> None:
     """A segmentation model that came trained: its labels are no values to be near to."""
     data = dataset(base, np.zeros((20, 2), np.int64), "custom")
     student = net(then="y[:, :, None].expand(-1, -1, 2)")
-    run(base, replace(STEP, task="custom", student=student, trained=()), data)
+    run(base, step(task="custom", student=student), data)
 
 
 def test_the_teacher_learns_from_labels_alone(base: Path) -> None:
     data = dataset(base, X[:, :2], "custom")
-    config = replace(
-        STEP, task="custom", teacher=net(), losses=(MseLoss(),), trained=("teacher", "student")
-    )
+    lessons = (alone("teacher", "custom"), taught(MseLoss()))
+    config = step(*lessons, task="custom", teacher=net())
     with pytest.raises(
         EdgestillError, match=r"^teacher: the loss mse to labels cannot be computed from"
     ):
@@ -338,7 +376,7 @@ def test_the_teacher_learns_from_labels_alone(base: Path) -> None:
 
 
 def test_models_that_are_not_distilled_may_differ(base: Path) -> None:
-    config = replace(STEP, teacher=net(outputs=5), distilled=False)
+    config = step(STUDENT_ALONE, teacher=net(outputs=5))
     run(base, config, dataset(base, CLASSES))
 
 
@@ -374,13 +412,110 @@ def test_models_that_are_not_distilled_may_differ(base: Path) -> None:
 )
 def test_a_model_that_would_not_export(base: Path, role: str, then: str, message: str) -> None:
     models: dict[str, Any] = {"teacher": net(), "student": net(), role: net(then=then)}
+    config = step(STUDENT_ALONE, **models)
     with pytest.raises(EdgestillError, match=rf"^{role}: (\S*net.py:\d+: )?{message}"):
-        run(base, replace(STEP, **models), dataset(base, CLASSES))
+        run(base, config, dataset(base, CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("learn_from", "peers", "losses"),
+    [
+        ("teacher", (), (CeLoss(), HeadsLoss(("layer",)))),
+        ("average", (), (CeLoss(), KdLoss(), HintLoss("layer", "layer"))),
+        ("average", (), ()),
+        ("peers", (net(then="y * 2"), net(outputs=3)), ()),
+    ],
+    ids=["heads", "average", "the usual losses of the average", "peers"],
+)
+def test_a_student_may_learn_without_a_teacher(
+    base: Path, learn_from: str, peers: tuple[ModelConfig, ...], losses: tuple[LossConfig, ...]
+) -> None:
+    lesson = taught(*losses, learn_from=learn_from, peers=peers, teachers=())
+    config = step(lesson)
+    assert run(base, config, dataset(base, CLASSES)) == "student: predicts (3,)\n"
+
+
+def test_the_average_of_a_student_need_not_predict_what_the_teacher_does(base: Path) -> None:
+    lesson = taught(CeLoss(), KdLoss(), learn_from="average", teachers=())
+    config = step(lesson, teacher=net(outputs=5))
+    run(base, config, dataset(base, CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("peer", "losses", "message"),
+    [
+        (
+            net(outputs=5),
+            (),
+            r"student: peer 2 predicts \[5\] values per sample, the student \[3\]. Give both a "
+            r"prediction of one shape, or name the outputs that match with output:$",
+        ),
+        (net("Nett"), (), r"peer 2: net.py:Nett: there is no 'Nett' in net.py. Did you mean"),
+        (net("Trained"), (), r"peer 2: \S*net.py:\d+: forward raised ValueError: too few samples"),
+        (net(frozen=True), (), r"peer 2: its prediction depends on no trainable parameter"),
+        (
+            net(then="y.log()"),
+            (),
+            r"student: the loss kd is nan on the first 8 samples. Look at normalize: and at the",
+        ),
+        (
+            net(then="y.log()"),
+            (CeLoss(),),
+            r"student: the loss peer 2 ce is nan on the first 8 samples. Look at normalize: and",
+        ),
+    ],
+)
+def test_a_peer_that_does_not_fit(
+    base: Path, peer: ModelConfig, losses: tuple[LossConfig, ...], message: str
+) -> None:
+    lesson = taught(*losses, learn_from="peers", peers=(net(), peer), teachers=())
+    config = step(lesson)
+    with pytest.raises(EdgestillError, match=f"^{message}"):
+        run(base, config, dataset(base, CLASSES))
+
+
+def test_without_labels_an_average_has_nothing_to_teach(base: Path) -> None:
+    config = step(taught(learn_from="average", teachers=()))
+    with pytest.raises(EdgestillError, match=r"^student: the loss ce reads labels, and the train"):
+        run(base, config, dataset(base, None))
+
+
+@pytest.mark.parametrize("role", ["teacher", "student", "peer 1"])
+def test_classes_that_are_the_last_axis_are_found(base: Path, role: str) -> None:
+    data = dataset(base, np.stack([CLASSES] * 4, axis=1))
+    first, last = net(then="y[:, :, None].expand(-1, -1, 4)"), net(then=TOKENS)
+    models = {"teacher": first, "student": first, "peer 1": first, role: last}
+    peers = (models.pop("peer 1"),)
+    lesson = taught(CeLoss(), KdLoss(), learn_from="peers", peers=peers, teachers=())
+    config = step(lesson, **models)
+    message = rf"^{role}: it predicts \[4, 3\] a sample, and labels are \[4\]: its classes are the"
+    with pytest.raises(EdgestillError, match=message):
+        run(base, config, data)
+
+
+def test_classes_that_are_said_to_be_the_last_axis_become_the_first(base: Path) -> None:
+    data = dataset(base, np.stack([CLASSES] * 4, axis=1))
+    moved = replace(net(then=TOKENS), classes="last")
+    config = step(taught(CeLoss(), KdLoss()), teacher=moved, student=moved)
+    assert run(base, config, data) == "teacher: predicts (3, 4)\nstudent: predicts (3, 4)\n"
+
+
+def test_heads_need_a_layer_and_a_prediction_for_whole_samples(base: Path) -> None:
+    data = dataset(base, CLASSES)
+    there = step(taught(CeLoss(), HeadsLoss(("laye",)), teachers=()))
+    with pytest.raises(EdgestillError, match=r"^student: layer laye of the student: there is no"):
+        run(base, there, data)
+    (base / "out").rmdir()
+    student = net(then="y[:, :, None]")
+    with pytest.raises(
+        EdgestillError, match=r"^student: the loss heads: a head classifies a whole"
+    ):
+        run(base, step(taught(HeadsLoss(("layer",)), teachers=()), student=student), data)
 
 
 def test_bytes_become_floats_before_the_loss(base: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 4), np.uint8)
-    config = replace(STEP, student=net(normalize=NormalizeConfig(255)))
+    config = step(STUDENT_ALONE, student=net(normalize=NormalizeConfig(255)))
     run(base, config, dataset(base, CLASSES, x=pixels))
 
 
@@ -410,23 +545,237 @@ def onnx_teacher(base: Path, shape: tuple[int, ...], dtype: int = TensorProto.FL
 def test_a_teacher_given_as_onnx_is_asked_and_has_to_predict_what_the_student_does(
     base: Path,
 ) -> None:
-    config, data = replace(STEP, losses=(KdLoss(),)), dataset(base, CLASSES)
+    lesson, data = taught(KdLoss()), dataset(base, CLASSES)
     teacher = onnx_teacher(base, (4,))
-    assert run(base, config, data, teacher) == "student: predicts (3,)\n"
+    assert run(base, step(lesson), data, teacher) == "student: predicts (3,)\n"
     (base / "out" / "check.txt").unlink()
     (base / "out").rmdir()
     message = r"^student: the teacher predicts \[3\] values per sample, the student \[5\]. Give"
     with pytest.raises(EdgestillError, match=message):
-        run(base, replace(config, student=net(outputs=5)), data, teacher)
+        run(base, step(lesson, student=net(outputs=5)), data, teacher)
+
+
+def asked(base: Path, body: str) -> ModelConfig:
+    """A teacher that is a function of this body."""
+    (base / "asked.py").write_text(f"def answers(batch):\n    {body}\n", encoding="utf-8")
+    return ModelConfig(function="asked.py:answers")
+
+
+def test_several_teachers_are_asked_together(base: Path) -> None:
+    """A model, an ONNX file and a function, weighed by labels of which one is missing."""
+    labels = np.where(np.arange(20) == 3, -100, CLASSES)
+    models = {"teacher deep": asked(base, "return batch['x'][:, :3]"), "teacher": net()}
+    losses = (CeLoss(), HintLoss("layer", "teacher:layer"), KdLoss())
+    lesson = taught(*losses, teachers=("deep", "teacher", "wide"), weights="loss")
+    file, data = onnx_teacher(base, (4,)), dataset(base, labels)
+    found = run(base, step(lesson, **models), data, file, "teacher wide")
+    assert found == (
+        "teacher deep: predicts (3,)\nteacher: predicts (3,)\nstudent: predicts (3,)\n"
+    )
+
+
+BOTH = ("teacher", "wide")
+
+
+@pytest.mark.parametrize(
+    ("lessons", "wide", "message"),
+    [
+        (
+            (taught(teachers=BOTH),),
+            net(outputs=5),
+            r"student: the teacher wide predicts \[5\] values per sample, the student \[3\]. Give",
+        ),
+        (
+            (taught(teachers=BOTH),),
+            net("broken"),
+            r"teacher wide: net.py:broken \(net.py:\d+\): broken\(\) raised RuntimeError: no such",
+        ),
+        (
+            (alone("teacher wide"), taught(teachers=BOTH)),
+            net(frozen=True),
+            r"teacher wide: its prediction depends on no trainable parameter",
+        ),
+        (
+            (taught(HintLoss("layer", "wide:layr"), teachers=BOTH),),
+            net(),
+            r"student: layer layr of the teacher wide: there is no such layer. Did you mean 'layer",
+        ),
+        (
+            (taught(teachers=("teacher",)),),
+            net(outputs=2),
+            r"teacher wide: it predicts 2 classes, the labels have 3",
+        ),
+    ],
+    ids=["other shape", "broken", "frozen", "no such layer", "too few classes"],
+)
+def test_a_further_teacher_that_does_not_fit(
+    base: Path, lessons: tuple[Lesson, ...], wide: ModelConfig, message: str
+) -> None:
+    config = step(*lessons, **{"teacher": net(), "teacher wide": wide})
+    with pytest.raises(EdgestillError, match=f"^{message}"):
+        run(base, config, dataset(base, CLASSES))
+
+
+def test_a_teacher_that_nobody_hears_may_predict_something_else(base: Path) -> None:
+    losses, weights = (KdLoss(), HintLoss("layer", "wide:layer")), {"teacher": 1.0, "wide": 0.0}
+    lesson = taught(*losses, teachers=BOTH, weights=weights)
+    config = step(lesson, **{"teacher": net(), "teacher wide": net(outputs=5)})
+    run(base, config, dataset(base, CLASSES))
+
+
+def test_teachers_weighed_by_labels_that_are_not_there(base: Path) -> None:
+    lesson = taught(teachers=BOTH, weights="loss")
+    config = step(lesson, **{"teacher": net(), "teacher wide": net()})
+    with pytest.raises(EdgestillError) as error:
+        run(base, config, dataset(base, None))
+    assert str(error.value) == (
+        "student: distill.teachers: loss weighs teachers by the labels, and the train split has "
+        "none. Write confidence, or a weight for each teacher"
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return batch['y']", r"asked.py:answers \(asked.py:2\): answers\(\) raised KeyError: 'y'"),
+        ("return batch['x'][:, :2]", r"it predicts 2 classes, the labels have 3. Give the model"),
+        (
+            "return batch['x'][:, :3] - batch['x'].max()",
+            r"it answers a sample otherwise when it is asked again, or beside another one. Let it",
+        ),
+        (
+            "return batch['x'][:, :3] if len(batch['x']) < 3 else batch['x'] / 0",
+            r"asked.py:answers: it returned values that are not finite",
+        ),
+    ],
+)
+@pytest.mark.parametrize("lesson", [taught(), STUDENT_ALONE], ids=["teaches", "is compared with"])
+@pytest.mark.filterwarnings("ignore:divide by zero")
+def test_a_function_that_does_not_answer(
+    base: Path, body: str, message: str, lesson: Lesson
+) -> None:
+    config = step(lesson, teacher=asked(base, body))
+    with pytest.raises(EdgestillError, match=f"^teacher: {message}"):
+        run(base, config, dataset(base, CLASSES))
+
+
+def test_views_of_a_teachers_own_training_are_not_those_it_is_asked_about(base: Path) -> None:
+    """Whole numbers will do for the file, although another teacher learns from mixed images."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 1, 4, 4), np.uint8)
+    model = net(then="y.mean((1, 2))", normalize=NormalizeConfig(255))
+    file = onnx_teacher(base, (1, 4, 4), TensorProto.UINT8)
+    mixing = replace(alone("teacher wide"), augment=AugmentConfig(mixup=1.0))
+    models = {"teacher wide": model, "student": model}
+    config = step(mixing, taught(CeLoss(), teachers=BOTH), **models)
+    with pytest.raises(EdgestillError, match=r"^student: the teacher predicts \[1, 4, 3\]"):
+        run(base, config, dataset(base, CLASSES, x=pixels), file)
 
 
 def test_an_onnx_teacher_of_whole_numbers_and_mixed_views(base: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 1, 4, 4), np.uint8)
     student = net(then="y.mean((1, 2))", normalize=NormalizeConfig(255))
     data = dataset(base, CLASSES, x=pixels)
-    config = replace(STEP, student=student, losses=(CeLoss(),))
-    mixing = replace(config, augment=(AugmentConfig(flip=True), AugmentConfig(cutmix=1.0)))
+    lesson = taught(CeLoss(), augment=AugmentConfig(cutmix=1.0))
     teacher = onnx_teacher(base, (1, 4, 4), TensorProto.UINT8)
     message = r"^teacher: its input x is uint8 and read by Slice, and mixed samples are fractions"
     with pytest.raises(EdgestillError, match=message):
-        run(base, mixing, data, teacher)
+        run(base, step(lesson, student=student), data, teacher)
+
+
+HINT = HintLoss("body", "body")
+
+
+def test_assistants_are_tried_as_pupils_and_as_teachers(base: Path) -> None:
+    lessons = (
+        Lesson("assistant 1", "assistant 1", {"teacher": "teacher"}, (HINT,)),
+        Lesson("student stage 1", "student", {"teacher": "assistant 1"}, (HINT,), ("body",)),
+        Lesson("student", "student", {"teacher": "assistant 1"}),
+    )
+    models = {"teacher": net("Deep", width=8), "assistant 1": net("Deep", width=6)}
+    config = step(*lessons, **models, student=net("Deep"))
+    found = run(base, config, dataset(base, CLASSES))
+    assert found.splitlines() == [
+        f"{role}: predicts (3,)" for role in ("teacher", "assistant 1", "student")
+    ]
+    assert {path.name for path in (base / "work").iterdir()} == {"teacher", "student"}
+
+
+def test_a_model_may_learn_from_itself_as_it_was(base: Path) -> None:
+    """The next generation: what is frozen as its teacher still learns."""
+    generation = Lesson("student generation 2", "student", {"teacher": "student"}, (HINT, KdLoss()))
+    config = step(generation, STUDENT_ALONE, student=net("Deep"))
+    run(base, config, dataset(base, CLASSES))
+
+
+def test_what_is_frozen_for_one_stage_learns_in_the_next(base: Path) -> None:
+    stages = (taught(HINT, only=("body",)), taught(CeLoss(), only=("head",)), taught(CeLoss()))
+    config = step(*stages, teacher=net("Deep"), student=net("Deep"))
+    run(base, config, dataset(base, CLASSES))
+
+
+@pytest.mark.parametrize(
+    ("lesson", "message"),
+    [
+        (
+            Lesson(
+                "assistant 1", "assistant 1", {"teacher": "teacher"}, (HintLoss("bdy", "body"),)
+            ),
+            "assistant 1: layer bdy of the student: there is no such layer. Did you mean 'body'?",
+        ),
+        (
+            Lesson("student stage 2", "student", {"teacher": "assistant 3"}, (HINT,)),
+            "student stage 2: layer body of the teacher: there is no such layer. Layers: layer",
+        ),
+        (
+            Lesson("student", "student", {"teacher": "teacher"}, (), ("body", "heads")),
+            "student: only: heads: there is no such layer. Did you mean 'head'?",
+        ),
+        (
+            Lesson("student", "student", {"teacher": "teacher"}, (), ("body.2",)),
+            "student: only: body.2: ReLU has no trainable parameters. Leave it out, or name a "
+            "layer with weights",
+        ),
+        (
+            Lesson("student stage 1", "student", {"teacher": "teacher"}, (HINT,), ("body", "head")),
+            "student stage 1: only: head: no loss depends on it, so that it would learn nothing. "
+            "Leave it out, or add a loss that depends on it",
+        ),
+        (
+            # What brings 4 channels to 8 would learn alone.
+            Lesson("student stage 1", "student", {"teacher": "teacher"}, (HINT,), ("head",)),
+            "student stage 1: only: head: no loss depends on it, so that it would learn nothing. "
+            "Leave it out, or add a loss that depends on it",
+        ),
+        (
+            Lesson("student", "student", {"teacher": "assistant 1"}, (KdLoss(), HINT), ("head",)),
+            "student: the loss hint body depends on nothing that learns. Leave it out, or let "
+            "something learn that it depends on",
+        ),
+        (
+            Lesson("teacher", "teacher", {}, (), ("neck",)),
+            "teacher: only: neck: there is no such layer. Layers: body, body.0, body.1, body.2, "
+            "head",
+        ),
+        (
+            Lesson("assistant 2", "assistant 2", {"teacher": "teacher"}),
+            "assistant 2: the teacher predicts [3] values per sample, the student [5]. Give both a "
+            "prediction of one shape, or name the outputs that match with output:",
+        ),
+        (
+            Lesson("assistant 1", "assistant 1", {"teacher": "teacher"}, top_k=3),
+            "distill.cache.top_k: top_k keeps 3 of 3 classes. Lower it, or leave it out",
+        ),
+    ],
+)
+def test_what_cannot_be_learnt_in_a_chain(base: Path, lesson: Lesson, message: str) -> None:
+    assistants = {"assistant 1": net("Deep"), "assistant 2": net(outputs=5), "assistant 3": net()}
+    config = step(lesson, teacher=net("Deep", width=8), **assistants, student=net("Deep"))
+    with pytest.raises(EdgestillError) as error:
+        run(base, config, dataset(base, CLASSES))
+    assert str(error.value) == message
+
+
+def test_assistants_are_fed_and_named_as_the_others(base: Path) -> None:
+    config = step(teacher=net(), **{"assistant 1": net(), "assistant 2": net("broken")})
+    with pytest.raises(EdgestillError, match=r"^assistant 2: net.py:broken \(net.py:\d+\): broken"):
+        run(base, config, dataset(base, CLASSES))

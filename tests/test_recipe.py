@@ -329,6 +329,7 @@ teacher:
   weights: model.py
   normalize: {range: 16}
   output: logits
+  classes: last
 student: {from: teacher, depth: 0.5, width: 0.25}
 distill: {}
 """
@@ -337,13 +338,37 @@ distill: {}
     assert teacher is not None
     assert student is not None
     assert (student.from_, student.depth, student.width) == ("teacher", 0.5, 0.25)
-    for name in ("model", "arguments", "files", "normalize", "output"):
+    for name in ("model", "arguments", "files", "normalize", "output", "classes"):
         assert getattr(student, name) == getattr(teacher, name), name
     assert (student.weights, student.train, student.pretrained) == (None, None, False)
-    own = load(tmp_path, text, ["student.normalize={range: 255}", "student.output=other"]).student
+    written = ("normalize={range: 255}", "output=other", "classes=first")
+    own = load(tmp_path, text, [f"student.{setting}" for setting in written]).student
     assert own is not None
+    assert own.classes == "first"
     assert own.normalize == NormalizeConfig(255)
     assert own.output == "other"
+
+
+def test_further_teachers_are_read_as_the_teacher_is_and_null_takes_one_out(tmp_path: Path) -> None:
+    (tmp_path / "old.onnx").touch()
+    written = [
+        "student={model: model.py:net}",
+        "teacher={function: model.py:net, files: [model.py]}",
+        "teachers={wide: {model: model.py:net, train: {epochs: 3}}, old: {onnx: old.onnx}}",
+        "distill={teachers: {teacher: 1, wide: 0.5, old: 0}}",
+    ]
+    recipe = load(tmp_path, SHORTEST, written)
+    assert list(recipe.all_teachers) == ["teacher", "wide", "old"]
+    assert recipe.teacher is not None and recipe.teacher.function == "model.py:net"
+    wide, old = recipe.teachers.values()
+    assert wide.train is not None and wide.train.epochs == 3
+    assert old.onnx == "old.onnx"
+    assert recipe.distill is not None
+    assert recipe.distill.teachers == {"teacher": 1.0, "wide": 0.5, "old": 0.0}
+    fewer = ["teachers.old=null", "distill.teachers.old=null"]
+    assert list(load(tmp_path, SHORTEST, [*written, *fewer]).teachers) == ["wide"]
+    word = load(tmp_path, SHORTEST, [*written, "distill.teachers=confidence"]).distill
+    assert word is not None and word.teachers == "confidence"
 
 
 def test_an_onnx_file_teaches_by_every_loss_that_reads_no_layer(tmp_path: Path) -> None:

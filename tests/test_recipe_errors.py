@@ -28,15 +28,17 @@ MODEL = (
 )
 
 TOP = (
-    "Allowed keys: name, seed, threads, task, metric, data, teacher, student, distill, export, "
-    "quantize, targets, measure, gates."
+    "Allowed keys: name, seed, threads, task, metric, data, teacher, teachers, assistants, "
+    "student, distill, export, quantize, targets, measure, gates."
 )
 MODEL_KEYS = (
-    "Allowed keys: model, arguments, onnx, weights, files, normalize, output, from, depth, width, "
-    "train, pretrained."
+    "Allowed keys: model, arguments, onnx, function, weights, files, normalize, output, classes, "
+    "from, depth, width, train, pretrained."
 )
+WIDE = "wide: {model: model.py:teacher, train: {}}"
 LOSSES = (
-    "ce, kd, dkd, dist, mse, hint, hidden, attention, similarity, relation, minilm, adversarial"
+    "ce, kd, dkd, dist, mse, hint, hidden, attention, similarity, relation, minilm, adversarial, "
+    "heads"
 )
 GATES = "accuracy, agreement, latency, throughput, speedup, size, memory"
 KNOWN_TARGETS = f"Known targets: {', '.join(TARGETS)}."
@@ -67,6 +69,20 @@ def changed(old: str, new: str) -> str:
 def budgeted(text: str) -> str:
     """With what int8 may cost on the scale of a metric that is no proportion."""
     return text.replace("quantize: {}", "quantize: {budget: {accuracy_drop: 0.1}}")
+
+
+def several(teachers: str) -> str:
+    """With further teachers on line 6, which moves what follows."""
+    return changed("distill: {}\n", f"distill: {{}}\nteachers: {{{teachers}}}\n")
+
+
+def weighed(weights: str) -> str:
+    """With one further teacher, and these weights on line 5."""
+    return several(WIDE).replace("distill: {}", f"distill: {{teachers: {weights}}}")
+
+
+def taught_by(teacher: str) -> str:
+    return changed("{model: model.py:teacher, train: {}}", teacher)
 
 
 def test_the_recipe_that_the_cases_change_is_right(folder: Path) -> None:
@@ -126,6 +142,150 @@ CASES = {
         changed("{model: model.py:teacher, train: {}}", "{from: teacher, train: {}}"),
         "3: teacher.from: only a student is made from a teacher. Give it a model:.",
     ),
+    # Assistants
+    "an assistant that is no list": (
+        RECIPE + "assistants: {model: model.py:student}\n",
+        "9: assistants: found a mapping where a list is expected. Write [{model: "
+        "file.py:callable}].",
+    ),
+    "no assistants": (
+        RECIPE + "assistants: []\n",
+        "9: assistants: an empty list. Leave it out: the student then learns from the teacher "
+        "itself.",
+    ),
+    "an assistant by its name alone": (
+        RECIPE + "assistants: [model.py:student]\n",
+        "9: assistants[0]: found 'model.py:student' where a mapping is expected. Allowed keys: "
+        "model, arguments, onnx, function, weights, files, normalize, output, classes, from, "
+        "depth, width, distill.",
+    ),
+    "an assistant without a model": (
+        RECIPE + "assistants: [{model: model.py:student}, {}]\n",
+        "9: assistants[1]: neither model nor from. Write model: file.py:callable or from: teacher.",
+    ),
+    "an assistant that trains alone": (
+        RECIPE + "assistants: [{model: model.py:student, train: {}}]\n",
+        "9: assistants[0].train: unknown key. Allowed keys: model, arguments, onnx, function, "
+        "weights, files, normalize, output, classes, from, depth, width, distill.",
+    ),
+    "an assistant that came trained": (
+        RECIPE + "assistants: [{model: model.py:student, weights: weights.safetensors}]\n",
+        "9: assistants[0].weights: an assistant is distilled here, and weights is for models that "
+        "came trained. Give it a model: or from: teacher.",
+    ),
+    "an assistant that is an ONNX file": (
+        RECIPE + "assistants: [{onnx: student.onnx}]\n",
+        "9: assistants[0].onnx: an assistant is distilled here, and onnx is for models that came "
+        "trained. Give it a model: or from: teacher.",
+    ),
+    "an assistant from an ONNX file": (
+        changed("{model: model.py:teacher, train: {}}", "{onnx: student.onnx}")
+        + "assistants: [{from: teacher}]\n",
+        "9: assistants[0].from: the teacher is an ONNX file, which has no layers to take. Give the "
+        "teacher as model: and weights:.",
+    ),
+    "an assistant with a share of its own model": (
+        RECIPE + "assistants: [{model: model.py:student, depth: 0.5}]\n",
+        "9: assistants[0].depth: depth is for a student that is made from its teacher. Add from: "
+        "teacher, or leave depth out.",
+    ),
+    "an assistant that is not there": (
+        RECIPE + "assistants: [{from: teacher}, {model: model.py:studnt}]\n",
+        "9: assistants[1].model: there is no 'studnt' in model.py. Did you mean 'student'?",
+    ),
+    "files of an assistant": (
+        RECIPE + "assistants: [{model: model.py:student, files: [gone.bin]}]\n",
+        "9: assistants[0].files[0]: there is no file gone.bin. Paths start from {folder}, which "
+        "has model.py, recipe.yaml, student.onnx, weights.safetensors.",
+    ),
+    "assistants of a student that learns alone": (
+        changed("distill: {}", "assistants: [{from: teacher}]").replace(
+            "student}", "student, train: {}}"
+        ),
+        "5: assistants: the student does not learn from them. Add distill:, or leave assistants "
+        "out.",
+    ),
+    "an unknown loss of an assistant": (
+        RECIPE + "assistants: [{from: teacher, distill: {losses: [kdd]}}]\n",
+        "9: assistants[0].distill.losses[0]: 'kdd' is not a known loss. Did you mean kd? "
+        f"Known losses: {LOSSES}.",
+    ),
+    "an assistant of which nothing is learnt": (
+        RECIPE + "assistants: [{from: teacher, distill: {losses: [{kd: {weight: 0}}]}}]\n",
+        "9: assistants[0].distill.losses: every weight is 0, so nothing is learnt. Raise one of "
+        "them.",
+    ),
+    "views of an assistant that are all the same": (
+        RECIPE + "assistants: [{from: teacher, distill: {cache: {views: 2}}}]\n",
+        "9: assistants[0].distill.cache.views: 2 views of each sample, and without augment they "
+        "are all the same. Add distill.augment, or remove views.",
+    ),
+    "layers of an onnx file for the first assistant": (
+        changed("{model: model.py:teacher, train: {}}", "{onnx: student.onnx}").replace(
+            "distill: {}", "distill: {losses: [{hint: {student: a, teacher: b}}]}"
+        )
+        + "assistants: [{model: model.py:student, distill: "
+        "{losses: [kd], stages: [{losses: [{attention: {student: a, teacher: b}}]}, {}]}}]\n",
+        "9: assistants[0].distill.stages[0].losses[0].attention: attention reads a layer of the "
+        "teacher, and an ONNX file has none to read. Use kd, dkd, dist or mse, or relation and "
+        "adversarial without layers, or give the teacher as model:.",
+    ),
+    # Generations and stages
+    "no generation": (
+        changed("distill: {}", "distill: {generations: 0}"),
+        "5: distill.generations: found 0. Expected a whole number above 0.",
+    ),
+    "stages that are no list": (
+        changed("distill: {}", "distill: {stages: {epochs: 3}}"),
+        "5: distill.stages: found a mapping where a list is expected. Write [{epochs: 10}].",
+    ),
+    "stages that are a number": (
+        changed("distill: {}", "distill: {stages: 3}"),
+        "5: distill.stages: found 3 where a list is expected. Write [{epochs: 10}].",
+    ),
+    "no stages": (
+        changed("distill: {}", "distill: {stages: []}"),
+        "5: distill.stages: an empty list. Leave it out to train in one part.",
+    ),
+    "a stage that is no mapping": (
+        changed("distill: {}", "distill: {stages: [{}, 3]}"),
+        "5: distill.stages[1]: found 3 where a mapping is expected. Allowed keys: epochs, "
+        "learning_rate, losses, only.",
+    ),
+    "a setting that no stage has": (
+        changed("distill: {}", "distill: {stages: [{epoch: 3}]}"),
+        "5: distill.stages[0].epoch: unknown key. Did you mean epochs? Allowed keys: epochs, "
+        "learning_rate, losses, only.",
+    ),
+    "a schedule that no stage can have": (
+        changed("distill: {}", "distill: {stages: [{epochs: 0}]}"),
+        "5: distill.stages[0].epochs: found 0. Expected a whole number above 0.",
+    ),
+    "one layer where a list is expected": (
+        changed("distill: {}", "distill: {stages: [{only: body}]}"),
+        "5: distill.stages[0].only: found 'body'. Expected a list of texts.",
+    ),
+    "a stage without losses": (
+        changed("distill: {}", "distill: {stages: [{losses: []}]}"),
+        "5: distill.stages[0].losses: an empty list. Leave it out for the usual losses of the "
+        "task.",
+    ),
+    "a stage in which nothing is learnt": (
+        changed(
+            "distill: {}", "distill: {losses: [kd], stages: [{}, {losses: [{ce: {weight: 0}}]}]}"
+        ),
+        "5: distill.stages[1].losses: every weight is 0, so nothing is learnt. Raise one of them.",
+    ),
+    "a loss of another task in a stage": (
+        budgeted(changed("distill: {}", "distill: {stages: [{losses: [ce]}]}\ntask: regression")),
+        "5: distill.stages[0].losses[0].ce: ce does not fit regression. Losses of regression: mse, "
+        "hint, hidden, attention, similarity, relation, minilm, adversarial.",
+    ),
+    "a setting that every stage replaces": (
+        changed("distill: {}", "distill: {epochs: 9, stages: [{epochs: 3}, {epochs: 4}]}"),
+        "5: distill.epochs: every stage has epochs of its own, so that this is never used. Leave "
+        "it out here, or in a stage.",
+    ),
     # Keys
     "unknown key": (
         RECIPE + "distil: {}\n",
@@ -136,7 +296,8 @@ CASES = {
         changed("distill: {}", "distill: {epoch: 3}"),
         "5: distill.epoch: unknown key. Did you mean epochs? Allowed keys: epochs, batch_size, "
         "accumulate, optimizer, learning_rate, schedule, weight_decay, momentum, warmup, "
-        "clip_norm, ema, early_stop, precision, compile, augment, trackers, losses, cache.",
+        "clip_norm, ema, early_stop, precision, compile, augment, only, trackers, losses, cache, "
+        "teachers, learn_from, peers, generations, stages.",
     ),
     "misspelt section counts as given": (
         changed("teacher:", "teachr:"),
@@ -367,6 +528,20 @@ CASES = {
         changed("distill: {}", "distill: {losses: [{hidden: {student: a, teacher: b, map: {}}}]}"),
         "5: distill.losses[0].hidden: map is empty. Write student's layer: teacher's layer",
     ),
+    "heads on nothing": (
+        changed("distill: {}", "distill: {losses: [{heads: {layers: []}}]}"),
+        "5: distill.losses[0].heads: layers is empty. Name layers of the student",
+    ),
+    "two heads on a layer": (
+        changed("distill: {}", "distill: {losses: [{heads: {layers: [a, b, a]}}]}"),
+        "5: distill.losses[0].heads: layers names a layer twice. Name each once",
+    ),
+    "heads of values": (
+        budgeted(changed("distill: {}", "distill: {losses: [{heads: {layers: [a]}}]}"))
+        + "task: regression\n",
+        "5: distill.losses[0].heads: heads does not fit regression. Losses of regression: mse, "
+        "hint, hidden, attention, similarity, relation, minilm, adversarial.",
+    ),
     "views that are all the same": (
         changed("distill: {}", "distill: {cache: {views: 3}}"),
         "5: distill.cache.views: 3 views of each sample, and without augment they are all the "
@@ -398,8 +573,233 @@ CASES = {
     ),
     "distillation without a teacher": (
         changed("teacher: {model: model.py:teacher, train: {}}", "seed: 1"),
-        "5: distill: there is no teacher to learn from. "
-        "Add teacher:, or train the student alone with student: {train: {}}.",
+        "5: distill: there is no teacher to learn from. Add teacher:, or learn_from: average or "
+        "peers, or train the student alone with student: {train: {}}.",
+    ),
+    "classes of values": (
+        budgeted(changed("student}", "student, classes: last}")) + "task: regression\n",
+        "4: student.classes: classes is for classification, and the task is regression. "
+        "Leave classes out.",
+    ),
+    "a peer's classes of values": (
+        budgeted(
+            changed(
+                "distill: {}",
+                "distill: {learn_from: peers, peers: [{model: model.py:student, classes: first}]}",
+            )
+        )
+        + "task: regression\n",
+        "5: distill.peers[0].classes: classes is for classification, and the task is regression. "
+        "Leave classes out.",
+    ),
+    # Learning without a teacher
+    "nobody of that name": (
+        changed("distill: {}", "distill: {learn_from: itself}"),
+        "5: distill.learn_from: found 'itself'. Expected teacher, average or peers.",
+    ),
+    "kept answers of nobody": (
+        changed("teacher: {model: model.py:teacher, train: {}}", "seed: 1").replace(
+            "distill: {}", "distill: {losses: [ce], cache: {}}"
+        ),
+        "5: distill.cache: there is no teacher whose answers could be kept. Remove cache.",
+    ),
+    "kept answers of the average": (
+        changed("distill: {}", "distill: {learn_from: average, ema: 0.99, cache: {}}"),
+        "5: distill.cache: the student's average changes with every step: its answers cannot be "
+        "kept. Remove cache.",
+    ),
+    "kept answers of peers": (
+        changed(
+            "distill: {}",
+            "distill: {learn_from: peers, peers: [{model: model.py:student}], cache: {}}",
+        ),
+        "5: distill.cache: peers change with every step: their answers cannot be kept. "
+        "Remove cache.",
+    ),
+    "no average": (
+        changed("distill: {}", "distill: {learn_from: average}"),
+        "5: distill.learn_from: there is no average of the student's weights. Add ema: 0.999, the "
+        "average's decay.",
+    ),
+    "no loss learns from the average": (
+        changed("distill: {}", "distill: {learn_from: average, ema: 0.9, losses: [ce]}"),
+        "5: distill.losses: no loss learns from the average. Add kd or mse, or leave learn_from: "
+        "average out.",
+    ),
+    "nobody knows the labels": (
+        changed("distill: {}", "distill: {learn_from: average, ema: 0.9, losses: [kd, dkd]}"),
+        "5: distill.losses: no loss brings the student's prediction to the labels, and there is no "
+        "teacher that knows more than the student. Add ce.",
+    ),
+    "heads alone": (
+        changed("teacher: {model: model.py:teacher, train: {}}", "seed: 1").replace(
+            "distill: {}", "distill: {losses: [{heads: {layers: [body]}}]}"
+        ),
+        "5: distill.losses: no loss brings the student's prediction to the labels, and there is no "
+        "teacher that knows more than the student. Add ce.",
+    ),
+    "nobody knows the values": (
+        budgeted(changed("distill: {}", "distill: {learn_from: average, ema: 0.9, losses: [mse]}"))
+        + "task: regression\n",
+        "5: distill.losses: no loss brings the student's prediction to the labels, and there is no "
+        "teacher that knows more than the student. Add mse: {to: labels}.",
+    ),
+    "no peers": (
+        changed("distill: {}", "distill: {learn_from: peers}"),
+        "5: distill.peers: missing. Add peers: [{model: file.py:callable}].",
+    ),
+    "peers that nobody learns from": (
+        changed("distill: {}", "distill: {peers: [{model: model.py:student}]}"),
+        "5: distill.peers: nobody learns from them: learn_from is teacher. Add learn_from: peers, "
+        "or remove peers.",
+    ),
+    "peers as a mapping": (
+        changed("distill: {}", "distill: {learn_from: peers, peers: {model: model.py:student}}"),
+        "5: distill.peers: found a mapping where a list is expected. "
+        "Write [{model: file.py:callable}].",
+    ),
+    "a peer without a model": (
+        changed("distill: {}", "distill: {learn_from: peers, peers: [{arguments: {}}]}"),
+        "5: distill.peers[0].model: missing",
+    ),
+    "a peer with a key of other models": (
+        changed(
+            "distill: {}",
+            "distill: {learn_from: peers, peers: [{model: model.py:student, depth: 0.5}]}",
+        ),
+        "5: distill.peers[0].depth: unknown key. Allowed keys: model, arguments, files, normalize, "
+        "output, classes.",
+    ),
+    "a peer that is not there": (
+        changed("distill: {}", "distill: {learn_from: peers, peers: [{model: model.py:peer}]}"),
+        "5: distill.peers[0].model: there is no 'peer' in model.py. It has: load, teacher, Nets, "
+        "student.",
+    ),
+    "a peer's file that is not there": (
+        changed(
+            "distill: {}",
+            "distill: {learn_from: peers, peers: [{model: model.py:student, files: [mdel.py]}]}",
+        ),
+        "5: distill.peers[0].files[0]: there is no file mdel.py. Did you mean model.py?",
+    ),
+    "an average in a chain": (
+        changed("distill: {}", "distill: {learn_from: average, ema: 0.9}")
+        + "assistants: [{model: model.py:student}]\n",
+        "5: distill.learn_from: with assistants each model learns from the one before it, not from "
+        "its average. Leave learn_from out, or assistants.",
+    ),
+    "an assistant that learns from peers": (
+        RECIPE + "assistants: [{model: model.py:student, distill: {learn_from: peers, peers: "
+        "[{model: model.py:student}]}}]\n",
+        "9: assistants[0].distill.learn_from: with assistants each model learns from the one "
+        "before it, not from its peers. Leave learn_from out, or assistants.",
+    ),
+    "generations of an average": (
+        changed("distill: {}", "distill: {learn_from: average, ema: 0.9, generations: 2}"),
+        "5: distill.generations: a generation learns from the one before it, not from its average. "
+        "Leave generations out, or learn_from: average.",
+    ),
+    "generations with peers": (
+        changed(
+            "distill: {}",
+            "distill: {learn_from: peers, peers: [{model: model.py:student}], generations: 2}",
+        ),
+        "5: distill.generations: a generation learns from the one before it, not from its peers. "
+        "Leave generations out, or learn_from: peers.",
+    ),
+    "stages with peers": (
+        changed(
+            "distill: {}",
+            "distill: {learn_from: peers, peers: [{model: model.py:student}], stages: "
+            "[{epochs: 2}, {}]}",
+        ),
+        "5: distill.stages: peers would begin anew in every stage, beside a student that has "
+        "learnt. Leave stages out, or learn from a teacher or the average.",
+    ),
+    "generations that teach nothing": (
+        changed(
+            "distill: {}", "distill: {losses: [ce, {heads: {layers: [a]}}], generations: 2}"
+        ).replace("teacher: {model: model.py:teacher, train: {}}\n", ""),
+        "4: distill.losses: no loss learns from the generation before. Add kd or mse, or leave "
+        "generations out.",
+    ),
+    "an average whose last stage forgets the labels": (
+        changed(
+            "distill: {}",
+            "distill: {learn_from: average, ema: 0.9, stages: [{losses: [kd, ce]}, "
+            "{losses: [kd]}]}",
+        ),
+        "5: distill.stages[1].losses: no loss brings the student's prediction to the labels, and "
+        "there is no teacher that knows more than the student. Add ce.",
+    ),
+    "assistants that nobody learns from": (
+        changed("distill: {}", "distill: {losses: [ce]}")
+        + "assistants: [{model: model.py:student, distill: {}}]\n",
+        "5: distill.losses: no loss learns from the model before it. Add kd or mse, or leave "
+        "assistants out.",
+    ),
+    "several teachers and an average": (
+        changed("student:", f"teachers: {{{WIDE}}}\nstudent:").replace(
+            "distill: {}", "distill: {learn_from: average, ema: 0.9}"
+        ),
+        "4: teachers: no student learns from them: learn_from is average. Leave teachers: out, or "
+        "learn_from.",
+    ),
+    "several teachers and peers": (
+        changed("student:", f"teachers: {{{WIDE}}}\nstudent:").replace(
+            "distill: {}", "distill: {learn_from: peers, peers: [{model: model.py:student}]}"
+        ),
+        "4: teachers: no student learns from them: learn_from is peers. Leave teachers: out, or "
+        "learn_from.",
+    ),
+    "weights for a student that learns from an assistant": (
+        changed("student:", f"teachers: {{{WIDE}}}\nstudent:").replace(
+            "distill: {}", "distill: {teachers: confidence}"
+        )
+        + "assistants: [{model: model.py:student, distill: {}}]\n",
+        "6: distill.teachers: only the first assistant learns from the recipe's teachers. Write it "
+        "in assistants[0].distill.",
+    ),
+    "a layer of a further teacher for a student that learns from an assistant": (
+        changed("student:", f"teachers: {{{WIDE}}}\nstudent:").replace(
+            "distill: {}", "distill: {losses: [kd, {hint: {student: a, teacher: 'wide:b'}}]}"
+        )
+        + "assistants: [{model: model.py:student, distill: {}}]\n",
+        "6: distill.losses[1].hint.teacher: wide teaches the first model of the chain alone. Leave "
+        "wide: out, for a layer of the model before, or remove the loss.",
+    ),
+    "a layer of a further teacher for an assistant and the student": (
+        changed("student:", f"teachers: {{{WIDE}}}\nstudent:").replace(
+            "distill: {}", "distill: {losses: [kd, {hint: {student: a, teacher: 'wide:b'}}]}"
+        )
+        + "assistants: [{model: model.py:student}]\n",
+        "6: distill.losses[1].hint.teacher: wide teaches the first model of the chain, and others "
+        "learn by this loss too. Leave wide: out, for a layer of the model before, or remove the "
+        "loss.",
+    ),
+    "a layer of a further teacher for every generation": (
+        changed("student:", f"teachers: {{{WIDE}}}\nstudent:").replace(
+            "distill: {}",
+            "distill: {generations: 2, losses: [kd, {hint: {student: a, teacher: 'wide:b'}}]}",
+        ),
+        "6: distill.losses[1].hint.teacher: wide teaches the first model of the chain, and others "
+        "learn by this loss too. Leave wide: out, for a layer of the model before, or remove the "
+        "loss.",
+    ),
+    "an assistant that is a function": (
+        RECIPE + "assistants: [{function: model.py:student}]\n",
+        "9: assistants[0].function: an assistant is distilled here, and function is for models "
+        "that came trained. Give it a model: or from: teacher.",
+    ),
+    "a layer of peers": (
+        changed(
+            "distill: {}",
+            "distill: {learn_from: peers, peers: [{model: model.py:student}], losses: [ce, "
+            "{hint: {student: a, teacher: b}}]}",
+        ),
+        "5: distill.losses[1].hint: hint reads a layer of a teacher, and peers are asked for "
+        "predictions. Use kd, dkd, dist or mse, or relation and adversarial without layers, or "
+        "learn from a teacher or the average.",
     ),
     "neither model nor onnx": (
         changed("{model: model.py:student}", "{}"),
@@ -454,6 +854,168 @@ CASES = {
         changed("student}", "student, train: {}}"),
         "4: student.train: train gives weights, and distill would change them. "
         "Keep one. To start from trained weights, load them in the callable.",
+    ),
+    # Several teachers
+    "teachers as a list": (
+        changed("distill: {}", "distill: {}\nteachers: [{model: model.py:teacher}]"),
+        "6: teachers: found a list where a mapping of names to teachers is expected. "
+        "Write {wide: {model: file.py:callable, train: {}}}.",
+    ),
+    "a further teacher called teacher": (
+        several("teacher: {model: model.py:teacher, train: {}}"),
+        "6: teachers.teacher: 'teacher' cannot name a further teacher. Use letters, digits, '.', "
+        "'_' and '-', and neither teacher nor student.",
+    ),
+    "a further teacher with a colon": (
+        several("'a:b': {model: model.py:teacher, train: {}}"),
+        "6: teachers.a:b: 'a:b' cannot name a further teacher. Use letters, digits, '.', '_' and "
+        "'-', and neither teacher nor student.",
+    ),
+    "an unknown key of a further teacher": (
+        several("wide: {modl: model.py:teacher, train: {}}"),
+        f"6: teachers.wide.modl: unknown key. Did you mean model? {MODEL_KEYS}",
+    ),
+    "an untrained further teacher": (
+        several("wide: {model: model.py:teacher}"),
+        "6: teachers.wide: nothing gives it trained weights. Add train: {} or weights:, "
+        "or pretrained: true if the callable loads them.",
+    ),
+    "a further teacher whose file is missing": (
+        several("wide: {onnx: stud.onnx}"),
+        "6: teachers.wide.onnx: there is no file stud.onnx. Did you mean student.onnx?",
+    ),
+    "a further teacher made from another": (
+        several("wide: {from: teacher, train: {}}"),
+        "6: teachers.wide.from: only a student is made from a teacher. Give it a model:.",
+    ),
+    "further teachers without the first": (
+        several(WIDE).replace("teacher: {model: model.py:teacher, train: {}}\n", "seed: 1\n"),
+        "6: teachers: further teachers, and no teacher for gates and hops to refer to. "
+        "Write one of them as teacher:.",
+    ),
+    "teachers whom no student learns from": (
+        several(WIDE)
+        .replace("distill: {}\n", "seed: 1\n")
+        .replace("model.py:student}", "model.py:student, train: {}}"),
+        "6: teachers: no student learns from them. Add distill: {}, or leave teachers: out.",
+    ),
+    "weights that are a word": (
+        weighed("los"),
+        "5: distill.teachers: found 'los'. Did you mean loss? Write confidence, loss, or a weight "
+        "for each: {teacher: 0.7, wide: 0.3}.",
+    ),
+    "weights that are a number": (
+        weighed("3"),
+        "5: distill.teachers: found 3. Write confidence, loss, or a weight for each: "
+        "{teacher: 0.7, wide: 0.3}.",
+    ),
+    "a weight below zero": (
+        weighed("{teacher: 1, wide: -1}"),
+        "5: distill.teachers.wide: found -1. Expected a number of at least 0.",
+    ),
+    "a weight of nobody": (
+        weighed("{teacher: 1, wide: 1, wild: 1}"),
+        "5: distill.teachers.wild: there is no teacher 'wild'. Did you mean 'wide'?",
+    ),
+    "a teacher without a weight": (
+        weighed("{teacher: 1}"),
+        "5: distill.teachers: wide has no weight. Add wide: 1, or wide: 0 to leave it out.",
+    ),
+    "a weight that was taken out": (
+        weighed("{teacher: 1, wide: null}"),
+        "5: distill.teachers: wide has no weight. Add wide: 1, or wide: 0 to leave it out.",
+    ),
+    "teachers whose weights are all zero": (
+        weighed("{teacher: 0, wide: 0}"),
+        "5: distill.teachers: every weight is 0, so no teacher is heard. Raise one of them.",
+    ),
+    "one teacher, weighed": (
+        changed("distill: {}", "distill: {teachers: confidence}"),
+        "5: distill.teachers: there is one teacher, and nothing to weigh it against. "
+        "Add others in teachers:, or leave it out.",
+    ),
+    "teachers, misspelt and weighed": (
+        weighed("{teacher: 1, wide: 1}").replace("teachers: {wide:", "techers: {wide:"),
+        f"6: techers: unknown key. Did you mean teachers? {TOP}",
+    ),
+    "confidence in values": (
+        budgeted(weighed("confidence") + "task: regression\n"),
+        "5: distill.teachers: confidence weighs probabilities of classes, and regression has none. "
+        "Write a weight for each: {teacher: 0.7, wide: 0.3}.",
+    ),
+    "loss of a custom task": (
+        budgeted(
+            weighed("loss") + "task: custom\nmetric: {function: 'model.py:load', better: bigger}\n"
+        ),
+        "5: distill.teachers: loss weighs probabilities of classes, and custom has none. "
+        "Write a weight for each: {teacher: 0.7, wide: 0.3}.",
+    ),
+    "a layer of nobody": (
+        several(WIDE).replace(
+            "distill: {}", "distill: {losses: [{hint: {student: a, teacher: 'wde:b'}}]}"
+        ),
+        "5: distill.losses[0].hint.teacher: there is no teacher 'wde'. Did you mean 'wide'?",
+    ),
+    "a layer of a further teacher that has none": (
+        several("wide: {onnx: student.onnx}").replace(
+            "distill: {}", "distill: {losses: [{hint: {student: a, teacher: 'wide:b'}}]}"
+        ),
+        "5: distill.losses[0].hint: hint reads a layer of the teacher wide, and an ONNX file has "
+        "none to read. Use kd, dkd, dist or mse, or relation and adversarial without layers, or "
+        "give the teacher as model:.",
+    ),
+    # A teacher that is a function
+    "a function that is not there": (
+        taught_by("{function: 'model.py:stud'}"),
+        "3: teacher.function: there is no 'stud' in model.py. Did you mean 'student'?",
+    ),
+    "a function and a model": (
+        taught_by("{model: model.py:teacher, function: model.py:teacher}"),
+        "3: teacher.function: both model and function. Keep one of them.",
+    ),
+    "a function that is trained": (
+        taught_by("{function: model.py:teacher, train: {}}"),
+        "3: teacher.train: train is for models, and a function does by itself all it has to do. "
+        "Leave train out.",
+    ),
+    "a function that is normalised": (
+        taught_by("{function: model.py:teacher, normalize: {range: 255}}"),
+        "3: teacher.normalize: normalize is for models, and a function does by itself all it has "
+        "to do. Leave normalize out.",
+    ),
+    "a teacher that is nothing": (
+        taught_by("{files: [model.py]}"),
+        "3: teacher: neither model, onnx nor function. Write model: file.py:callable, onnx: "
+        "file.onnx or function: file.py:callable.",
+    ),
+    "a student that is a function": (
+        changed("{model: model.py:student}", "{function: model.py:student}").replace(
+            "distill: {}", "seed: 1"
+        ),
+        "4: student.function: a function cannot be shipped. Give it a model: or onnx:; a function "
+        "may be its teacher.",
+    ),
+    "layers of a function": (
+        taught_by("{function: model.py:teacher}").replace(
+            "distill: {}", "distill: {losses: [{attention: {student: a, teacher: b}}]}"
+        ),
+        "5: distill.losses[0].attention: attention reads a layer of the teacher, and a function "
+        "has none to read. Use kd, dkd, dist or mse, or relation and adversarial without layers, "
+        "or give the teacher as model:.",
+    ),
+    "a student from a function": (
+        taught_by("{function: model.py:teacher}").replace(
+            "{model: model.py:student}", "{from: teacher}"
+        ),
+        "4: student.from: the teacher is a function, which has no layers to take. Give the teacher "
+        "as model: and weights:.",
+    ),
+    "faster than a function": (
+        taught_by("{function: model.py:teacher}").replace(
+            "{size: {at_most: 1 MB}}", "{speedup: {at_least: 2x}}"
+        ),
+        "8: gates.speedup: the teacher is a function, which no target runs. Compare with over: "
+        "student, or give the teacher as onnx:.",
     ),
     # Targets
     "unknown target": (
@@ -872,6 +1434,31 @@ gates:
         ["recipe.yaml:25", "targets[1].target"],
         ["recipe.yaml:29", "gates.speedup.at_least"],
         ["--set threads=0", "threads"],
+    ]
+
+
+def test_the_problems_of_a_chain_are_told_at_once(folder: Path) -> None:
+    chain = """\
+assistants:
+  - {model: modl.py:student}
+  - from: teacher
+    width: 2
+    distill:
+      losses: [kdd]
+      stages: [{epochs: 0}]
+distill:
+  stages:
+    - {losses: []}
+    - {onli: [body]}
+"""
+    found = problems(folder, changed("distill: {}\n", chain))
+    assert [problem.split(": ")[:2] for problem in found] == [
+        ["recipe.yaml:6", "assistants[0].model"],
+        ["recipe.yaml:8", "assistants[1].width"],
+        ["recipe.yaml:10", "assistants[1].distill.losses[0]"],
+        ["recipe.yaml:11", "assistants[1].distill.stages[0].epochs"],
+        ["recipe.yaml:14", "distill.stages[0].losses"],
+        ["recipe.yaml:15", "distill.stages[1].onli"],
     ]
 
 

@@ -12,8 +12,10 @@ from edgestill.data.arrays import load_labels
 from edgestill.data.remarks import read_remarks
 from edgestill.measuring import Series, Session, latest_series, measure_until_decided
 from edgestill.metrics import MetricSpec
+from edgestill.models.config import ModelConfig
 from edgestill.models.resolve import load_callable
 from edgestill.plan import Ref, TargetPlan
+from edgestill.planner.schemes import planned_teachers
 from edgestill.quantize.config import DEFAULT_DROP
 from edgestill.recipe import Recipe
 from edgestill.report.model import ModelSummary, QuantizedModel
@@ -22,6 +24,7 @@ from edgestill.scoring import Scorer, resolve_metric
 from edgestill.targets import TARGETS
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.measure import Round
+from edgestill.train.voices import role_of
 from edgestill.verdict import Estimate
 from edgestill.verify.assess import Assessment, Rules, assess
 from edgestill.verify.choice import choose_unmeasured
@@ -49,13 +52,16 @@ class Gathering:
     def notes(self) -> tuple[str, ...]:
         """What a reader has to know to trust the figures: of the models, and of the data, such as
         samples of test that are in train too."""
-        recipe, notes = self.recipe, []
-        for role, entry in (("teacher", recipe.teacher), ("student", recipe.student)):
-            if entry is not None and not entry.train and (role == "teacher" or not recipe.distill):
-                notes.append(
-                    f"The {role} came trained: it may have seen samples that are validation or "
-                    "test data here, and score better on them than on new ones."
-                )
+        recipe = self.recipe
+        entries = {role_of(name): entry for name, entry in planned_teachers(recipe).items()}
+        if recipe.student is not None and not recipe.distill:
+            entries["student"] = recipe.student
+        notes = [
+            f"The {role} came trained: it may have seen samples that are validation or test data "
+            "here, and score better on them than on new ones."
+            for role, entry in entries.items()
+            if not entry.train
+        ]
         remarks = read_remarks(self.runner.resolve("data").path)
         return (*notes, *(f"Data: {line}." for line in remarks))
 
@@ -95,14 +101,25 @@ class Gathering:
         )
 
     def models(self) -> tuple[ModelSummary, ...]:
-        """Teacher and student, how they came about and how large they are."""
-        entries = {"teacher": self.recipe.teacher, "student": self.recipe.student}
-        return tuple(self._model(role, entry.onnx) for role, entry in entries.items() if entry)
+        """Teachers, student and what is between, how they came about and how large they are."""
+        teachers, student = planned_teachers(self.recipe), self.recipe.student
+        assert student is not None
+        return (
+            *(self._model(role_of(name), entry) for name, entry in teachers.items()),
+            *(self._trained(name, None) for name in self.runner.plan.between),
+            self._model("student", student),
+        )
 
-    def _model(self, role: str, onnx_file: str | None) -> ModelSummary:
-        size = self.onnx(role).model_path.stat().st_size
-        if onnx_file is not None:
-            return ModelSummary(role, onnx_file, "adopted", None, size)
+    def _model(self, role: str, entry: ModelConfig) -> ModelSummary:
+        if entry.function is not None:
+            return ModelSummary(role, entry.function, "function", None, None)
+        exported = f"export {role}" in self.runner.plan.steps
+        size = self.onnx(role).model_path.stat().st_size if exported else None
+        if entry.onnx is not None:
+            return ModelSummary(role, entry.onnx, "adopted", None, size)
+        return self._trained(role, size)
+
+    def _trained(self, role: str, onnx_bytes: int | None) -> ModelSummary:
         found = self.runner.typed(Ref(role), Checkpoint).description
         trained = found.validation
         return ModelSummary(
@@ -110,7 +127,7 @@ class Gathering:
             source=found.model,
             origin=found.origin,
             parameters=found.parameters,
-            onnx_bytes=size,
+            onnx_bytes=onnx_bytes,
             epochs=len(trained) or None,
             best_epoch=found.best_epoch,
             best_validation=trained[found.best_epoch - 1] if found.best_epoch else None,

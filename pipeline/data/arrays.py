@@ -27,6 +27,12 @@ def load_labels(dataset: Dataset) -> NDArray[Any] | None:
     return labels
 
 
+def label_shape(dataset: Dataset) -> tuple[int, ...] | None:
+    """The shape of a sample's label, `()` for a class number; None where the data has no labels."""
+    labels = load_labels(dataset)
+    return None if labels is None else labels.shape[1:]
+
+
 def load_ids(dataset: Dataset) -> NDArray[numpy.uint64]:
     """Each sample's hash, `[n] uint64`, ascending; equal samples have equal ones."""
     ids: NDArray[numpy.uint64] = numpy.load(dataset.path / IDS_FILE, mmap_mode="r")

@@ -15,7 +15,7 @@ from edgestill.artifact import Column, Dataset, Recording, RecordingDescription
 from edgestill.data.arrays import load_ids, load_inputs
 from edgestill.digest import canonical
 from edgestill.distill.config import RecordStep
-from edgestill.distill.teacher import TeacherModel, open_teacher
+from edgestill.distill.teacher import Asking, TeacherModel, identity, open_teacher
 from edgestill.errors import ModelError
 from edgestill.step import StepContext
 from edgestill.train.accelerator import join_processes
@@ -25,14 +25,15 @@ from edgestill.train.recording import ColumnWriter, ids_digest
 from edgestill.train.reproducible import reproducible
 from edgestill.train.teachers import Teacher
 from edgestill.train.views import Views
+from edgestill.train.voices import TEACHER
 
 
 @dataclass(frozen=True)
 class RecordInputs:
-    """The teacher, and the split that students will see."""
+    """The split that students will see, and the teacher; None for one that is a function."""
 
-    teacher: TeacherModel
     train: Dataset
+    teacher: TeacherModel | None = None
 
 
 def record(config: RecordStep, inputs: RecordInputs, out: Path, context: StepContext) -> Recording:
@@ -45,9 +46,8 @@ def record(config: RecordStep, inputs: RecordInputs, out: Path, context: StepCon
     """
     ids = load_ids(inputs.train)
     with reproducible(0, config.threads):
-        teacher = open_teacher(
-            config, inputs.teacher, inputs.train, config.layers, config.augment, context
-        )
+        asking = Asking(inputs.train, config.augment, config.task, config.threads, context.base)
+        teacher = open_teacher(TEACHER, config.teacher, inputs.teacher, config.layers, asking)
         device = join_processes().device
         views = Views(config.augment, load_inputs(inputs.train), ids)
         columns = _columns(config, teacher.prediction_shape)
@@ -58,7 +58,7 @@ def record(config: RecordStep, inputs: RecordInputs, out: Path, context: StepCon
     # Linked, not moved: until the result is committed, a next try finds its views.
     shutil.copytree(context.work / "views", out / "views", copy_function=os.link)
     description = RecordingDescription(
-        teacher=inputs.teacher.digest,
+        teacher=identity(config.teacher, inputs.teacher),
         samples=ids_digest(ids),
         augment=canonical(config.augment),
         views=config.cache.views,

@@ -11,7 +11,7 @@ import numpy
 from numpy.typing import NDArray
 
 from edgestill.artifact import Dataset, OnnxDescription, OnnxModel, Signature, TensorSpec
-from edgestill.data.arrays import load_inputs
+from edgestill.data.arrays import label_shape, load_inputs
 from edgestill.errors import EdgestillError, ModelError
 from edgestill.export.config import AdoptStep
 from edgestill.extras import require
@@ -20,6 +20,7 @@ from edgestill.models.interface import (
     normalized_input,
     prediction_name,
     require_classes,
+    require_positions,
     scale_and_shift,
 )
 from edgestill.onnx_file import external_files, read_model, rename, tensor_specs, write_model
@@ -57,10 +58,13 @@ def adopt(config: AdoptStep, inputs: AdoptInputs, out: Path, context: StepContex
             _take_device_input(model, spec, normalize)
         _complete_shapes(model)
         prediction = prediction_name([v.name for v in model.graph.output], config.model.output)
+        if config.model.classes == "last":
+            _move_classes(model, prediction)
         write_model(model, out)
         signature = _tried(out / "model.onnx", inputs.samples, prediction)
         answer = next(spec for spec in signature.outputs if spec.name == prediction)
-        require_classes([size or 1 for size in answer.shape[1:]], data)
+        predicted = [size or 1 for size in answer.shape[1:]]
+        require_classes(predicted, data, label_shape(inputs.samples), config.model.classes)
     except EdgestillError as error:
         error.where = where
         raise
@@ -155,6 +159,25 @@ def _take_device_input(model: Any, spec: TensorSpec, normalize: NormalizeConfig 
     for node in reversed(nodes):
         model.graph.node.insert(0, node)
     tensor.elem_type = given
+
+
+def _move_classes(model: Any, prediction: str) -> None:
+    """Make the last axis of an output its first one after the batch."""
+    helper = require("onnx.helper", extra="build")
+    value = next(value for value in model.graph.output if value.name == prediction)
+    shape = value.type.tensor_type.shape
+    dims = [type(dim).FromString(dim.SerializeToString()) for dim in shape.dim]
+    require_positions([dim.dim_value for dim in dims[1:]])
+    inner = f"{prediction}_classes_last"
+    rename(model.graph, prediction, inner)
+    for node in model.graph.node:
+        for index, name in enumerate(node.output):
+            if name == prediction:
+                node.output[index] = inner
+    order = [0, len(dims) - 1, *range(1, len(dims) - 1)]
+    model.graph.node.append(helper.make_node("Transpose", [inner], [prediction], perm=order))
+    shape.ClearField("dim")
+    shape.dim.extend(dims[axis] for axis in order)
 
 
 def _complete_shapes(model: Any) -> None:

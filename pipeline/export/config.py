@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -10,6 +11,7 @@ from edgestill.config import config
 from edgestill.models.config import ModelConfig
 from edgestill.train.config import AugmentConfig
 from edgestill.train.losses.config import LossConfig
+from edgestill.train.voices import TeacherWeights
 
 
 @config
@@ -43,23 +45,45 @@ class AdoptStep:
 
 
 @config
+class Lesson:
+    """What a training has a model learn, and from whom.
+
+    Attributes:
+        name: of the training, for messages.
+        learner: the role whose model learns.
+        teachers: the roles that it learns from, by the names that losses and weights give them.
+        losses: without any, the usual ones of a distillation.
+        only: the paths of the learner's modules that learn; without any, all of them.
+        augment: how the views are made that all of them see.
+        top_k: how many classes of the teachers' predictions are to be kept; None for all.
+        weights: how much each teacher's prediction counts (`distill.teachers`).
+        learn_from: `teacher`, `average` or `peers`.
+        peers: who learns beside it.
+    """
+
+    name: str
+    learner: str
+    teachers: dict[str, str] = field(default_factory=dict)
+    losses: tuple[LossConfig, ...] = ()
+    only: tuple[str, ...] = ()
+    augment: AugmentConfig | None = None
+    top_k: int | None = None
+    weights: TeacherWeights | None = None
+    learn_from: str = "teacher"
+    peers: tuple[ModelConfig, ...] = ()
+
+
+@config
 class CheckStep:
     """What has to fit together before any training.
 
     Attributes:
-        trained: the roles that learn here, from labels or from the teacher.
-        distilled: whether the student learns from the teacher, if there is one.
-        augment: how the views of each role's training are made.
-        top_k: how many classes of the teacher's predictions are to be kept; None for all.
+        models: by role, those that are no ONNX files.
+        lessons: of all trainings, in their order.
     """
 
-    teacher: ModelConfig | None
-    student: ModelConfig | None
-    losses: tuple[LossConfig, ...]
+    models: dict[str, ModelConfig]
+    lessons: tuple[Lesson, ...]
     export: ExportConfig
     task: str
     seed: int
-    trained: tuple[str, ...]
-    distilled: bool
-    augment: tuple[AugmentConfig, ...] = ()
-    top_k: int | None = None

@@ -98,12 +98,38 @@ def prediction_name(names: Sequence[str], output: str | None) -> str:
     )
 
 
-def require_classes(prediction: Sequence[int], dataset: DatasetDescription) -> None:
-    """Refuse a prediction `[...]` for one sample that cannot name all classes of the data.
+def require_positions(prediction: Sequence[int]) -> None:
+    """Refuse to move the classes of a prediction `[...]` for one sample that has nothing else.
 
     Raises:
-        ModelError: it has fewer values than there are classes; one value tells two classes.
+        ModelError: it has no axis beside the classes.
     """
+    if len(prediction) < 2:
+        raise ModelError(
+            f"classes: last is for models that classify each position, and it predicts "
+            f"{list(prediction)} a sample",
+            fix="Leave classes out",
+        )
+
+
+def require_classes(
+    prediction: Sequence[int],
+    dataset: DatasetDescription,
+    labels: Sequence[int] | None = None,
+    axis: str | None = None,
+) -> None:
+    """Refuse a prediction `[...]` for one sample that cannot name all classes of the data.
+
+    Args:
+        labels: the shape of a sample's, where there are some.
+        axis: which one the recipe says that the classes are; they are the first one by now.
+
+    Raises:
+        ModelError: it has fewer values than there are classes (one value tells two classes), or by
+            the positions that have labels its classes are the last axis, or may be.
+    """
+    if axis is None and labels and dataset.task == "classification":
+        _require_class_axis(prediction, labels)
     classes = len(dataset.class_names)
     outputs = prediction[0] if prediction else 1
     binary = dataset.task == "classification" and outputs == 1
@@ -115,3 +141,18 @@ def require_classes(prediction: Sequence[int], dataset: DatasetDescription) -> N
             if classes in prediction:
                 fix = f"Return [batch, {classes}], or the classes as the first axis after the batch"
         raise ModelError(f"{found}, the labels have {classes}", fix=fix)
+
+
+def _require_class_axis(prediction: Sequence[int], labels: Sequence[int]) -> None:
+    if tuple(prediction[:-1]) != tuple(labels):
+        return
+    found = f"it predicts {list(prediction)} a sample, and labels are {list(labels)}"
+    if tuple(prediction[1:]) == tuple(labels):
+        raise ModelError(
+            f"{found}: its classes may be the first axis or the last",
+            fix="Say which with classes: first or classes: last",
+        )
+    raise ModelError(
+        f"{found}: its classes are the last axis",
+        fix="Add classes: last, which makes them the first of the exported model",
+    )

@@ -16,7 +16,12 @@ from torch import Tensor, nn
 from edgestill.artifact import TensorSpec
 from edgestill.errors import EdgestillError, ModelError
 from edgestill.models.config import ModelConfig, NormalizeConfig
-from edgestill.models.interface import normalized_input, prediction_name, scale_and_shift
+from edgestill.models.interface import (
+    normalized_input,
+    prediction_name,
+    require_positions,
+    scale_and_shift,
+)
 from edgestill.reference import describe, place
 
 # Two samples, because the exporter takes a batch of one for a constant.
@@ -36,6 +41,8 @@ class DeviceModel(nn.Module):
         output_names: the outputs, in the order in which `forward` returns them.
         prediction_index: the position of the output that metrics read.
         prediction_shape: what it predicts for one sample, without the batch.
+        classes_last: whether the module's prediction has its classes on the last axis; they become
+            the first one after the batch.
     """
 
     output_names: tuple[str, ...]
@@ -50,6 +57,7 @@ class DeviceModel(nn.Module):
         *,
         task: str = "classification",
         output: str | None = None,
+        classes_last: bool = False,
         example: Sequence[Tensor] | None = None,
     ) -> None:
         """Raises:
@@ -61,7 +69,8 @@ class DeviceModel(nn.Module):
         self.inputs = tuple(inputs)
         self.names = tuple(spec.name for spec in inputs)
         self.by_name = _binds_by_name(module, self.names)
-        self.single_output = "logits" if task in ("classification", "multilabel") else "output"
+        self.classes_last = classes_last
+        self.single_output = single_output(task)
         self.normalized = normalized_input(normalize, self.inputs)
         if normalize is not None:
             spec = self.inputs[self.names.index(self.normalized or "")]
@@ -83,7 +92,13 @@ class DeviceModel(nn.Module):
         """The wrapper that a recipe's model asks for; its outputs are learnt on real samples."""
         example = None if arrays is None else probe_samples(inputs, arrays)
         return cls(
-            module, config.normalize, inputs, task=task, output=config.output, example=example
+            module,
+            config.normalize,
+            inputs,
+            task=task,
+            output=config.output,
+            classes_last=config.classes == "last",
+            example=example,
         )
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -98,11 +113,16 @@ class DeviceModel(nn.Module):
                     f"{', '.join(named)}",
                     fix="Return the same names in train mode as in eval mode",
                 )
-        return tuple(named[name] for name in self.output_names)
+        outputs = [named[name] for name in self.output_names]
+        outputs[self.prediction_index] = self._classes_first(outputs[self.prediction_index])
+        return tuple(outputs)
 
     def prediction(self, *inputs: Tensor) -> Tensor:
         """The output that metrics read, `[b, ...]`."""
         return self(*inputs)[self.prediction_index]  # type: ignore[no-any-return]
+
+    def _classes_first(self, prediction: Tensor) -> Tensor:
+        return prediction.movedim(-1, 1) if self.classes_last else prediction
 
     def _call(self, inputs: Sequence[Tensor]) -> Any:
         tensors = [
@@ -172,7 +192,10 @@ class DeviceModel(nn.Module):
             require_rows(name, value, len(example[0]))
         self.output_names = tuple(named)
         self.prediction_index = self.output_names.index(prediction_name(self.output_names, output))
-        self.prediction_shape = tuple(list(named.values())[self.prediction_index].shape[1:])
+        prediction = list(named.values())[self.prediction_index]
+        if self.classes_last:
+            require_positions(prediction.shape[1:])
+        self.prediction_shape = tuple(self._classes_first(prediction).shape[1:])
 
     def _advice(self, raised: Exception, given: Sequence[TensorSpec]) -> str:
         if out_of_memory(raised):
@@ -190,6 +213,11 @@ class DeviceModel(nn.Module):
                 "return module.float()"
             )
         return "Compare the inputs with what the model was made for: size, channels, layout"
+
+
+def single_output(task: str) -> str:
+    """The name of an output that is given without one."""
+    return "logits" if task in ("classification", "multilabel") else "output"
 
 
 def probe_samples(inputs: Sequence[TensorSpec], arrays: Mapping[str, NDArray[Any]]) -> list[Tensor]:

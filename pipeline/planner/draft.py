@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from edgestill.metric_config import FunctionMetric
 from edgestill.models.config import ModelConfig
 from edgestill.plan import Hop, Plan, Ref, Step, TargetPlan
 from edgestill.recipe import Recipe
+from edgestill.train.losses import default_losses, modules_of
+from edgestill.train.losses.config import LossConfig
+
+STUDENT = "student"
+# What a student is compared with, where the recipe has it.
+TEACHERS = ("teacher torch", "teacher", "teacher onnx")
 
 
 class PlanDraft:
-    """Steps in an order in which they can run."""
+    """Steps in an order in which they can run.
+
+    Attributes:
+        between: the steps that give a model between teacher and student, in their order.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
+        self.between: list[str] = []
         self._steps: dict[str, Step] = {}
         self._hops: list[tuple[str, Ref, tuple[str, ...], Ref | None]] = []
 
@@ -26,35 +40,36 @@ class PlanDraft:
             Hop(name, answers, next((parent for parent in parents if parent in known), None), model)
             for name, answers, parents, model in self._hops
         )
-        return Plan(self.recipe, self._steps, targets, hops)
+        return Plan(self.recipe, self._steps, targets, hops, tuple(self.between))
 
     def add(self, step: Step) -> str:
         """Add a step; its name."""
         self._steps[step.name] = step
         return step.name
 
+    def taken(self, name: str, config: Any) -> bool:
+        """Whether a step has this name and another configuration."""
+        return name in self._steps and self._steps[name].config != config
+
     def hop(self, name: str, predictions: Ref, *parents: str, model: Ref | None = None) -> None:
         """Add a hop below the first of these parents that the recipe has."""
         self._hops.append((name, predictions, parents, model))
 
     @property
-    def black_box(self) -> bool:
-        """Whether the teacher is an ONNX file."""
-        return self.recipe.teacher is not None and self.recipe.teacher.onnx is not None
+    def has_baseline(self) -> bool:
+        """Whether the teacher is something that a target can run."""
+        teacher = self.recipe.teacher
+        return teacher is not None and teacher.function is None
 
-    @property
-    def answering(self) -> Ref:
-        """The teacher that a student learns from."""
-        return Ref("export teacher" if self.black_box else "teacher")
-
-    @property
-    def asked_in(self) -> tuple[str, ...]:
-        """The libraries beside torch that ask the teacher."""
-        return ("onnx", "onnxruntime") if self.black_box else ()
+    def loss_modules(self, *chosen: Iterable[LossConfig]) -> tuple[str, ...]:
+        """What computes the losses of distillations, those of recipes without any included."""
+        usual = default_losses(self.recipe.task, teacher=True)
+        return modules_of((*usual, *chain.from_iterable(chosen)))
 
     def code(self, *models: ModelConfig | None) -> tuple[str, ...]:
-        """The callables that build these models."""
-        return tuple(dict.fromkeys(model.model for model in models if model and model.model))
+        """The callables that build these models, or answer for them."""
+        callables = (model.model or model.function for model in models if model)
+        return tuple(dict.fromkeys(name for name in callables if name))
 
     def metric_code(self) -> tuple[str, ...]:
         """The user's own metric, which chooses the best epoch."""

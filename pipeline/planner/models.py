@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from edgestill.data.config import SplitStep, source_code, source_files, source_libraries
-from edgestill.distill.config import CacheConfig, DistillConfig, DistillStep, RecordStep
-from edgestill.export.config import AdoptStep, CheckStep, ExportStep
+from edgestill.export.config import AdoptStep, CheckStep, ExportStep, Lesson
 from edgestill.models.config import ModelConfig
 from edgestill.plan import Ref, Step
-from edgestill.planner.draft import PlanDraft, model_config, without_weights
-from edgestill.train.config import AskStep, AugmentConfig, LoadStep, TrainStep
+from edgestill.planner.draft import (
+    STUDENT,
+    TEACHERS,
+    PlanDraft,
+    model_config,
+    without_weights,
+)
+from edgestill.planner.schemes import planned_teachers, trainings
+from edgestill.recipe import Recipe, TrainedModelConfig
+from edgestill.train.config import AskStep, LoadStep, TrainStep
 from edgestill.train.losses import default_losses, modules_of
-from edgestill.train.losses.config import reads_of
+from edgestill.train.voices import TEACHER, role_of
 
-# What a student is compared with, where the recipe has it.
-TEACHERS = ("teacher torch", "teacher onnx")
+# What every training sees.
+SPLITS = {"train": Ref("data", "train"), "validation": Ref("data", "validation")}
 
 
 def add_data(draft: PlanDraft) -> None:
@@ -37,177 +45,163 @@ def add_data(draft: PlanDraft) -> None:
 def add_check(draft: PlanDraft) -> None:
     """The step that tries models, losses and exporter before any training."""
     recipe = draft.recipe
-    models = {"teacher": recipe.teacher, "student": recipe.student}
-    built = {role: model_config(m) for role, m in models.items() if m and m.model}
-    if not built:
+    models = _tried(recipe)
+    if not models:
         return
-    config = CheckStep(
-        teacher=built.get("teacher"),
-        student=built.get("student"),
-        losses=recipe.distill.losses if recipe.distill else (),
-        export=recipe.export,
-        task=recipe.task,
-        seed=recipe.seed,
-        trained=_trained(draft),
-        distilled=recipe.distill is not None,
-        augment=_augment(draft),
-        top_k=recipe.distill.cache.top_k if recipe.distill and recipe.distill.cache else None,
-    )
-    asked = {"teacher": draft.answering} if draft.black_box and recipe.distill else {}
+    lessons = _lessons(recipe)
+    sources = [s for training in trainings(recipe) for s in training.teachers.values()]
+    files = {source.role: source.result for source in sources if source.model.onnx}
+    built = (*models.values(), *(peer for lesson in lessons for peer in lesson.peers))
     draft.add(
         Step(
             "check",
             "check",
-            config,
-            {"train": Ref("data", "train"), **asked},
-            code=draft.code(*built.values()),
-            files=draft.files(*built.values()),
-            modules=_loss_modules(draft),
+            CheckStep(models, lessons, recipe.export, recipe.task, recipe.seed),
+            {
+                "train": Ref("data", "train"),
+                "teachers": {role: ref for role, ref in files.items() if ref},
+            },
+            code=draft.code(*built),
+            files=draft.files(*built),
+            modules=draft.loss_modules(*(lesson.losses for lesson in lessons)),
         )
     )
 
 
-def add_model(draft: PlanDraft, role: str) -> None:
-    """The steps that give a role's weights, its PyTorch answers and its ONNX model."""
-    recipe = draft.recipe
-    entry = recipe.teacher if role == "teacher" else recipe.student
+def add_teacher(draft: PlanDraft, name: str, entry: TrainedModelConfig) -> None:
+    """The steps of a teacher; only that of `teacher` has hops and is exported."""
+    role, model = role_of(name), model_config(entry)
+    if entry.onnx is not None:
+        _adopt(draft, role, model)
+        return
+    if entry.function is None:
+        _trained_alone(draft, role, entry)
+    if name == TEACHER:
+        add_answers(draft, role, without_weights(model))
+        if entry.function is None:
+            _export(draft, role, without_weights(model))
+
+
+def add_student(draft: PlanDraft) -> None:
+    """The steps that give the student's weights, unless it was distilled, its PyTorch answers and
+    its ONNX model."""
+    entry = draft.recipe.student
     assert entry is not None
-    model = model_config(entry)
-    test = Ref("data", "test", "inputs")
-    calibration = Ref("data", "calibration", "inputs")
-    if model.onnx is not None:
-        draft.add(
-            Step(
-                f"export {role}",
-                "adopt",
-                AdoptStep(model),
-                {"samples": Ref("data", "calibration")},  # with the names of the classes
-                files=_onnx_files(draft, model),
-            )
-        )
+    if entry.onnx is not None:
+        _adopt(draft, STUDENT, model_config(entry))
         return
-    _weights(draft, role, model)
-    model = without_weights(model)
-    code, files, checkpoint = draft.code(model), draft.files(model), Ref(role)
+    if draft.recipe.distill is None:
+        _trained_alone(draft, STUDENT, entry)
+    model = without_weights(model_config(entry))
+    add_answers(draft, STUDENT, model)
+    _export(draft, STUDENT, model)
+
+
+def add_answers(draft: PlanDraft, name: str, model: ModelConfig) -> None:
+    """The step and the hop of what a model answers in PyTorch, or a function for it.
+
+    Args:
+        name: of the step with its weights.
+    """
+    function = model.function is not None
+    step = Step(
+        f"ask {name}",
+        "ask",
+        AskStep(model, draft.recipe.task, draft.recipe.threads),
+        {
+            **({} if function else {"checkpoint": Ref(name)}),
+            "dataset": Ref("data", "test", "inputs"),
+        },
+        draft.code(model),
+        draft.files(model),
+        after=("check",) if function else (),
+    )
+    above = (*(f"{other} torch" for other in reversed(draft.between)), *TEACHERS)
+    hop = name if function else f"{name} torch"
+    draft.hop(hop, Ref(draft.add(step)), *(() if name == TEACHER else above))
+
+
+def _adopt(draft: PlanDraft, role: str, model: ModelConfig) -> None:
     draft.add(
         Step(
-            f"ask {role}",
-            "ask",
-            AskStep(model, recipe.task, recipe.threads),
-            {"checkpoint": checkpoint, "dataset": test},
-            code,
-            files,
+            f"export {role}",
+            "adopt",
+            AdoptStep(model),
+            {"samples": Ref("data", "calibration")},  # with the names of the classes
+            files=_onnx_files(draft, model),
         )
     )
-    draft.hop(f"{role} torch", Ref(f"ask {role}"), *(TEACHERS if role == "student" else ()))
+
+
+def _export(draft: PlanDraft, role: str, model: ModelConfig) -> None:
     draft.add(
         Step(
             f"export {role}",
             "export",
-            ExportStep(model, recipe.export, recipe.task),
-            {"checkpoint": checkpoint, "samples": calibration},
-            code,
-            files,
+            ExportStep(model, draft.recipe.export, draft.recipe.task),
+            {"checkpoint": Ref(role), "samples": Ref("data", "calibration", "inputs")},
+            draft.code(model),
+            draft.files(model),
         )
     )
 
 
-def _weights(draft: PlanDraft, role: str, model: ModelConfig) -> None:
-    recipe = draft.recipe
-    splits = {"train": Ref("data", "train"), "validation": Ref("data", "validation")}
-    entry = recipe.teacher if role == "teacher" else recipe.student
-    assert entry is not None
+def _trained_alone(draft: PlanDraft, role: str, entry: TrainedModelConfig) -> None:
+    """The weights of a model that no other teaches."""
+    recipe, model = draft.recipe, model_config(entry)
     code, files, after = draft.code(model), draft.files(model), ("check",)
-    common = (recipe.task, recipe.metric, recipe.seed, recipe.threads)
-    if role == "student" and recipe.distill is not None:
-        assert recipe.teacher is not None
-        teacher = None if draft.black_box else without_weights(model_config(recipe.teacher))
-        recording = _recording(draft, teacher, recipe.distill)
-        draft.add(
-            Step(
-                role,
-                "distill",
-                DistillStep(model, teacher, recipe.distill, *common),
-                {"teacher": draft.answering, **splits, **recording},
-                (*draft.code(model, teacher), *draft.metric_code()),
-                draft.files(model, teacher),
-                ("accelerate", *draft.asked_in),
-                after,
-                _loss_modules(draft),
-            )
-        )
-    elif entry.train is not None:
-        config = TrainStep(model, entry.train, *common)
-        code = (*code, *draft.metric_code())
-        libraries = ("accelerate",)
-        modules = modules_of(default_losses(recipe.task, teacher=False))
-        start = {"teacher": Ref("teacher")} if model.from_ else {}
-        inputs = {**start, **splits}
-        draft.add(Step(role, "train", config, inputs, code, files, libraries, after, modules))
-    else:
+    if entry.train is None:
         load = LoadStep(model, recipe.task, recipe.seed)
         shown = {"train": Ref("data", "train", "inputs")}
         draft.add(Step(role, "load", load, shown, code, files, after=after))
+        return
+    config = TrainStep(model, entry.train, recipe.task, recipe.metric, recipe.seed, recipe.threads)
+    code = (*code, *draft.metric_code())
+    libraries = ("accelerate",)
+    modules = modules_of(default_losses(recipe.task, teacher=False))
+    start = {"teacher": Ref(TEACHER)} if model.from_ else {}
+    inputs = {**start, **SPLITS}
+    draft.add(Step(role, "train", config, inputs, code, files, libraries, after, modules))
 
 
-def _recording(
-    draft: PlanDraft, teacher: ModelConfig | None, distill: DistillConfig
-) -> dict[str, Ref]:
-    """The step that keeps the teacher's answers, where they are to be kept."""
-    recipe = draft.recipe
-    losses = distill.losses or default_losses(recipe.task, teacher=True)
-    reads = [reads_of(loss) for loss in losses]
-    config = RecordStep(
-        teacher=teacher,
-        augment=distill.augment,
-        cache=distill.cache or CacheConfig(),
-        prediction=any(loss.prediction for loss in reads),
-        layers=tuple(dict.fromkeys(tap for loss in reads for tap in loss.teacher)),
-        task=recipe.task,
-        threads=recipe.threads,
-    )
-    if distill.cache is None or not (config.prediction or config.layers):
-        return {}
-    train = Ref("data", "train", "inputs")
-    name = draft.add(
-        Step(
-            "record teacher",
-            "record",
-            config,
-            {"teacher": draft.answering, "train": train},
-            draft.code(teacher),
-            draft.files(teacher),
-            draft.asked_in,
-            after=("check",),
+def _tried(recipe: Recipe) -> dict[str, ModelConfig]:
+    """The models that the check builds or calls, by role, each after those that may teach it."""
+    teachers = planned_teachers(recipe).items()
+    models = {role_of(name): model_config(entry) for name, entry in teachers if not entry.onnx}
+    models |= {training.role: training.model for training in trainings(recipe)}
+    if recipe.student is not None and recipe.student.model:
+        models[STUDENT] = model_config(recipe.student)
+    return models
+
+
+def _lessons(recipe: Recipe) -> tuple[Lesson, ...]:
+    """What every training here learns by, each once."""
+    alone = {role_of(name): entry for name, entry in planned_teachers(recipe).items()}
+    if recipe.student is not None and recipe.distill is None:
+        alone[STUDENT] = recipe.student
+    usual = default_losses(recipe.task, teacher=False)
+    lessons = [
+        Lesson(role, role, {}, usual, entry.train.only, entry.train.augment)
+        for role, entry in alone.items()
+        if entry.train is not None
+    ]
+    for training in trainings(recipe):
+        distill = training.distill
+        lesson = Lesson(
+            name=training.name,
+            learner=training.role,
+            teachers={name: source.role for name, source in training.teachers.items()},
+            losses=distill.losses,
+            only=distill.only,
+            augment=distill.augment,
+            top_k=distill.cache.top_k if distill.cache else None,
+            weights=distill.teachers,
+            learn_from=distill.learn_from,
+            peers=training.peers,
         )
-    )
-    return {"recording": Ref(name)}
-
-
-def _loss_modules(draft: PlanDraft) -> tuple[str, ...]:
-    """What computes the losses of this recipe's trainings."""
-    recipe = draft.recipe
-    chosen = recipe.distill.losses if recipe.distill else ()
-    return modules_of((*default_losses(recipe.task, teacher=True), *chosen))
-
-
-def _trained(draft: PlanDraft) -> tuple[str, ...]:
-    """The roles that learn here."""
-    recipe = draft.recipe
-    learns = {
-        "teacher": recipe.teacher is not None and recipe.teacher.train is not None,
-        "student": recipe.distill is not None
-        or (recipe.student is not None and recipe.student.train is not None),
-    }
-    return tuple(role for role, does in learns.items() if does)
-
-
-def _augment(draft: PlanDraft) -> tuple[AugmentConfig, ...]:
-    recipe = draft.recipe
-    models = (recipe.teacher, recipe.student)
-    trainings = (recipe.distill, *(model.train for model in models if model))
-    found = (training.augment for training in trainings if training)
-    return tuple(dict.fromkeys(augment for augment in found if augment))
+        if not any(replace(lesson, name=other.name) == other for other in lessons):
+            lessons.append(lesson)  # later generations learn alike
+    return tuple(lessons)
 
 
 def _onnx_files(draft: PlanDraft, model: ModelConfig) -> tuple[Path, ...]:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 from edgestill.compile.config import CompileStep
 from edgestill.plan import Ref, Step, TargetPlan
-from edgestill.planner.draft import PlanDraft
-from edgestill.planner.models import TEACHERS
+from edgestill.planner.draft import TEACHERS, PlanDraft
 from edgestill.quantize.config import QuantizeStep
 from edgestill.recipe import TargetConfig
 from edgestill.targets import TARGETS
@@ -50,7 +49,7 @@ def _evaluate_onnx(draft: PlanDraft, onnx: Mapping[str, str]) -> None:
     """One step for every ONNX file, so that the runtime starts once."""
     candidates = {FLOAT: Ref(onnx[FLOAT])}
     candidates |= {scheme: Ref(step) for scheme, step in onnx.items() if scheme != FLOAT}
-    if draft.recipe.teacher is not None:
+    if draft.has_baseline:
         candidates = {BASELINE: Ref("export teacher"), **candidates}
     # Of int8 that runs elsewhere, its ONNX model is all that a choice can rest on.
     chosen_by = any(
@@ -59,7 +58,7 @@ def _evaluate_onnx(draft: PlanDraft, onnx: Mapping[str, str]) -> None:
     )
     roles = ("validation", "test") if chosen_by else ("test",)
     name = _evaluate(draft, "evaluate onnx", candidates, roles, "onnxruntime")
-    if draft.recipe.teacher is not None:
+    if draft.has_baseline:
         teacher = Ref("export teacher")
         draft.hop("teacher onnx", Ref(name, f"{BASELINE}/test"), "teacher torch", model=teacher)
     student = Ref(onnx[FLOAT])
@@ -99,7 +98,7 @@ def _target(draft: PlanDraft, target: TargetConfig, onnx: Mapping[str, str]) -> 
         source = onnx[spec.scheme] if precision == "int8" else onnx[FLOAT]
         candidates[precision] = _compile(draft, target, precision, precision, source)
     baseline = None
-    if here and draft.recipe.teacher is not None:
+    if here and draft.has_baseline:
         baseline = _compile(draft, target, BASELINE, FLOAT, "export teacher")
     hops = {
         precision: f"int8 {spec.scheme} onnx" if precision == "int8" else "student onnx"

@@ -6,6 +6,7 @@ from edgestill.metric_config import FunctionMetric
 from edgestill.recipe.load import load_recipe, presets, recipe_text
 from edgestill.recipe.schema import (
     OWN_METRIC,
+    AssistantConfig,
     GateConfig,
     Recipe,
     TargetConfig,
@@ -15,6 +16,7 @@ from edgestill.recipe.schema import (
 
 __all__ = [
     "OWN_METRIC",
+    "AssistantConfig",
     "FunctionMetric",
     "GateConfig",
     "Recipe",

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from edgestill.distill.config import SchemeConfig
 from edgestill.recipe.problems import Path, Problems, misspelt
 from edgestill.recipe.reader import key_of
-from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, TrainedModelConfig
+from edgestill.recipe.schema import (
+    AssistantConfig,
+    GateConfig,
+    Recipe,
+    TargetConfig,
+    TrainedModelConfig,
+)
 from edgestill.train.losses.config import LossConfig
+from edgestill.train.voices import TEACHER
 
 # In the order in which a recipe is best written.
 KEYS = (
@@ -20,6 +28,8 @@ KEYS = (
     "metric",
     "data",
     "teacher",
+    "teachers",
+    "assistants",
     "student",
     "distill",
     "export",
@@ -42,8 +52,27 @@ class Draft:
     tree: dict[str, Any]
     problems: Problems
     losses: Sequence[tuple[Path, LossConfig]]
+    assistants: Sequence[tuple[Path, AssistantConfig]]
     targets: Sequence[tuple[Path, TargetConfig]]
     gates: Sequence[tuple[Path, str, GateConfig]]
+
+    @property
+    def schemes(self) -> list[tuple[Path, SchemeConfig]]:
+        """Every distillation with its place."""
+        own: list[tuple[Path, SchemeConfig | None]]
+        own = [((*place, "distill"), assistant.distill) for place, assistant in self.assistants]
+        found = [*own, (("distill",), self.recipe.distill)]
+        return [(place, scheme) for place, scheme in found if scheme is not None]
+
+    @property
+    def directly_taught(self) -> Path:
+        """The place of the distillation whose model learns from the recipe's teachers."""
+        own: Path = ("assistants", 0, "distill")
+        return own if self.given(*own) else ("distill",)
+
+    def losses_in(self, place: Path) -> list[tuple[Path, LossConfig]]:
+        """Those that are written at `place` or inside it."""
+        return [(path, loss) for path, loss in self.losses if path[: len(place)] == place]
 
     def raw(self, *path: str | int) -> Any:
         """The value at `path` as the recipe writes it; None where it does not."""
@@ -56,6 +85,13 @@ class Draft:
             else:
                 return None
         return value
+
+    @property
+    def teachers(self) -> list[str]:
+        """The names of all teachers that the recipe has, right or wrong."""
+        further = self.raw("teachers")
+        named = further.items() if isinstance(further, dict) else ()
+        return [TEACHER, *(name for name, entry in named if entry is not None)]
 
     def given(self, *path: str | int) -> bool:
         """Whether the recipe gives the key at `path` a value, right or wrong, or misspells it."""

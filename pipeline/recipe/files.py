@@ -10,9 +10,10 @@ from edgestill.data.config import DataConfig, origins, shares
 from edgestill.data.origin import Kind, resolve
 from edgestill.errors import UsageError
 from edgestill.metric_config import FunctionMetric
+from edgestill.models.config import ModelConfig
 from edgestill.recipe.draft import Draft
+from edgestill.recipe.models import models_of
 from edgestill.recipe.problems import Path
-from edgestill.recipe.schema import TrainedModelConfig
 from edgestill.reference import Reference, parse
 from edgestill.source_code import require_defined
 from edgestill.spelling import best_match, did_you_mean
@@ -21,24 +22,26 @@ from edgestill.spelling import best_match, did_you_mean
 def check_files(draft: Draft) -> None:
     """Every file, module and callable that the recipe names, and the shares of the data."""
     recipe = draft.recipe
-    for role, model in (("teacher", recipe.teacher), ("student", recipe.student)):
-        if model is not None:
-            _check_model(draft, role, model)
+    for path, model in models_of(draft):
+        _check_model(draft, path, model)
+    for place, scheme in draft.schemes:
+        for index, peer in enumerate(scheme.peers):
+            _check_model(draft, (*place, "peers", index), peer.as_model)
     if isinstance(recipe.metric, FunctionMetric) and recipe.metric.function:
         _check_callable(draft, ("metric", "function"), recipe.metric.function)
     if not draft.problems.within(("data", "source")):
         _check_data(draft, recipe.data)
 
 
-def _check_model(draft: Draft, role: str, model: TrainedModelConfig) -> None:
-    if model.model is not None:
-        _check_callable(draft, (role, "model"), model.model)
-    if model.onnx is not None:
-        _check_file(draft, (role, "onnx"), model.onnx)
-    if model.weights is not None:
-        _check_file(draft, (role, "weights"), model.weights)
+def _check_model(draft: Draft, path: Path, model: ModelConfig) -> None:
+    for key, callable_ in (("model", model.model), ("function", model.function)):
+        if callable_ is not None:
+            _check_callable(draft, (*path, key), callable_)
+    for key, file in (("onnx", model.onnx), ("weights", model.weights)):
+        if file is not None:
+            _check_file(draft, (*path, key), file)
     for index, file in enumerate(model.files):
-        _check_exists(draft, (role, "files", index), file)
+        _check_exists(draft, (*path, "files", index), file)
 
 
 def _check_data(draft: Draft, data: DataConfig) -> None:

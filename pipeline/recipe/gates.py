@@ -163,12 +163,21 @@ def _check_bound(draft: Draft, path: Path, gate: Any) -> None:
 def _check_reference(draft: Draft, path: Path, gate: Any) -> None:
     for key in ("drop_vs", "vs", "over"):
         role = getattr(gate, key, None)
+        place = (*path, key) if draft.raw(*path, key) is not None else path
         if role is not None and not draft.given(role):
             what = f"the recipe has no {role}"
-            place = (*path, key) if draft.raw(*path, key) is not None else path
             other = "teacher" if role == "student" else "student"
             fix = f"Add {role}:, or compare with {key}: {other}."
             draft.problems.add(place, what, fix)
+        elif key == "over" and role == "teacher" and _is_function(draft):
+            what = "the teacher is a function, which no target runs"
+            fix = "Compare with over: student, or give the teacher as onnx:."
+            draft.problems.add(place, what, fix)
+
+
+def _is_function(draft: Draft) -> bool:
+    teacher = draft.recipe.teacher
+    return teacher is not None and teacher.function is not None
 
 
 def _check_batch(draft: Draft, path: Path, gate: Any) -> None:

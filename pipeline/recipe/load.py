@@ -14,14 +14,26 @@ from edgestill.errors import RecipeError, UsageError
 from edgestill.recipe.document import read_document
 from edgestill.recipe.files import check_files
 from edgestill.recipe.gates import check_gates
+from edgestill.recipe.learning import check_learning
 from edgestill.recipe.losses import check_losses
-from edgestill.recipe.models import check_models, with_derived_student
+from edgestill.recipe.models import check_models, with_derived_models
 from edgestill.recipe.schema import Recipe
+from edgestill.recipe.schemes import check_schemes
 from edgestill.recipe.sections import Sections
 from edgestill.recipe.targets import check_targets
+from edgestill.recipe.teachers import check_teachers
 from edgestill.spelling import best_match
 
-_CHECKS = (check_models, check_losses, check_targets, check_gates, check_files)
+_CHECKS = (
+    check_models,
+    check_teachers,
+    check_schemes,
+    check_learning,
+    check_losses,
+    check_targets,
+    check_gates,
+    check_files,
+)
 
 
 def load_recipe(path_or_preset: PathLike, overrides: Sequence[str] = ()) -> Recipe:
@@ -47,7 +59,7 @@ def load_recipe(path_or_preset: PathLike, overrides: Sequence[str] = ()) -> Reci
     for check in _CHECKS:
         check(draft)
     document.problems.raise_any()
-    return with_derived_student(draft.recipe)
+    return with_derived_models(draft.recipe)
 
 
 def recipe_text(path: Path, overrides: Sequence[str] = ()) -> str:

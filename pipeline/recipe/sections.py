@@ -9,22 +9,21 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from edgestill.data.config import DataConfig
-from edgestill.distill.config import DistillConfig
 from edgestill.export.config import ExportConfig
 from edgestill.metric_config import FunctionMetric, MetricConfig
 from edgestill.quantize.config import QuantizeConfig
 from edgestill.recipe.document import Document
 from edgestill.recipe.draft import KEYS, Draft
 from edgestill.recipe.gates import read_gates
-from edgestill.recipe.losses import read_losses
 from edgestill.recipe.problems import Path, show_value
-from edgestill.recipe.reader import BROKEN, Reader
+from edgestill.recipe.reader import BROKEN, FieldReader, Reader
 from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, Task, TrainedModelConfig
+from edgestill.recipe.schemes import SchemeReader
 from edgestill.recipe.targets import read_targets
 from edgestill.recipe.tasks import DEFAULT_METRICS, metrics_of
+from edgestill.recipe.teachers import read_teachers
 from edgestill.spelling import did_you_mean
 from edgestill.targets.fingerprint import usable_cores
-from edgestill.train.losses.config import LossConfig
 from edgestill.verify.config import MeasureConfig
 
 _Threads = Annotated[int, Field(gt=0, le=1024)]
@@ -44,7 +43,9 @@ class Sections:
         self.reader.unknown_keys(self.tree, (), KEYS)
         task: Task = self.field("task", Task, "classification")
         metric = self.metric(task)
-        losses, distill = self.distill()
+        schemes = SchemeReader(self.reader)
+        distill = self.own("distill", schemes.scheme, None)
+        assistants = self.own("assistants", schemes.assistants, [])
         quantize = self.section("quantize", QuantizeConfig)
         targets = self.targets()
         gates = self.gates(task, metric)
@@ -56,6 +57,8 @@ class Sections:
             metric=metric,
             data=self.data(),
             teacher=self.section("teacher", TrainedModelConfig),
+            teachers=read_teachers(self.reader, self.tree.get("teachers"), ("teachers",)),
+            assistants=tuple(assistant for _, assistant in assistants),
             student=self.section("student", TrainedModelConfig),
             distill=distill,
             export=self.section("export", ExportConfig) or ExportConfig(),
@@ -66,7 +69,7 @@ class Sections:
             path=path,
             base=base,
         )
-        return Draft(recipe, self.tree, self.problems, losses, targets, gates)
+        return Draft(recipe, self.tree, self.problems, schemes.losses, assistants, targets, gates)
 
     def field(self, key: str, annotation: Any, default: Any) -> Any:
         """A plain value at the top of the recipe."""
@@ -79,6 +82,11 @@ class Sections:
         """A section that is one config type; None where it is left out."""
         value = self.tree.get(key)
         return None if value is None else self.reader.config(kind, value, (key,))
+
+    def own(self, key: str, read: FieldReader, default: Any) -> Any:
+        """A section that is read in its own way; `default` where it is left out."""
+        value = self.tree.get(key)
+        return default if value is None else read(value, (key,))
 
     def name(self) -> str:
         name: str = self.field("name", str, "")
@@ -118,18 +126,6 @@ class Sections:
                 + ". Or bring your own: {function: file.py:callable, better: bigger}.",
             )
         return name if name in known else DEFAULT_METRICS.get(task, "")
-
-    def distill(self) -> tuple[list[tuple[Path, LossConfig]], DistillConfig | None]:
-        losses: list[tuple[Path, LossConfig]] = []
-
-        def read(value: Any, path: Path) -> tuple[LossConfig, ...]:
-            losses.extend(read_losses(self.reader, value, path))
-            return tuple(loss for _, loss in losses)
-
-        value = self.tree.get("distill")
-        if value is None:
-            return [], None
-        return losses, self.reader.config(DistillConfig, value, ("distill",), own={"losses": read})
 
     def targets(self) -> list[tuple[Path, TargetConfig]]:
         value, quantize = self.tree.get("targets"), self.tree.get("quantize") is not None

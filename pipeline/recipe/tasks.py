@@ -62,6 +62,7 @@ LOSS_TASKS: Mapping[str, Sequence[Task]] = {
     "relation": TASKS,
     "minilm": TASKS,
     "adversarial": TASKS,
+    "heads": (*_CLASSES, *_LABELS),
 }
 
 

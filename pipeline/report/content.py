@@ -184,7 +184,7 @@ def flips(report: Report) -> list[Section]:
 
 
 def models(report: Report) -> Section:
-    """Teacher and student, and how much smaller the one is."""
+    """Teachers and student, and how much smaller the one is."""
     unit = unit_of(report)
     columns = (
         Column("model", numeric=False),
@@ -429,7 +429,7 @@ def _model(model: ModelSummary, unit: str) -> tuple[Cell, ...]:
         Cell(model.role),
         Cell(model.origin),
         Cell(f"{model.parameters:,}" if model.parameters is not None else "unknown"),
-        Cell(size_text(model.onnx_bytes)),
+        Cell(size_text(model.onnx_bytes) if model.onnx_bytes is not None else ""),
         Cell(kept),
         Cell(score_text(best, unit), basis) if best is not None else Cell(),
     )
@@ -445,7 +445,8 @@ def _compression(report: Report) -> list[str]:
     if teacher.parameters and student.parameters:
         words = ("fewer", "more")
         parts.append(f"{_ratio(teacher.parameters, student.parameters, words)} parameters")
-    parts.append(f"{_ratio(teacher.onnx_bytes, student.onnx_bytes)} as ONNX")
+    if teacher.onnx_bytes and student.onnx_bytes:
+        parts.append(f"{_ratio(teacher.onnx_bytes, student.onnx_bytes)} as ONNX")
     for target in report.targets:
         if target.baseline is None:
             continue
@@ -453,7 +454,7 @@ def _compression(report: Report) -> list[str]:
             if candidate.name in target.shipped:
                 ratio = _ratio(target.baseline.size_bytes, candidate.size_bytes)
                 parts.append(f"{ratio} as {target.target} {candidate.name}")
-    return [f"The student against the teacher: {', '.join(parts)}."]
+    return [f"The student against the teacher: {', '.join(parts)}."] if parts else []
 
 
 def _ratio(teacher: int, student: int, words: tuple[str, str] = ("smaller", "larger")) -> str:

@@ -26,8 +26,11 @@ class ModelSummary:
     """A model of the recipe.
 
     Attributes:
-        role: teacher or student.
-        origin: trained, distilled, loaded, built or adopted (an ONNX file from elsewhere).
+        role: `teacher`, `teacher wide` for a further one, `student`, or the step that gives a model
+            between them, such as `assistant 1`.
+        origin: trained, distilled, loaded, built, adopted (an ONNX file from elsewhere) or function
+            (which answers for a teacher).
+        onnx_bytes: None for what is not exported: all but `teacher` and `student`, and functions.
         best_epoch: the epoch that was kept, of `epochs`; None when not trained here.
         best_validation: the metric on the validation split at the best epoch.
         last_validation: the same after the last epoch.
@@ -37,7 +40,7 @@ class ModelSummary:
     source: str
     origin: str
     parameters: int | None
-    onnx_bytes: int
+    onnx_bytes: int | None
     epochs: int | None = None
     best_epoch: int | None = None
     best_validation: float | None = None

@@ -11,6 +11,9 @@ from edgestill.config import config
 from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
 
+# Which epoch's weights a training gives: the best on the validation split, or the last.
+Keep = Literal["best", "last"]
+
 
 @config
 class AugmentConfig:
@@ -53,6 +56,8 @@ class TrainConfig:
         early_stop: epochs without a better validation after which the training ends.
         precision: of the computation; weights are float32.
         compile: compile the student with torch.compile.
+        only: the paths of the modules that learn; without any, all of them. The rest keeps its
+            weights, and its statistics, since it runs in eval mode.
         trackers: where metrics go beside the log, through Accelerate.
     """
 
@@ -71,6 +76,7 @@ class TrainConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     augment: AugmentConfig | None = None
+    only: tuple[str, ...] = ()
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()
 
 

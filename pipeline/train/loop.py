@@ -15,16 +15,18 @@ import numpy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from edgestill.errors import ModelError
 from edgestill.models.wrapper import SMALLER, DeviceModel, out_of_memory
 from edgestill.train import state
 from edgestill.train.accelerator import start_accelerator
 from edgestill.train.batches import Part, epoch_batches, parts_of
-from edgestill.train.config import TrainConfig
+from edgestill.train.config import Keep, TrainConfig
 from edgestill.train.learner import Given, Learner, attended_tokens
 from edgestill.train.losses.base import Labels, Loss, LossInputs
 from edgestill.train.optimizers import learning_rate, make_average, make_optimizer
+from edgestill.train.peers import Peer, Score, peer_scores
 from edgestill.train.predict import Arrays, predict
 from edgestill.train.ranks import from_first, gatherer, mean_terms
 from edgestill.train.reproducible import derived_seed, seed_everything
@@ -57,19 +59,21 @@ class Objective:
     Attributes:
         losses: the terms, whose weighted sum is minimised.
         teacher: who answers the samples, where a term needs that.
-        score: the task's metric on outputs and labels, for choosing the best epoch.
+        score: for choosing the best epoch.
         bigger_is_better: which way the metric points.
+        peers: who learns beside the model, in place of a teacher.
     """
 
     losses: Sequence[Loss]
     teacher: Teacher | None
-    score: Callable[[Sequence[NDArray[numpy.float32]], NDArray[numpy.generic] | None], float]
+    score: Score
     bigger_is_better: bool
+    peers: Sequence[Peer] = ()
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The weights of the best epoch, and how the training went."""
+    """The weights of the epoch that is kept, and how the training went."""
 
     weights: dict[str, Tensor]
     best_epoch: int
@@ -77,7 +81,9 @@ class Trained:
 
 
 class Trainer:
-    """Trains one model; a call of `run` goes on where a killed one stopped, bit for bit.
+    """Trains one model, and its peers beside it.
+
+    A call of `run` goes on where a killed one stopped, bit for bit.
 
     Every random choice is a function of seed and position (epoch, step, process), so that position
     and tensors are the whole state.
@@ -85,6 +91,8 @@ class Trainer:
     Args:
         work: a folder that survives a kill.
         say: called with a line that the user should read.
+        average: of the model's weights, where the objective's teacher is that; by default
+            `config.ema` says whether one is made.
 
     Raises:
         ModelError: losses and models that do not fit each other.
@@ -99,6 +107,7 @@ class Trainer:
         work: Path,
         train: Samples,
         say: Callable[[str], None],
+        average: AveragedModel | None = None,
     ) -> None:
         self.accelerator = start_accelerator(config, work)
         self.device: torch.device = self.accelerator.device
@@ -112,25 +121,41 @@ class Trainer:
         self.views = Views(config.augment, train.inputs, train.ids)
         self.model = model.to(self.device)
         # Copied before taps are set, which would read the copy too.
-        average = make_average(self.model, config.ema) if config.ema else None
-        self.kept = cast(DeviceModel, average.module) if average else self.model
+        if average is None and config.ema:
+            average = make_average(self.model, config.ema)
         self.average = average
-        self.learner = Learner(self.model, objective.losses, bf16=config.precision == "bf16")
+        self.kept = cast(DeviceModel, average.module).to(self.device) if average else self.model
+        bf16 = config.precision == "bf16"
+        peers = [Learner(p.model.to(self.device), p.losses, bf16=bf16) for p in objective.peers]
+        self.learner = Learner(
+            self.model, objective.losses, bf16=bf16, only=config.only, peers=peers
+        )
+        self.losses = self.learner.terms
         self._adapt()
         if config.compile:
-            model.module.compile()
+            for learner in self.learner.learners:
+                learner.student.module.compile()
         self.optimizer = make_optimizer(self.learner, config)
         self.wrapped, self.wrapped_optimizer = self.accelerator.prepare(
             self.learner, self.optimizer
         )
         modules = {"learner": self.learner} | ({"average": average} if average else {})
-        own = {f"loss {i}": loss.optimizer for i, loss in enumerate(objective.losses)}
+        own = {f"loss {i}": loss.optimizer for i, loss in enumerate(self.losses)}
         optimizers = {name: optimizer for name, optimizer in own.items() if optimizer}
         self.tracked = state.Tracked(modules, {"optimizer": self.optimizer, **optimizers})
         self._saved, self._save_seconds = time.monotonic(), 0.0
 
-    def run(self, validation: Samples, progress: Callable[[float, str], None]) -> Trained:
+    def run(
+        self,
+        validation: Samples,
+        progress: Callable[[float, str], None],
+        *,
+        keep: Keep = "best",
+    ) -> Trained:
         """Train for all epochs, or until they no longer help.
+
+        Args:
+            keep: the epoch whose weights are given.
 
         Raises:
             ModelError: a loss or the validation's outputs are not finite, or the teacher changed.
@@ -143,7 +168,8 @@ class Trainer:
             self._epoch(at, best, steps)
             record = self._validate(validation, at, time.monotonic() - started, steps)
             self._warn_of_idle_terms(at, steps)
-            if at.best_epoch == 0 or self._at_least_as_good(record, at.history[at.best_epoch - 1]):
+            former = at.history[at.best_epoch - 1] if at.best_epoch else None
+            if keep == "last" or former is None or self._at_least_as_good(record, former):
                 at.best_epoch = record.epoch
                 best = {k: v.detach().cpu().clone() for k, v in self.kept.state_dict().items()}
             at = state.Progress(record.epoch, 0, {}, at.best_epoch, (*at.history, record))
@@ -197,25 +223,28 @@ class Trainer:
             with self.accelerator.no_sync(self.wrapped) if alone else nullcontext():
                 seen = self._backward(part, at, progress)
         if self.config.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.config.clip_norm)
+            for learner in self.learner.learners:
+                norm = self.config.clip_norm
+                self.accelerator.clip_grad_norm_(learner.own_parameters(), norm)
         self.wrapped_optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
-        for loss in self.objective.losses:
-            loss.after_step(seen)
+        for learner, inputs in zip(self.learner.learners, seen, strict=True):
+            for loss in learner.own_terms:
+                loss.after_step(inputs)
 
-    def _backward(self, part: Part, at: state.Progress, progress: float) -> LossInputs:
-        """Add the gradients of one part; what the losses were computed from, detached."""
+    def _backward(self, part: Part, at: state.Progress, progress: float) -> list[LossInputs]:
+        """Add the gradients of one part; what each learner's losses read, detached."""
         teacher = self.objective.teacher
         number = teacher.view_of(at.epoch) if teacher else at.epoch
         view = self.views.of(part.rows, number, self.device)
-        losses = self.objective.losses
+        losses = self.losses
         weights = [loss.weight_at(progress) for loss in losses]
         # Before any schedule has risen, all are computed for a gradient of zero.
         due = [index for index, weight in enumerate(weights) if weight > 0] or range(len(losses))
         given = self._given(view, part, number, progress)
         terms: list[Tensor]
-        seen: LossInputs
+        seen: list[LossInputs]
         terms, seen = self.wrapped(view.inputs, given, due)
         values = torch.stack([term.detach().float() for term in terms]).tolist()
         total = torch.zeros((), device=self.device)
@@ -237,11 +266,11 @@ class Trainer:
 
     def _given(self, view: View, part: Part, number: int, progress: float) -> Given:
         """Everything that the losses read but the student's outputs."""
-        teacher = self.objective.teacher
+        teacher, labels = self.objective.teacher, self._labels(view, part.rows)
         return partial(
             LossInputs,
-            teacher=teacher.answer(view.inputs, part.rows, number) if teacher else None,
-            labels=self._labels(view, part.rows),
+            teacher=teacher.answer(view.inputs, part.rows, number, labels) if teacher else None,
+            labels=labels,
             progress=progress,
             attended=attended_tokens(self.train.inputs, view.inputs),
             gather=gatherer(part.sizes),
@@ -269,7 +298,10 @@ class Trainer:
                 where="validation",
                 fix=_ADVICE,
             )
-        readings = [loss.readings() for loss in self.objective.losses]
+        readings = {k: float(v) for loss in self.losses for k, v in loss.readings().items()}
+        readings |= peer_scores(
+            self.objective.peers, validation.inputs, validation.labels, self.device
+        )
         record = state.EpochRecord(
             epoch=at.epoch + 1,
             losses=mean_terms({name: (t.total, t.count) for name, t in at.terms.items()}),
@@ -278,7 +310,7 @@ class Trainer:
             ),
             validation=float(self.objective.score(outputs, validation.labels)),
             seconds=seconds,
-            readings={name: float(value) for each in readings for name, value in each.items()},
+            readings=readings,
         )
         # Statistics of a batch are of each process's own: one of them says which epoch is best.
         shared: state.EpochRecord = from_first(record)

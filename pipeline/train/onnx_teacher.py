@@ -6,81 +6,58 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from edgestill.artifact import OnnxModel, TensorSpec
 from edgestill.errors import ModelError
 from edgestill.extras import require
 from edgestill.onnx_file import graphs
-from edgestill.train.losses.base import Outputs
+from edgestill.train.black_box import BlackBox, few
 from edgestill.train.predict import Arrays
 from edgestill.train.views import Rows
+from edgestill.train.voices import TEACHER
 
-_PROBE_SAMPLES = 2
 _ERRORS_ONLY = 3
-# Of two answers to one sample, relative to the largest value.
-_TOLERANCE = 1e-3
 
 
-class OnnxTeacher:
-    """An ONNX model that takes the device input; it has no layers that a loss could read.
+class OnnxTeacher(BlackBox):
+    """An ONNX model that takes the device input.
 
     Args:
         arrays: the inputs of the samples that it will be asked about, each `[n, ...]`.
         mixed: the input whose values are blended from two samples, if one is: they are floats,
             whatever the samples are.
-
-    Attributes:
-        prediction_shape: what it predicts for one sample, without the batch.
+        role: what messages call it.
 
     Raises:
         ModelError: its prediction is no floats or not steady, or the mixed input has to be whole
             numbers.
     """
 
-    def __init__(self, model: OnnxModel, arrays: Arrays, threads: int, mixed: str | None) -> None:
+    def __init__(
+        self,
+        model: OnnxModel,
+        arrays: Arrays,
+        threads: int,
+        mixed: str | None,
+        role: str = TEACHER,
+    ) -> None:
         signature = model.description.signature
         self._prediction = signature.prediction
         self._batch = signature.inputs[0].shape[0]
         self._dtypes = {spec.name: numpy.dtype(spec.dtype) for spec in signature.inputs}
         self._names = tuple(arrays)  # in the data's order; the file may have another
-        _require_floats(next(s for s in signature.outputs if s.name == signature.prediction))
+        self.role = role
+        _require_floats(next(s for s in signature.outputs if s.name == signature.prediction), role)
         source: str | bytes = str(model.model_path)
         if mixed is not None and self._dtypes[mixed].kind != "f":
-            source = _fed_floats(model.model_path, mixed, self._dtypes[mixed].name)
+            source = _fed_floats(model.model_path, mixed, self._dtypes[mixed].name, role)
             self._dtypes[mixed] = numpy.dtype(numpy.float32)
         self._session = _session(source, model.path, threads)
-        probe = [numpy.array(array[:_PROBE_SAMPLES]) for array in arrays.values()]
-        answers = self._ask(probe)
-        self.prediction_shape: tuple[int, ...] = answers.shape[1:]
-        self._require_steady(probe, answers)
+        advice = "Export it in eval mode: look for dropout, and for statistics over the batch"
+        super().__init__(few(arrays), advice)
 
-    def view_of(self, epoch: int) -> int:
-        return epoch
-
-    def answer(self, inputs: list[Tensor], rows: Rows, view: int) -> Outputs:
-        del rows, view
-        logits = self._ask([tensor.cpu().numpy() for tensor in inputs])
-        return Outputs(torch.from_numpy(logits).to(inputs[0].device))
-
-    def require_unchanged(self) -> None:
-        """A session holds a copy of the file, which nothing writes to."""
-
-    def _require_steady(self, inputs: list[NDArray[Any]], together: NDArray[numpy.float32]) -> None:
-        rows = range(len(together))
-        alone = numpy.concatenate([self._ask([i[row : row + 1] for i in inputs]) for row in rows])
-        allowed = _TOLERANCE * float(numpy.abs(together).max(initial=0.0))
-        if not numpy.allclose(alone, together, rtol=0, atol=allowed, equal_nan=True):
-            raise ModelError(
-                "it answers a sample otherwise when it is asked again, or beside another one",
-                where="teacher",
-                fix="Export it in eval mode: look for dropout, and for statistics over the batch",
-            )
-
-    def _ask(self, inputs: list[NDArray[Any]]) -> NDArray[numpy.float32]:
-        """The prediction for any number of samples, `[b, ...]`."""
+    def ask(self, inputs: list[NDArray[Any]]) -> NDArray[numpy.float32]:
         count = len(inputs[0])
         size = self._batch or count
         answers = []
@@ -101,17 +78,17 @@ class OnnxTeacher:
             raise ModelError(
                 f"ONNX Runtime cannot run it on {len(rows)} sample{'s' * (len(rows) > 1)} "
                 f"({_first_line(error)})",
-                where="teacher",
+                where=self.role,
                 fix="Export it for any batch size, or for one that is fixed",
             ) from error
         return answer  # type: ignore[no-any-return]
 
 
-def _require_floats(prediction: TensorSpec) -> None:
+def _require_floats(prediction: TensorSpec, role: str) -> None:
     if not numpy.issubdtype(numpy.dtype(prediction.dtype), numpy.floating):
         raise ModelError(
             f"its output {prediction} is no floats, and a student learns from logits or values",
-            where="teacher",
+            where=role,
             fix="Name the output that has them with teacher.output",
         )
 
@@ -130,7 +107,7 @@ def _session(source: str | bytes, folder: Path, threads: int) -> Any:
     return runtime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
 
 
-def _fed_floats(path: Path, name: str, dtype: str) -> bytes:
+def _fed_floats(path: Path, name: str, dtype: str, role: str) -> bytes:
     """The graph with the input `name` as float32 in place of whole numbers.
 
     Raises:
@@ -145,7 +122,7 @@ def _fed_floats(path: Path, name: str, dtype: str) -> bytes:
             raise ModelError(
                 f"its input {name} is {dtype} and read by {node.op_type}, and mixed samples are "
                 "fractions",
-                where="teacher",
+                where=role,
                 fix="Leave mixup and cutmix out of distill.augment, or give a file that begins "
                 "with a cast to float",
             )

@@ -27,7 +27,7 @@ from torch import Tensor
 from edgestill.artifact import Column, Recording
 from edgestill.digest import digest_bytes
 from edgestill.errors import ModelError
-from edgestill.train.losses.base import Outputs
+from edgestill.train.losses.base import Labels, Outputs
 from edgestill.train.losses.config import Tap
 from edgestill.train.views import Ids, Rows
 
@@ -163,7 +163,10 @@ class RecordedTeacher:
     def view_of(self, epoch: int) -> int:
         return epoch % self._description.views
 
-    def answer(self, inputs: list[Tensor], rows: Rows, view: int) -> Outputs:
+    def answer(
+        self, inputs: list[Tensor], rows: Rows, view: int, labels: Labels | None = None
+    ) -> Outputs:
+        del labels
         device = inputs[0].device
         answers = {
             column: self._column(index, column, rows, view).to(device, torch.float32)

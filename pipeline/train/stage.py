@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy
 import torch
-from torch import nn
 
 from edgestill.artifact import (
     Checkpoint,
@@ -25,11 +24,12 @@ from edgestill.metric_config import MetricConfig
 from edgestill.models.config import ModelConfig
 from edgestill.models.derive import derive
 from edgestill.models.resolve import build, load_callable, load_weights, number_of_parameters
-from edgestill.models.wrapper import DeviceModel, probe_samples
+from edgestill.models.wrapper import DeviceModel, probe_samples, single_output
 from edgestill.scoring import resolve_metric, score_outputs
 from edgestill.step import StepContext
 from edgestill.train.accelerator import TRACKERS
 from edgestill.train.config import AskStep, LoadStep, TrainStep
+from edgestill.train.function_teacher import FunctionTeacher
 from edgestill.train.loop import Objective, Samples, Trained, Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss
@@ -88,24 +88,33 @@ def load(config: LoadStep, inputs: LoadInputs, out: Path, context: StepContext) 
 
 @dataclass(frozen=True)
 class AskInputs:
-    """A checkpoint, and the samples it is asked about."""
+    """The samples, and the checkpoint that is asked about them; None for a function."""
 
-    checkpoint: Checkpoint
     dataset: Dataset
+    checkpoint: Checkpoint | None = None
 
 
 def ask(config: AskStep, inputs: AskInputs, out: Path, context: StepContext) -> Predictions:
-    """What a checkpoint answers in PyTorch, the first hop of every comparison."""
+    """What a checkpoint answers in PyTorch, or a function, the first hop of every comparison."""
+    arrays = load_inputs(inputs.dataset)
     with reproducible(0, config.threads):
-        model = restore(config.model, inputs.checkpoint, inputs.dataset, config.task, context.base)
-        outputs = predict(model, load_inputs(inputs.dataset), torch.device("cpu"))
+        names: tuple[str, ...]
+        if inputs.checkpoint is None:
+            assert config.model.function is not None
+            function = FunctionTeacher(config.model.function, context.base, arrays, None)
+            prediction, runtime = single_output(config.task), "function"
+            outputs, names = [function.predict(arrays)], (prediction,)
+        else:
+            model = restore(
+                config.model, inputs.checkpoint, inputs.dataset, config.task, context.base
+            )
+            prediction, runtime = model.output_names[model.prediction_index], "torch"
+            outputs, names = predict(model, arrays, torch.device("cpu")), model.output_names
     (out / "outputs").mkdir()
     for index, output in enumerate(outputs):
         numpy.save(out / "outputs" / f"{index}.npy", output, allow_pickle=False)
-    names = tuple(model.output_names)
-    return Predictions.seal(
-        out, PredictionsDescription("torch", len(outputs[0]), names, names[model.prediction_index])
-    )
+    description = PredictionsDescription(runtime, len(outputs[0]), names, prediction)
+    return Predictions.seal(out, description)
 
 
 def wrap(
@@ -130,7 +139,7 @@ def wrap(
     wrapped = DeviceModel.around(module, model, inputs, task, arrays)
     if model.from_ is not None:
         if teacher is not None:
-            _load(module, teacher)
+            load_checkpoint(wrapped, teacher)
         told = derive(wrapped, probe_samples(inputs, arrays), model.depth, model.width)
         if say is not None:
             say(told)
@@ -142,13 +151,14 @@ def restore(
 ) -> DeviceModel:
     """The model of a recipe with the weights of a checkpoint of ours, in eval mode."""
     wrapped = wrap(replace(model, weights=None), dataset, task, base)
-    _load(wrapped.module, checkpoint)
+    load_checkpoint(wrapped, checkpoint)
     return wrapped.eval()
 
 
-def _load(module: nn.Module, checkpoint: Checkpoint) -> None:
+def load_checkpoint(model: DeviceModel, checkpoint: Checkpoint) -> None:
+    """Put the weights of a checkpoint of ours into the model that they are of."""
     safetensors = require("safetensors.torch", extra="build")
-    module.load_state_dict(safetensors.load_file(checkpoint.weights_path))
+    model.module.load_state_dict(safetensors.load_file(checkpoint.weights_path))
 
 
 def samples(dataset: Dataset) -> Samples:

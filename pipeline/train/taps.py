@@ -43,7 +43,7 @@ class Taps:
         self._readings: dict[Tap, _Reading] = {}
         for tap in taps:
             with _about(role, tap):
-                self._readings[tap] = _READERS[tap.part](_layer(model, tap.layer))
+                self._readings[tap] = _READERS[tap.part](find_layer(model, tap.layer))
 
     def __enter__(self) -> None:
         # PyTorch's transformer layers have one that calls no inner layer, and that takes padding
@@ -235,7 +235,12 @@ _READERS: Mapping[Part, Callable[[nn.Module], _Reading]] = {
 }
 
 
-def _layer(model: nn.Module, path: str) -> nn.Module:
+def find_layer(model: nn.Module, path: str) -> nn.Module:
+    """The module at a path.
+
+    Raises:
+        ModelError: there is none.
+    """
     try:
         return model.get_submodule(path)
     except AttributeError:

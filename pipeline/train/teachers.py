@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from edgestill.errors import ModelError
 from edgestill.models.wrapper import DeviceModel
-from edgestill.train.losses.base import Outputs
+from edgestill.train.losses.base import Labels, Outputs
 from edgestill.train.losses.config import Tap
 from edgestill.train.taps import Taps
 from edgestill.train.views import Rows
+from edgestill.train.voices import TEACHER
 
 
 class Teacher(Protocol):
@@ -24,8 +25,14 @@ class Teacher(Protocol):
         """The number of the view that it can answer in this epoch."""
         ...
 
-    def answer(self, inputs: list[Tensor], rows: Rows, view: int) -> Outputs:
-        """What it says of the samples `rows` in view `view`, which `inputs` `[b, ...]` are."""
+    def answer(
+        self, inputs: list[Tensor], rows: Rows, view: int, labels: Labels | None = None
+    ) -> Outputs:
+        """What it says of the samples `rows` in view `view`, which `inputs` `[b, ...]` are.
+
+        Args:
+            labels: of these samples, where there are any.
+        """
         ...
 
     def require_unchanged(self) -> None:
@@ -40,14 +47,18 @@ class Teacher(Protocol):
 class LiveTeacher:
     """A frozen model in eval mode, asked at every step.
 
+    Args:
+        role: what messages call it.
+
     Raises:
         ModelError: it has no layer of a tap.
     """
 
-    def __init__(self, model: DeviceModel, taps: Iterable[Tap]) -> None:
+    def __init__(self, model: DeviceModel, taps: Iterable[Tap], role: str = TEACHER) -> None:
         self.model = model
+        self.role = role
         freeze(model)
-        self.taps = Taps(model.module, taps, "teacher")
+        self.taps = Taps(model.module, taps, role)
         self._digest = weights_digest(model)
 
     @property
@@ -58,27 +69,43 @@ class LiveTeacher:
     def view_of(self, epoch: int) -> int:
         return epoch
 
-    def answer(self, inputs: list[Tensor], rows: Rows, view: int) -> Outputs:
-        del rows, view
+    def answer(
+        self, inputs: list[Tensor], rows: Rows, view: int, labels: Labels | None = None
+    ) -> Outputs:
+        del rows, view, labels
         self.model.to(inputs[0].device)
         with torch.no_grad(), self.taps:
             logits = self.model.prediction(*inputs).float()
         return Outputs(logits, self.taps.collect(len(inputs[0])))
 
     def require_unchanged(self) -> None:
-        if self.model.training or any(part.training for part in self.model.modules()):
-            raise ModelError(
-                "the teacher is in train mode",
-                where="teacher",
-                fix="Look for .train() in its forward: a teacher answers in eval mode",
-            )
+        self._require_eval()
         if weights_digest(self.model) != self._digest:
             raise ModelError(
-                "the teacher's weights changed during the training",
-                where="teacher",
+                f"the {self.role}'s weights changed during the training",
+                where=self.role,
                 fix="Look for weights that it shares with the student, and for buffers that its "
                 "forward writes",
             )
+
+    def _require_eval(self) -> None:
+        if any(part.training for part in self.model.modules()):
+            raise ModelError(
+                f"the {self.role} is in train mode",
+                where=self.role,
+                fix="Look for .train() in its forward: a teacher answers in eval mode",
+            )
+
+
+class AverageTeacher(LiveTeacher):
+    """The moving average of the student's own weights, which changes with them.
+
+    (Tarvainen and Valpola, "Mean teachers are better role models", 2017.) It starts as a copy of
+    the student, answers in eval mode, on the view that the student sees.
+    """
+
+    def require_unchanged(self) -> None:
+        self._require_eval()
 
 
 def freeze(model: nn.Module) -> None:

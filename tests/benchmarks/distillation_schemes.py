@@ -31,6 +31,18 @@ SCHEMES: dict[str, list[Any] | None] = {
     "dist": ["ce", {"dist": {"weight": 2, "temperature": 4}}],
     "kd, hint": [CE, KD, {"hint": {"student": "stages.2", "teacher": "stages.2"}}],
     "kd, adversarial": [CE, KD, "adversarial"],
+    "heads": ["ce", {"heads": {"layers": ["stages.0", "stages.1"]}}],
+    "average": ["ce", {"kd": {"weight": {"start": 0, "end": 1, "until": 0.3}, "temperature": 1}}],
+    "peers": ["ce", {"kd": {"temperature": 1}}],
+}
+# Of those who learn without the teacher: from whom.
+LEARN_FROM: dict[str, dict[str, Any]] = {
+    "heads": {},
+    "average": {"learn_from": "average", "ema": 0.99},
+    "peers": {
+        "learn_from": "peers",
+        "peers": [{"model": f"{MODELS}:student", "normalize": RGB}],
+    },
 }
 
 
@@ -74,8 +86,10 @@ def trained(arguments: argparse.Namespace, scheme: str, seed: int) -> tuple[floa
         student = {"model": f"{MODELS}:student", "normalize": RGB, "train": schedule}
         sections: dict[str, Any] = {"student": student}
     else:
-        cache = {"views": min(arguments.epochs, arguments.views)}
-        sections = {"distill": {**schedule, "losses": losses, "cache": cache}}
+        cache = {"cache": {"views": min(arguments.epochs, arguments.views)}}
+        sections = {
+            "distill": {**schedule, "losses": losses, **LEARN_FROM.get(scheme, cache)},
+        }
     folder = arguments.store.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     name = scheme.replace(", ", "-").replace(" ", "-")

@@ -74,9 +74,10 @@ class Training:
         runner = Runner(make_plan(recipe), store, console, folder / "log")
         planned = runner.plan.steps["student"]
         inputs: Any = {
-            field: runner.artifact(ref)
-            for field, ref in planned.inputs.items()
-            if isinstance(ref, Ref)
+            field: runner.artifact(given)
+            if isinstance(given, Ref)
+            else {name: runner.artifact(ref) for name, ref in given.items()}
+            for field, given in planned.inputs.items()
         }
         work = folder / name
         context = StepContext(recipe.base, work, lambda _, __: None, lambda _: None)
@@ -86,6 +87,12 @@ class Training:
             self.trainer = lone_trainer(planned.config, TrainInputs(**inputs), context)
         self.trainer.wrapped.train()
         self.taken = 0
+
+    @property
+    def teacher(self) -> Any:
+        """The one model that teaches."""
+        (teacher,) = self.trainer.objective.teacher.members.values()
+        return teacher.model
 
     def step(self) -> None:
         from edgestill.train import state
@@ -107,8 +114,7 @@ class PlainLoop:
 
         self.samples = training.trainer.train
         self.student = copy.deepcopy(training.trainer.model)
-        assert training.trainer.objective.teacher is not None
-        self.teacher = copy.deepcopy(training.trainer.objective.teacher.model)
+        self.teacher = copy.deepcopy(training.teacher)
         self.loss = loss
         self.optimizer = torch.optim.SGD(self.student.parameters(), 0.01, 0.9, nesterov=True)
         self.taken = 0
@@ -164,9 +170,7 @@ def rows(folder: Path, rounds: int) -> list[Row]:
             if number >= WARM_UP:
                 times[name].append(time.perf_counter() - start)
     asked = 1.10 * (
-        1
-        + forward_flops(live.trainer.objective.teacher.model, live)
-        / (3 * forward_flops(live.trainer.model, live))
+        1 + forward_flops(live.teacher, live) / (3 * forward_flops(live.trainer.model, live))
     )
     bounds = {
         "KD, teacher cached": 1.05,

@@ -29,6 +29,7 @@ from edgestill.cli import run
 from edgestill.console import Console
 from edgestill.errors import EdgestillError
 from edgestill.planner import make_plan
+from edgestill.planner.schemes import trainings
 from edgestill.recipe import load_recipe
 from edgestill.store import Store
 
@@ -191,6 +192,22 @@ def test_a_training_in_miniature_is_one_small_step_with_the_same_losses() -> Non
         assert short.learning_rate < real.learning_rate / 100
     assert small.distill.losses == recipe.distill.losses
     assert small.targets == recipe.targets and small.quantize == recipe.quantize
+
+
+def test_every_training_of_a_chain_in_miniature_is_one_small_step() -> None:
+    chain = (
+        "assistants=[{from: teacher}, {from: teacher, distill: {generations: 2, losses: [mse]}}]",
+        "distill={stages: [{epochs: 9, learning_rate: 0.5}, {only: [head], losses: [kd]}]}",
+    )
+    recipe = load_recipe("digits", chain)
+    whole, small = trainings(recipe), trainings(miniature(recipe))
+    assert len(whole) == 6
+    assert [x.name for x in small] == [x.name for x in whole]
+    for real, short in zip(whole, small, strict=True):
+        assert (short.distill.epochs, short.distill.batch_size) == (1, SAMPLES)
+        assert short.distill.learning_rate < real.distill.learning_rate / 100
+        assert short.distill.losses == real.distill.losses
+        assert short.distill.only == real.distill.only
 
 
 @pytest.mark.parametrize("count", [SAMPLES + 5, SAMPLES - 5])

@@ -85,7 +85,7 @@ def step(**changes: Any) -> RecordStep:
 def recorded(base: Path, context: StepContext, config: RecordStep, train: Dataset) -> Recording:
     out = base / "out"
     out.mkdir()
-    return record(config, RecordInputs(teacher(base, context, train), train), out, context)
+    return record(config, RecordInputs(train, teacher(base, context, train)), out, context)
 
 
 def reader(recording: Recording, train: Dataset) -> RecordedTeacher:
@@ -127,9 +127,11 @@ def test_a_student_learns_the_same_from_kept_answers_as_from_the_teacher(
     config = step(cache=CacheConfig(views=4, dtype="float32"), layers=LAYERS[:1])
     recording = recorded(base, context, config, train)
     checkpoint = Checkpoint(base / "teacher0", recording.description.teacher)
-    inputs = DistillInputs(checkpoint, train, validation)
+    inputs = DistillInputs(train, validation, {"teacher": checkpoint})
     live = history(base / "live", context, inputs, losses)
-    kept = history(base / "kept", context, replace(inputs, recording=recording), losses)
+    kept = history(
+        base / "kept", context, replace(inputs, recordings={"teacher": recording}), losses
+    )
     for from_teacher, from_disk in zip(live, kept, strict=True):
         assert from_disk == pytest.approx(from_teacher, rel=1e-4)
 
@@ -137,8 +139,8 @@ def test_a_student_learns_the_same_from_kept_answers_as_from_the_teacher(
 def history(out: Path, context: StepContext, inputs: DistillInputs, losses: Any) -> Any:
     """Each epoch's losses of a student that is distilled in the folder `out`."""
     schedule = DistillConfig(epochs=4, batch_size=16, augment=AUGMENT, losses=losses)
-    model = TEACHER if isinstance(inputs.teacher, Checkpoint) else None
-    config = DistillStep(STUDENT, model, schedule, "classification", "accuracy", 0, 2)
+    model = TEACHER if isinstance(inputs.teachers["teacher"], Checkpoint) else None
+    config = DistillStep(STUDENT, {"teacher": model}, schedule, "classification", "accuracy", 0, 2)
     (out / "work").mkdir(parents=True)
     distill(config, inputs, out, replace(context, work=out / "work"))
     lines = (out / "log" / "history.jsonl").read_text("utf-8").splitlines()
@@ -159,17 +161,25 @@ def test_an_onnx_file_teaches_as_the_model_that_it_was_exported_from(
     model = export(exported, ExportInputs(checkpoint, train), folder, context)
     config = step(teacher=None, cache=CacheConfig(views=4, dtype="float32"), layers=())
     (base / "recording").mkdir()
-    recording = record(config, RecordInputs(model, train), base / "recording", context)
-    inputs, losses = DistillInputs(model, train, validation), (CeLoss(0.1), KdLoss(0.9))
-    torch_taught = replace(inputs, teacher=checkpoint)
+    recording = record(config, RecordInputs(train, model), base / "recording", context)
+    inputs = DistillInputs(train, validation, {"teacher": model})
+    losses = (CeLoss(0.1), KdLoss(0.9))
+    torch_taught = replace(inputs, teachers={"teacher": checkpoint})
     expected = history(base / "torch", context, torch_taught, losses)
     live = history(base / "live", context, inputs, losses)
-    kept = history(base / "kept", context, replace(inputs, recording=recording), losses)
+    kept = history(
+        base / "kept", context, replace(inputs, recordings={"teacher": recording}), losses
+    )
     for one, other, third in zip(expected, live, kept, strict=True):
         assert other == pytest.approx(one, rel=1e-4)
         assert third == pytest.approx(one, rel=1e-4)
     with pytest.raises(ModelError, match="the recorded answers are of another teacher"):
-        history(base / "other", context, replace(torch_taught, recording=recording), losses)
+        history(
+            base / "other",
+            context,
+            replace(torch_taught, recordings={"teacher": recording}),
+            losses,
+        )
 
 
 def test_the_largest_logits_are_kept_and_the_others_share_what_is_left(
@@ -228,7 +238,7 @@ def test_a_killed_recording_goes_on_with_the_view_it_was_at(
         record_view(*args)
 
     monkeypatch.setattr(recording_stage, "_record_view", killed)
-    inputs = RecordInputs(Checkpoint(base / "teacher0", whole.description.teacher), train)
+    inputs = RecordInputs(train, Checkpoint(base / "teacher0", whole.description.teacher))
     elsewhere = replace(context, work=base / "other work")
     (base / "again").mkdir()
     with pytest.raises(KeyboardInterrupt):

@@ -29,7 +29,8 @@ from edgestill.metric_config import FunctionMetric, MetricConfig
 from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
-from edgestill.train.config import LoadStep
+from edgestill.train.config import Keep, LoadStep
+from edgestill.train.ensemble import Ensemble
 from edgestill.train.loop import Trainer
 from edgestill.train.losses.config import CeLoss, KdLoss, LossConfig, MseLoss
 from edgestill.train.predict import predict
@@ -73,6 +74,16 @@ def error(outputs, labels):
     return float(abs(outputs - labels).mean())
 '''
 
+# Of each epoch something less than of the one before.
+WORSE = """
+
+CALLS = []
+
+
+def worse(outputs, labels):
+    CALLS.append(1)
+    return -float(len(CALLS))
+"""
 COUNT = 96
 X = np.random.default_rng(0).normal(size=(COUNT, 4)).astype(np.float32)
 CLASSES = X[:, :3].argmax(1)
@@ -115,7 +126,7 @@ def prepared(
     validation = dataset(base, given, slice(64, None), task, "validation")
     (base / "teacher").mkdir()
     checkpoint = load(LoadStep(teacher, task, 0), LoadInputs(train), base / "teacher", context)
-    return DistillInputs(checkpoint, train, validation)
+    return DistillInputs(train, validation, {"teacher": checkpoint})
 
 
 def distilled(
@@ -129,7 +140,7 @@ def distilled(
 ) -> Checkpoint:
     out = context.base / "student"
     out.mkdir()
-    step = DistillStep(student, teacher, config, task, metric, 0, 2)
+    step = DistillStep(student, {"teacher": teacher}, config, task, metric, 0, 2)
     return distill(step, inputs, out, context)
 
 
@@ -155,7 +166,7 @@ def test_the_student_takes_after_the_teacher(
     description = checkpoint.description
     assert description.origin == "distilled"
     assert description.model == "net.py:Student"
-    teacher = answers(TEACHER, inputs.teacher, inputs, base, "classification")
+    teacher = answers(TEACHER, inputs.teachers["teacher"], inputs, base, "classification")
     student = answers(STUDENT, checkpoint, inputs, base, "classification")
     assert (teacher.argmax(1) == student.argmax(1)).mean() > 0.8
     # Not only the best class: the rest of its answer too.
@@ -172,7 +183,7 @@ def test_multilabel_and_one_logit(base: Path, context: StepContext, width: int) 
     labels = (X[:, 0] > 0).astype(np.int64) if width == 1 else (X[:, :3] > 0).astype(np.float32)
     inputs = prepared(base, context, labels, task, teacher)
     checkpoint = distilled(inputs, context, LONG, student, teacher, task, metric)
-    first = answers(teacher, inputs.teacher, inputs, base, task)
+    first = answers(teacher, inputs.teachers["teacher"], inputs, base, task)
     second = answers(student, checkpoint, inputs, base, task)
     assert ((first > 0) == (second > 0)).mean() > 0.8
 
@@ -184,7 +195,7 @@ def test_a_custom_task_without_labels_learns_from_the_teacher_alone(
     inputs = prepared(base, context, None, "custom")
     config = DistillConfig(epochs=25, batch_size=16, learning_rate=3e-2, losses=(MseLoss(),))
     checkpoint = distilled(inputs, context, config, task="custom", metric=metric)
-    teacher = answers(TEACHER, inputs.teacher, inputs, base, "custom")
+    teacher = answers(TEACHER, inputs.teachers["teacher"], inputs, base, "custom")
     student = answers(STUDENT, checkpoint, inputs, base, "custom")
     assert np.abs(teacher - student).mean() < 0.5 * np.abs(teacher).mean()
 
@@ -194,7 +205,7 @@ def test_other_outputs_of_the_student_play_no_part(base: Path, context: StepCont
     student = ModelConfig(model="net.py:Student", arguments={"aux": True})
     inputs = prepared(base, context)
     checkpoint = distilled(inputs, context, LONG, student)
-    teacher = answers(TEACHER, inputs.teacher, inputs, base, "classification")
+    teacher = answers(TEACHER, inputs.teachers["teacher"], inputs, base, "classification")
     found = answers(student, checkpoint, inputs, base, "classification")
     assert (teacher.argmax(1) == found.argmax(1)).mean() > 0.8
 
@@ -206,15 +217,19 @@ def test_the_teacher_stays_as_it_was(
     seen: list[DeviceModel] = []
     run = Trainer.run
 
-    def watched(self: Trainer, *args: Any) -> Any:
-        assert isinstance(self.objective.teacher, LiveTeacher)
-        seen.append(self.objective.teacher.model)
-        return run(self, *args)
+    def watched(self: Trainer, *args: Any, **named: Any) -> Any:
+        assert isinstance(self.objective.teacher, Ensemble)
+        (teacher,) = self.objective.teacher.members.values()
+        assert isinstance(teacher, LiveTeacher)
+        seen.append(teacher.model)
+        return run(self, *args, **named)
 
     monkeypatch.setattr(Trainer, "run", watched)
     distilled(inputs, context)
-    assert digest_folder(inputs.teacher.path) == inputs.teacher.digest
-    fresh = restore(TEACHER, inputs.teacher, inputs.train, "classification", base)
+    checkpoint = inputs.teachers["teacher"]
+    assert digest_folder(checkpoint.path) == checkpoint.digest
+    assert isinstance(checkpoint, Checkpoint)
+    fresh = restore(TEACHER, checkpoint, inputs.train, "classification", base)
     for name, tensor in fresh.state_dict().items():
         assert torch.equal(tensor, seen[0].state_dict()[name]), name
     assert not seen[0].training
@@ -233,9 +248,11 @@ base, folder = map(Path, sys.argv[1:])
 (folder / "out").mkdir(parents=True)
 context = StepContext(base, folder / "work", lambda share, words: None, lambda line: None)
 inputs = DistillInputs(
-    Checkpoint(base / "teacher", ""), Dataset(base / "train", ""), Dataset(base / "validation", "")
+    Dataset(base / "train", ""), Dataset(base / "validation", ""),
+    {"teacher": Checkpoint(base / "teacher", "")},
 )
-step = DistillStep(ModelConfig(model="net.py:Student"), ModelConfig(model="net.py:Teacher"),
+step = DistillStep(ModelConfig(model="net.py:Student"),
+                   {"teacher": ModelConfig(model="net.py:Teacher")},
                    DistillConfig(epochs=3, batch_size=16), "classification", "accuracy", 0, 2)
 print(distill(step, inputs, folder / "out", context).digest)
 """
@@ -272,9 +289,10 @@ def test_a_derived_student_starts_from_the_teachers_weights(
 ) -> None:
     """Every second of its channels, whatever the seed; and what is learnt comes back."""
     inputs = prepared(base, context, teacher=STUDENT)
-    teacher = load_file(inputs.teacher.weights_path)
+    teacher = load_file(inputs.teachers["teacher"].weights_path)
     derived = replace(STUDENT, from_="teacher", width=0.5)
-    step = DistillStep(derived, STUDENT, QUICK, "classification", "accuracy", 7, 2)
+    step = DistillStep(derived, {"teacher": STUDENT}, QUICK, "classification", "accuracy", 7, 2)
+    inputs = replace(inputs, origin=inputs.teachers["teacher"])
     start = student_trainer(step, inputs, context).model.module.state_dict()
     assert torch.equal(start["body.0.weight"], teacher["body.0.weight"][::2])
     assert torch.equal(start["body.1.bias"], teacher["body.1.bias"][::2])
@@ -286,6 +304,39 @@ def test_a_derived_student_starts_from_the_teachers_weights(
         name: tensor.shape for name, tensor in start.items()
     }
     assert not torch.equal(learnt["head.weight"], start["head.weight"])
+
+
+@pytest.mark.parametrize("student", [STUDENT, replace(STUDENT, from_="teacher", width=0.5)])
+def test_a_stage_starts_where_the_one_before_ended(
+    base: Path, context: StepContext, student: ModelConfig
+) -> None:
+    """Where a model came from has no say any more; at a rate at which nothing moves it stays."""
+    inputs = prepared(base, context, teacher=STUDENT)
+    begun = replace(inputs, origin=inputs.teachers["teacher"])
+    before = distilled(begun, context, student=student, teacher=STUDENT)
+    (base / "student").rename(base / "before")
+    before = Checkpoint(base / "before", before.digest)
+    still = replace(QUICK, learning_rate=1e-12)
+    after = distilled(replace(inputs, start=before), context, still, student, STUDENT)
+    first, second = (load_file(checkpoint.weights_path) for checkpoint in (before, after))
+    for name in ("body.0.weight", "body.1.bias", "head.weight"):
+        torch.testing.assert_close(second[name], first[name], rtol=1e-6, atol=1e-6)
+    assert not torch.equal(second["body.1.running_mean"], first["body.1.running_mean"])
+
+
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 1), ("last", 3)])
+def test_a_stage_that_is_not_the_last_gives_its_last_epoch(
+    base: Path, context: StepContext, keep: Keep, epoch: int
+) -> None:
+    """By a metric that finds each epoch worse than the one before."""
+    (base / "net.py").write_text(CODE + WORSE, encoding="utf-8")
+    inputs = prepared(base, context)
+    metric = FunctionMetric("net.py:worse", "bigger")
+    step = DistillStep(STUDENT, {"teacher": TEACHER}, QUICK, "classification", metric, 0, 2, keep)
+    (base / "student").mkdir()
+    found = distill(step, inputs, base / "student", context).description
+    assert len(set(found.validation)) == 3
+    assert found.best_epoch == epoch
 
 
 def test_predictions_of_different_shapes(base: Path, context: StepContext) -> None:

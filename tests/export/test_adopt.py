@@ -467,6 +467,50 @@ def test_fewer_answers_than_classes(
         taken(dataset, context)
 
 
+def tokens(folder: Path, *, read_again: bool = False) -> None:
+    """`logits = features @ WEIGHT` for each of two tokens; perhaps something else reads them."""
+    nodes = [helper.make_node("MatMul", ["features", "weight"], ["logits"])]
+    outputs = [value("logits", ["n", 2, 3])]
+    if read_again:
+        nodes.append(helper.make_node("Neg", ["logits"], ["other"]))
+        outputs.append(value("other", ["n", 2, 3]))
+    save(folder, nodes, [value("features", ["n", 2, 4])], outputs, {"weight": WEIGHT})
+
+
+@pytest.mark.parametrize("read_again", [False, True])
+def test_classes_that_are_the_last_axis_are_made_the_first(
+    tmp_path: Path, context: StepContext, make_dataset: MakeDataset, read_again: bool
+) -> None:
+    tokens(tmp_path, read_again=read_again)
+    x = np.stack([X, -X], axis=1)
+    dataset = make_dataset({"features": x}, np.zeros((5, 2), np.int64), classes=3)
+    model = taken(dataset, context, classes="last")
+    (spec, *_) = model.description.signature.outputs
+    assert str(spec) == "logits float32 [?, 3, 2]"
+    answer, *other = run(model, {"features": x})
+    np.testing.assert_allclose(answer, np.moveaxis(x @ WEIGHT, -1, 1), rtol=1e-5)
+    for unmoved in other:
+        np.testing.assert_allclose(unmoved, -(x @ WEIGHT), rtol=1e-5)
+
+
+def test_classes_that_are_the_last_axis_unsaid(
+    tmp_path: Path, context: StepContext, make_dataset: MakeDataset
+) -> None:
+    tokens(tmp_path)
+    dataset = make_dataset({"features": np.stack([X, X], axis=1)}, np.zeros((5, 2), np.int64))
+    message = r"^model.onnx: it predicts \[2, 3\] a sample, and labels are \[2\]: its classes are"
+    with pytest.raises(ModelError, match=message):
+        taken(dataset, context)
+
+
+def test_a_file_without_positions_has_no_classes_to_move(
+    tmp_path: Path, context: StepContext, make_dataset: MakeDataset
+) -> None:
+    linear(tmp_path)
+    with pytest.raises(ModelError, match=r"^model.onnx: classes: last is for models that classify"):
+        taken(make_dataset({"features": X}), context, classes="last")
+
+
 def test_an_operation_that_cannot_be_raised(
     tmp_path: Path, context: StepContext, make_dataset: MakeDataset
 ) -> None:

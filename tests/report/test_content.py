@@ -465,3 +465,17 @@ def test_a_student_that_is_larger_than_its_teacher_is_called_so(passing: Report)
         "The student against the teacher: 3x more parameters, 2x larger as ONNX, "
         "1.5x larger as openvino int8."
     )
+
+
+def test_a_model_that_is_not_exported_has_no_file(passing: Report) -> None:
+    teacher, student = passing.models
+    between = replace(teacher, role="assistant 1", onnx_bytes=None)
+    before = content.models(passing)
+    found = content.models(replace(passing, models=(teacher, between, student)))
+    column = [title.title for title in found.columns].index("ONNX file")
+    assert [row[column].text for row in found.rows] == [
+        before.rows[0][column].text,
+        "",
+        before.rows[1][column].text,
+    ]
+    assert found.lines == before.lines

@@ -89,9 +89,13 @@ class Project:
 
     def key(self, step: str, *overrides: str) -> Key:
         """The key of a step that has no inputs."""
+        runner = self.runner(*overrides)
+        return runner.key(runner.plan.steps[step])
+
+    def runner(self, *overrides: str) -> Runner:
+        """Finds the results of steps, or computes them, without the whole run."""
         plan, console = make_plan(load_recipe(str(self.recipe), overrides)), Console()
-        runner = Runner(plan, Store(self.store, console.say), console, Path(os.devnull))
-        return runner.key(plan.steps[step])
+        return Runner(plan, Store(self.store, console.say), console, Path(os.devnull))
 
     def replace(self, file: str, old: str, new: str) -> None:
         path = self.folder / file
@@ -125,6 +129,12 @@ def write_project(folder: Path) -> Project:
     (folder / "recipe.yaml").write_text(RECIPE, "utf-8")
     (folder / "model.py").write_text(MODEL, "utf-8")
     return Project(folder)
+
+
+@pytest.fixture(scope="session")
+def project_in() -> Callable[[Path], Project]:
+    """The project of a folder that a test fills itself."""
+    return Project
 
 
 @pytest.fixture

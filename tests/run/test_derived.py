@@ -47,7 +47,7 @@ def test_the_digits_teacher_gives_a_student(tmp_path: Path) -> None:
     assert (student.origin, student.parameters) == ("distilled", parameters)
     assert student.source == "edgestill.models.digits:teacher, depth 0.5, width 0.25"
     assert (
-        "student from its teacher: blocks: body keeps 2 of 2 to 3; channels 64 -> 16, 96 -> 24, "
+        "student from the teacher: blocks: body keeps 2 of 2 to 3; channels 64 -> 16, 96 -> 24, "
         f"192 -> 48; 557 k -> {parameters / 1e3:.3g} k parameters; "
     ) in " ".join(said.getvalue().split())
     exported = onnx.load(release / "model" / "model.onnx").graph.initializer

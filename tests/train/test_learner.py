@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,7 +24,8 @@ from edgestill.train.losses.config import (
     SimilarityLoss,
     Tap,
 )
-from edgestill.train.teachers import LiveTeacher
+from edgestill.train.optimizers import make_average
+from edgestill.train.teachers import AverageTeacher, LiveTeacher
 
 
 def model(width: int) -> DeviceModel:
@@ -62,7 +66,7 @@ def test_terms_are_those_of_student_and_teacher(images: Tensor) -> None:
     assert student.training
     assert torch.equal(statistics, student.module[1].running_mean), "a dry run leaves no trace"
     assert len(student.module[0]._forward_hooks) == 1, "two losses, one tap"
-    terms, seen = learner([images], given, [0, 1, 2, 3])
+    terms, (seen,) = learner([images], given, [0, 1, 2, 3])
     assert torch.allclose(answer.features[Tap("0")], other.module[0](images))
     by_hand = Outputs(student.module(images), {Tap("0"): student.module[0](images)})
     for loss, term in zip(losses, terms, strict=True):
@@ -74,6 +78,56 @@ def test_terms_are_those_of_student_and_teacher(images: Tensor) -> None:
     assert not any(feature.requires_grad for feature in seen.student.features.values())
     alone, _ = learner([images], given, [2])
     assert len(alone) == 1
+
+
+def test_with_peers_each_learns_from_the_mean_of_what_the_others_say(images: Tensor) -> None:
+    models = [model(2), model(3), model(4)]
+    configs = [CeLoss(), KdLoss(temperature=2.0)]
+    own, *others = [
+        Learner(each.train(), make_losses(configs, "classification")) for each in models
+    ]
+    learner = Learner(models[0], own.own_terms, peers=others)
+    given = partial(LossInputs, labels=Labels(torch.tensor([0, 1, 2, 0])))
+    terms, seen = learner([images], given, range(6))
+    said = [each.module(images) for each in models]
+    ce, kd = make_losses(configs, "classification")
+    for index in range(3):
+        first, second = (said[other].detach() for other in range(3) if other != index)
+        batch = given(Outputs(said[index]), Outputs((first + second) / 2))
+        torch.testing.assert_close(terms[2 * index], ce(batch))
+        torch.testing.assert_close(terms[2 * index + 1], kd(batch))
+        assert torch.equal(seen[index].student.logits, said[index])
+        assert not seen[index].student.logits.requires_grad
+    # What a peer is taught does not move those who teach it.
+    terms[3].backward()
+    touched = [any(p.grad is not None for p in each.parameters()) for each in models]
+    assert touched == [False, True, False]
+
+
+def test_a_learner_has_its_peers_in_it_and_parameters_of_its_own() -> None:
+    models = [model(2), model(3)]
+    losses = [make_losses([KdLoss(temperature="adaptive")], "classification") for _ in models]
+    peer = Learner(models[1], losses[1])
+    learner = Learner(models[0], losses[0], peers=[peer])
+    assert learner.learners == [learner, peer]
+    assert learner.terms == [*losses[0], *losses[1]]
+    both = [*learner.own_parameters(), *peer.own_parameters()]
+    assert {id(p) for p in both} == {id(p) for p in learner.parameters()}
+    assert len(both) == len(list(learner.parameters())) == 2 * (6 + 1)
+
+
+def test_a_dry_run_leaves_no_trace_in_peers(images: Tensor) -> None:
+    models = [model(2).train(), model(3).train()]
+    learners = [
+        Learner(each, make_losses([AdversarialLoss()], "classification")) for each in models
+    ]
+    before = models[1].module[1].running_mean.clone()
+    words = Learner(models[0], learners[0].own_terms, peers=learners[1:]).adapt(
+        [images], LossInputs
+    )
+    assert words == ["adversarial: a discriminator of 3 values"] * 2
+    assert models[1].training
+    assert torch.equal(before, models[1].module[1].running_mean)
 
 
 def test_a_wrong_layer_is_known_before_the_first_step() -> None:
@@ -113,6 +167,30 @@ def test_a_teacher_answers_in_eval_mode_without_gradients(images: Tensor) -> Non
     assert not answer.logits.requires_grad
     torch.testing.assert_close(answer.logits, other.module(images))
     teacher.require_unchanged()
+
+
+def test_an_average_answers_as_it_is_and_may_change(images: Tensor) -> None:
+    student = model(4).train()
+    average = make_average(student, 0.9)
+    asked = average.module
+    assert isinstance(asked, DeviceModel)
+    teacher = AverageTeacher(asked, [Tap("0")])
+    start = teacher.answer([images], torch.arange(4).numpy(), 0)
+    assert torch.equal(start.logits, deepcopy(student).eval().module(images)), "a copy at first"
+    assert student.training
+    for _ in range(3):
+        with torch.no_grad():
+            student.module[4].weight.add_(1.0)
+        average.update_parameters(student)
+    teacher.require_unchanged()
+    later = teacher.answer([images], torch.arange(4).numpy(), 0)
+    assert not torch.equal(later.logits, start.logits)
+    torch.testing.assert_close(later.logits, asked.module(images))
+    torch.testing.assert_close(later.features[Tap("0")], asked.module[0](images))
+    assert not later.logits.requires_grad
+    asked.train()
+    with pytest.raises(ModelError, match=r"^teacher: the teacher is in train mode\. Look for"):
+        teacher.require_unchanged()
 
 
 def test_a_teacher_in_train_mode_is_refused(images: Tensor) -> None:

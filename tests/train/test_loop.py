@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from edgestill.errors import ModelError
 from edgestill.metrics import METRICS, score
 from edgestill.models.wrapper import DeviceModel
 from edgestill.train import loop
-from edgestill.train.config import TrainConfig
+from edgestill.train.config import Keep, TrainConfig
 from edgestill.train.loop import Objective, Samples, Trained, Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss, LossInputs
@@ -136,3 +137,19 @@ def test_a_loss_that_is_not_finite_stops_the_training(
         + (f"; the last checkpoint is in {tmp_path}" if kept else "")
     )
     assert (tmp_path / "training.safetensors").is_file() == kept
+
+
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 1), ("last", 4)])
+def test_which_epoch_is_kept(tmp_path: Path, keep: Keep, epoch: int) -> None:
+    """Validated by how little has been learnt, the first epoch is the best."""
+    forgetful = replace(objective(), bigger_is_better=False)
+    config = TrainConfig(epochs=4, batch_size=16, learning_rate=1e-2)
+    with reproducible(seed=0, threads=2):
+        trainer = Trainer(model(), forgetful, config, 0, tmp_path, samples(), said.append)
+        trained = trainer.run(samples(1), lambda share, words: None, keep=keep)
+    scores = [record.validation for record in trained.history]
+    assert scores[0] < min(scores[1:])
+    assert trained.best_epoch == epoch
+    last = trainer.model.state_dict()
+    same = [torch.equal(tensor, last[name]) for name, tensor in trained.weights.items()]
+    assert all(same) == (keep == "last")

@@ -123,6 +123,27 @@ def test_a_stopped_distillation_goes_on_bit_for_bit(
     assert {"adversarial accuracy", "adversarial 0 accuracy"} == set(whole.history[0].readings)
 
 
+def test_only_a_part_learns_and_the_rest_keeps_its_statistics_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a convolution, BatchNorm, dropout and the layer that is to learn."""
+    student = net(4)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    modes: set[tuple[bool, ...]] = set()
+    step = Trainer._step
+
+    def watched(self: Trainer, *args: Any) -> None:
+        modes.add(tuple(layer.training for layer in self.model.module))  # type: ignore[union-attr]
+        step(self, *args)
+
+    monkeypatch.setattr(Trainer, "_step", watched)
+    config = replace(CONFIG, only=("5",), weight_decay=0.5, ema=0.9)
+    trained = train(tmp_path, config, DISTILLING, student=student)
+    changed = {name for name, value in before.items() if not value.equal(trained.weights[name])}
+    assert changed == {"module.5.weight", "module.5.bias"}
+    assert modes == {(False, False, False, False, False, True)}
+
+
 def test_what_helps_a_training_is_no_part_of_the_student(tmp_path: Path) -> None:
     student = net(4)
     trained = train(tmp_path, CONFIG, DISTILLING, student=student)

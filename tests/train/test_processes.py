@@ -25,8 +25,11 @@ from edgestill.models.wrapper import DeviceModel
 from edgestill.train.config import *
 from edgestill.train.loop import Objective, Samples, Trainer
 from edgestill.train.losses import make_losses
+from edgestill.train.losses.config import *
 from edgestill.train.reproducible import reproducible
-from edgestill.train.teachers import LiveTeacher
+from edgestill.train.optimizers import make_average
+from edgestill.train.peers import Peer
+from edgestill.train.teachers import AverageTeacher, LiveTeacher
 
 LOSSES = {
     "labels": [CeLoss(label_smoothing=0.1)],
@@ -39,11 +42,17 @@ LOSSES = {
     ],
     "features": [HintLoss("0", "0"), KdLoss(temperature="adaptive")],
     "adversary": [CeLoss(), AdversarialLoss(weight=0.1), AdversarialLoss("0", "0", weight=0.1)],
+    "average": [CeLoss(), KdLoss(), HeadsLoss(("0",))],
+    "peers": [CeLoss(), KdLoss(temperature="adaptive")],
+    "peers as a batch": [CeLoss(), DistLoss(), AdversarialLoss(weight=0.1)],
 }
 
 def net(width):
     module = nn.Sequential(nn.Linear(6, width), nn.Tanh(), nn.LayerNorm(width), nn.Linear(width, 4))
     return DeviceModel(module, None, (TensorSpec("x", "float32", (None, 6)),))
+
+def score(outputs, labels):
+    return accuracy(outputs[0], labels).mean()
 
 def samples(seed):
     rng = np.random.default_rng(seed)
@@ -53,21 +62,34 @@ def samples(seed):
 
 curves = {}
 for name, configs in LOSSES.items():
-    for accumulate in (1, 2) if name in ("labels", "features") else (1,):
+    for accumulate in (1, 2) if name in ("labels", "features", "peers") else (1,):
         with reproducible(0, 1):
             losses = make_losses(configs, "classification")
             teacher = LiveTeacher(net(9), [t for loss in losses for t in loss.reads.teacher])
-            goal = Objective(losses, teacher, lambda o, y: accuracy(o[0], y).mean(), True)
+            student, average, peers = net(5), None, []
+            if name == "average":
+                average = make_average(student, 0.9)
+                teacher = AverageTeacher(average.module, ())
+            if name.startswith("peers"):
+                teacher = None
+                beside = make_losses(configs, "classification")
+                for loss in beside:
+                    loss.name = f"peer 1 {loss.name}"
+                peers = [Peer(net(7), beside, score)]
+            goal = Objective(losses, teacher, score, True, peers)
             config = TrainConfig(
                 epochs=3, batch_size=31, learning_rate=1e-2, clip_norm=1.0, ema=0.9,
                 accumulate=accumulate,
             )
             work = Path(sys.argv[1]) / f"{name} {accumulate}"
-            trainer = Trainer(net(5), goal, config, 0, work, samples(0), lambda line: None)
+            trainer = Trainer(
+                student, goal, config, 0, work, samples(0), lambda line: None, average
+            )
             trained = trainer.run(samples(1), lambda share, words: None)
         curves[f"{name} {accumulate}"] = [record.losses for record in trained.history]
         curves[f"{name} {accumulate} weights"] = [
-            {key: float(value.double().norm()) for key, value in trained.weights.items()}
+            {key: float(value.double().norm()) for key, value in model.items()}
+            for model in (trained.weights, *(peer.model.state_dict() for peer in peers))
         ]
 if trainer.accelerator.is_main_process:
     print(json.dumps(curves))

@@ -136,7 +136,7 @@ def predictions(
 ) -> Predictions:
     out = context.base / "predictions"
     out.mkdir()
-    return ask(AskStep(model, task, 2), AskInputs(checkpoint, data), out, context)
+    return ask(AskStep(model, task, 2), AskInputs(data, checkpoint), out, context)
 
 
 def prediction(found: Predictions) -> NDArray[Any]:

@@ -11,6 +11,7 @@ import numpy
 from numpy.typing import NDArray
 
 from edgestill.artifact import Dataset, Predictions
+from edgestill.distill.config import SchemeConfig
 from edgestill.metric_config import FunctionMetric
 from edgestill.recipe import Recipe
 from edgestill.recipe.schema import TrainedModelConfig
@@ -34,8 +35,13 @@ def miniature(recipe: Recipe) -> Recipe:
         recipe,
         metric=FunctionMetric(f"{unscored.__module__}:{unscored.__name__}", "bigger"),
         teacher=recipe.teacher and _briefly_trained(recipe.teacher),
+        teachers={name: _briefly_trained(teacher) for name, teacher in recipe.teachers.items()},
+        assistants=tuple(
+            replace(assistant, distill=assistant.distill and _one_step_each(assistant.distill))
+            for assistant in recipe.assistants
+        ),
         student=recipe.student and _briefly_trained(recipe.student),
-        distill=recipe.distill and _one_step(recipe.distill),
+        distill=recipe.distill and _one_step_each(recipe.distill),
     )
 
 
@@ -47,6 +53,12 @@ def unscored(outputs: Any, labels: Any) -> float:
 
 def _briefly_trained(model: TrainedModelConfig) -> TrainedModelConfig:
     return replace(model, train=model.train and _one_step(model.train))
+
+
+def _one_step_each(scheme: SchemeConfig) -> SchemeConfig:
+    """With one step in each stage, whose schedules give way to that of the whole."""
+    stages = (replace(stage, epochs=None, learning_rate=None) for stage in scheme.stages)
+    return replace(_one_step(scheme), stages=tuple(stages))
 
 
 def _one_step(schedule: Schedule) -> Schedule:

@@ -40,9 +40,12 @@ def require_score(real: Runner, small: Runner, evaluation: Step) -> None:
     recipe = real.plan.recipe
     with captured(real.log):
         metric = resolve_metric(recipe.metric, lambda name: load_callable(name, recipe.base))
-        models = [name for name in _candidates(evaluation) if name in _ROLES]
+        asked = {name: Ref(evaluation.name, f"{name}/test") for name in _candidates(evaluation)}
+        if BASELINE not in asked and "ask teacher" in small.entries:
+            asked[BASELINE] = Ref("ask teacher")  # a function, which no runtime runs
+        models = [name for name in asked if name in _ROLES]
         for model, role in product(models, ("validation", "test")):
-            answers = small.typed(Ref(evaluation.name, f"{model}/test"), Predictions)
+            answers = small.typed(asked[model], Predictions)
             split = real.typed(Ref("data", role), Dataset)
             outputs = repeated(answers, split.description.count)
             prediction = answers.description.prediction

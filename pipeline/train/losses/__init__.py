@@ -25,6 +25,7 @@ LOSSES: Mapping[type[LossConfig], str] = {
     settings.AttentionLoss: "edgestill.train.losses.features:Attention",
     settings.MinilmLoss: "edgestill.train.losses.features:AttentionRelations",
     settings.AdversarialLoss: "edgestill.train.losses.adversarial:Adversarial",
+    settings.HeadsLoss: "edgestill.train.losses.heads:Heads",
 }
 
 
@@ -47,9 +48,18 @@ def modules_of(configs: Sequence[LossConfig]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(LOSSES[type(config)].partition(":")[0] for config in configs))
 
 
-def default_losses(task: str, *, teacher: bool) -> tuple[LossConfig, ...]:
-    """What trains a model when the recipe does not say."""
+def default_losses(task: str, *, teacher: bool, taught: bool = True) -> tuple[LossConfig, ...]:
+    """What trains a model when the recipe does not say.
+
+    Args:
+        teacher: whether another answers the samples.
+        taught: whether that one knows better, as a teacher does; a student's average and its peers
+            know what the student does, and must not hold it back (the sum is that of Zhang et al.,
+            "Deep Mutual Learning", 2018).
+    """
     if task in ("classification", "multilabel"):
+        if teacher and not taught:
+            return CeLoss(), KdLoss(temperature=1.0)
         return (CeLoss(weight=0.1), KdLoss(weight=0.9)) if teacher else (CeLoss(),)
     labels = MseLoss(weight=0.5 if teacher else 1.0, to="labels")
     return (labels, MseLoss(weight=0.5, to="teacher")) if teacher else (labels,)

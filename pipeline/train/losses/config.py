@@ -1,7 +1,8 @@
 """The settings of every loss, as a recipe writes them, and what each reads of the two models.
 
-Layers are named by module path as in `model.named_modules()`, such as `stages.2`. A loss that reads
-a layer of the student and one of the teacher appears once per pair.
+Layers are named by module path as in `model.named_modules()`, such as `stages.2`; a further
+teacher's begin with its name, as in `wide:stages.2`. A loss that reads a layer of the student and
+one of a teacher appears once per pair.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from edgestill.bounds import Count, NonNegative, Positive
+from edgestill.bounds import Count, NonNegative, Positive, Share
 from edgestill.config import config
 from edgestill.train.schedule import Schedule, Scheduled, extremes
+from edgestill.train.voices import TEACHER
 
 Temperature = Positive | Schedule | Literal["adaptive"]
 
@@ -203,6 +205,31 @@ class AdversarialLoss:
         _require_both(self.student, self.teacher)
 
 
+@config
+class HeadsLoss:
+    """How well classifiers on the student's own layers do, which learn from its last layer.
+
+    Attributes:
+        layers: of the student; each gets a classifier.
+        alpha: how much of what a classifier learns is the student's own prediction; the rest is
+            the labels.
+        channels: which axis of a layer's output holds its channels, as in `hint`.
+    """
+
+    layers: tuple[str, ...]
+    weight: Scheduled = 0.3
+    temperature: Temperature = 3.0
+    alpha: Share = 0.3
+    channels: Literal["first", "last"] | None = None
+
+    def __post_init__(self) -> None:
+        _require_positive(self.temperature)
+        if not self.layers:
+            raise ValueError("layers is empty. Name layers of the student")
+        if len({*self.layers}) < len(self.layers):
+            raise ValueError("layers names a layer twice. Name each once")
+
+
 LossConfig = (
     CeLoss
     | KdLoss
@@ -216,6 +243,7 @@ LossConfig = (
     | RelationLoss
     | MinilmLoss
     | AdversarialLoss
+    | HeadsLoss
 )
 
 # The name that a recipe uses, and the type that holds its settings.
@@ -232,6 +260,7 @@ LOSS_CONFIGS: Mapping[str, type[LossConfig]] = {
     "relation": RelationLoss,
     "minilm": MinilmLoss,
     "adversarial": AdversarialLoss,
+    "heads": HeadsLoss,
 }
 
 
@@ -245,10 +274,12 @@ class Tap:
     Attributes:
         part: its `output`; of a convolutional layer the `attention map`; or the
             `queries keys values` of a self-attention, `[b, 3, t, d]`.
+        teacher: of a teacher's layer, which teacher's.
     """
 
     layer: str
     part: Part = "output"
+    teacher: str = TEACHER
 
     def __str__(self) -> str:
         return self.layer if self.part == "output" else f"{self.layer} ({self.part})"
@@ -259,9 +290,9 @@ class Reads:
     """What a loss reads.
 
     Attributes:
-        labels: whether it reads labels.
+        labels: whether it cannot do without labels.
         prediction: whether it reads the teacher's prediction.
-        student, teacher: the layers of each, in pairs.
+        student, teacher: the layers of each, in pairs unless it reads the student alone.
     """
 
     labels: bool = False
@@ -281,12 +312,20 @@ def reads_of(config: LossConfig) -> Reads:
     if isinstance(config, HiddenLoss):
         return Reads(
             student=tuple(Tap(f"{config.student}.{own}") for own in config.map),
-            teacher=tuple(Tap(f"{config.teacher}.{other}") for other in config.map.values()),
+            teacher=tuple(_teachers(f"{config.teacher}.{other}") for other in config.map.values()),
         )
+    if isinstance(config, HeadsLoss):
+        return Reads(student=tuple(map(Tap, config.layers)))
     if config.student is None or config.teacher is None:
         return Reads(prediction=True)
     part = _PARTS.get(type(config), "output")
-    return Reads(student=(Tap(config.student, part),), teacher=(Tap(config.teacher, part),))
+    return Reads(student=(Tap(config.student, part),), teacher=(_teachers(config.teacher, part),))
+
+
+def _teachers(path: str, part: Part = "output") -> Tap:
+    """The layer of a teacher at `stages.2` or `wide:stages.2`."""
+    teacher, _, layer = path.rpartition(":")
+    return Tap(layer, part, teacher or TEACHER)
 
 
 _PARTS: Mapping[type[LossConfig], Part] = {

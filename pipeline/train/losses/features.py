@@ -12,6 +12,7 @@ from edgestill.errors import ModelError
 from edgestill.train.adapters import Adapter, Channels, channels_last
 from edgestill.train.losses.base import Loss, LossInputs
 from edgestill.train.losses.config import AttentionLoss, HiddenLoss, HintLoss, MinilmLoss, reads_of
+from edgestill.train.voices import role_of
 
 
 class Hint(Loss):
@@ -135,9 +136,9 @@ class AttentionRelations(Loss):
         self.heads = config.heads
 
     def adapt(self, example: LossInputs) -> str | None:
-        taps = (*self.reads.student, *self.reads.teacher)
+        (own,), (other,) = self.reads.student, self.reads.teacher
         for role, tap, feature in zip(
-            ("student", "teacher"), taps, self.pair(example), strict=True
+            ("student", role_of(other.teacher)), (own, other), self.pair(example), strict=True
         ):
             width = feature.shape[-1]
             if width % self.heads:

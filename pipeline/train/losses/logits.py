@@ -36,32 +36,46 @@ class CrossEntropy(Loss):
     def forward(self, inputs: LossInputs) -> Tensor:
         assert inputs.labels is not None
         logits, labels = inputs.student.logits, inputs.labels
-        terms, known = self._terms(logits, labels.own)
-        if labels.partner is not None and labels.share is not None:
-            others, others_known = self._terms(logits, labels.partner)
-            share = labels.share.reshape(-1, *[1] * (terms.ndim - 1))
-            terms = share * terms + (1 - share) * others
-            known = share * known + (1 - share) * others_known
+        terms, known = cross_entropies(logits, labels, self.task, self.label_smoothing)
         # Not a mean: that is NaN where a batch has no label at all.
         return terms.sum() / known.sum().clamp(min=1)
 
-    def _terms(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Each label's term, 0 for ignored ones, and whether it is known."""
-        known = labels != IGNORED_LABEL
-        if is_binary(logits, self.task):
-            known = known.reshape(logits.shape)
-            targets = torch.where(known, labels.reshape(logits.shape), 0).to(logits.dtype)
-            targets = targets * (1 - self.label_smoothing) + self.label_smoothing / 2
-            terms = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-            return terms * known, known.to(logits.dtype)
-        terms = functional.cross_entropy(
-            logits,
-            labels.long(),
-            ignore_index=IGNORED_LABEL,
-            label_smoothing=self.label_smoothing,
-            reduction="none",
-        )
-        return terms, known.to(logits.dtype)
+
+def cross_entropies(
+    logits: Tensor, labels: Labels, task: str, smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Each label's term, 0 for ignored ones, and how much of it is known: 0 or 1, or between them
+    where a label was mixed with an ignored one.
+
+    Both `[b, ...]` for classes, and as the logits where each is a yes or no.
+    """
+    terms, known = _cross_entropies(logits, labels.own, task, smoothing)
+    if labels.partner is not None and labels.share is not None:
+        others, others_known = _cross_entropies(logits, labels.partner, task, smoothing)
+        share = labels.share.reshape(-1, *[1] * (terms.ndim - 1))
+        terms = share * terms + (1 - share) * others
+        known = share * known + (1 - share) * others_known
+    return terms, known
+
+
+def _cross_entropies(
+    logits: Tensor, labels: Tensor, task: str, smoothing: float
+) -> tuple[Tensor, Tensor]:
+    known = labels != IGNORED_LABEL
+    if is_binary(logits, task):
+        known = known.reshape(logits.shape)
+        targets = torch.where(known, labels.reshape(logits.shape), 0).to(logits.dtype)
+        targets = targets * (1 - smoothing) + smoothing / 2
+        terms = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        return terms * known, known.to(logits.dtype)
+    terms = functional.cross_entropy(
+        logits,
+        labels.long(),
+        ignore_index=IGNORED_LABEL,
+        label_smoothing=smoothing,
+        reduction="none",
+    )
+    return terms, known.to(logits.dtype)
 
 
 class Distillation(Loss):
