@@ -23,8 +23,7 @@ NOTHING = "no comparable baseline"
 
 @dataclass(frozen=True)
 class Check:
-    """A verdict on every property that a baseline has; `exit_code` as of a run: where something in
-    the report failed, the device did."""
+    """A verdict on every property that a baseline has; `exit_code` as of a run."""
 
     release: str
     gates: tuple[GateResult, ...]
@@ -56,6 +55,7 @@ def check(report: Report, baseline: Baseline, budgets: Budgets) -> Check:
     A score is compared exactly, on the very same samples. Times that were measured on two days are
     compared as speed-ups over one and the same engine of the teacher where both have it, in one
     version of the runtime, since what differs between two days weighs on both; else as they are.
+    What failed in the report has failed here too, whatever figures there are.
     """
     places = [
         _Place(report, target, candidate)
