@@ -70,8 +70,9 @@ class Noted:
 def latest_series(facts: Facts, *, mend: bool = True) -> Noted | None:
     """The newest series; rounds that a killed run has left are its beginning.
 
-    One in which a candidate failed is passed over: what crashed once is tried again. So are rounds
-    that another version of edgestill noted in another form.
+    None where a candidate failed in it: what crashed is tried again, and a former series in which
+    it did not may not speak for it. Rounds that another version of edgestill noted in another form
+    are passed over.
     """
     series: dict[str, dict[int, Round]] = {}
     for record in facts.read(mend=mend):
@@ -81,7 +82,9 @@ def latest_series(facts: Facts, *, mend: bool = True) -> Noted | None:
             series.setdefault(record["series"], {}).setdefault(round_.index, round_)
     for name, found in reversed(series.items()):
         rounds = tuple(found[index] for index in takewhile(found.__contains__, count()))
-        if rounds and not any(map(_failed, found.values())):
+        if any(map(_failed, found.values())):
+            return None
+        if rounds:
             return Noted(name, rounds)
     return None
 

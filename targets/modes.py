@@ -27,7 +27,7 @@ _LEAD_IN = 4  # the streams serve for a quarter of a block before it begins
 _QUEUE_LEAD_IN = 3  # of the arrivals, the first third finds a queue that is still filling
 
 # Of a block, at rates that no device can serve: what can be served has to be known there too.
-_MOST_ARRIVALS = 10_000
+MOST_ARRIVALS = 10_000
 _FEWEST_CALLS = 10
 
 
@@ -100,14 +100,19 @@ def as_they_arrive(
     """Arrivals are a Poisson process; a request waits where the one before is still served."""
     del check
     assert job.rate is not None
-    wanted = max(job.min_calls, round(min(job.rate * job.block_ns / 1e9, _MOST_ARRIVALS)))
-    lead_in = wanted // (_QUEUE_LEAD_IN - 1)
+    wanted = max(job.min_calls, round(min(job.rate * job.block_ns / 1e9, MOST_ARRIVALS)))
+    lead_in = lead_in_of(wanted)
     dues = arrivals_ns(job.rate, wanted + lead_in, job.seed) + perf_counter_ns()
     answers: dict[int, Feeds] = {}
     calls = time_calls(session, feeds, arriving(dues), answers.__setitem__, alive)
     # Where the queue grew before the lead-in was over, all that was served is what there is.
     unserved = len(dues) - len(calls)
     return Served(calls[lead_in:] or calls, len(calls), [answers], unserved=unserved)
+
+
+def lead_in_of(counted: int) -> int:
+    """How many requests come before so many that count, while the queue fills."""
+    return counted // (_QUEUE_LEAD_IN - 1)
 
 
 def arrivals_ns(rate: float, number: int, seed: int) -> NDArray[numpy.int64]:

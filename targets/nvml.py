@@ -85,7 +85,10 @@ class ManagedGpu:
         return number.value
 
     def _call(self, function: str, *arguments: Any) -> None:
-        status = getattr(self._library, function)(*arguments)
+        asked = getattr(self._library, function, None)
+        if asked is None:
+            raise DeviceError(f"the NVML of this driver has no {function}")
+        status = asked(*arguments)
         if status == _NOT_SUPPORTED:
             raise DeviceError(f"this GPU has no {function.removeprefix('nvmlDeviceGet')}")
         if status:

@@ -135,7 +135,8 @@ class _Worker:
             self._process.stdin.flush()
         outcome: dict[str, Any] = {}
         while "exit" not in outcome:
-            outcome |= self._receive(limit_s)
+            # A call that takes as long as it may can begin right before a sign of life was due.
+            outcome |= self._receive(limit_s, worker.SIGN_OF_LIFE_S)
         self.usable = True
         if outcome["exit"] != 0:
             raise self._failure(f"crashed ({_cause(outcome['exit'])})")
@@ -154,15 +155,18 @@ class _Worker:
                 with suppress(BrokenPipeError):
                     pipe.close()
 
-    def _receive(self, limit_s: float) -> dict[str, Any]:
+    def _receive(self, limit_s: float, late_s: float = 0.0) -> dict[str, Any]:
         """The next message.
+
+        Args:
+            late_s: how much later than `limit_s` it may come.
 
         Raises:
             DeviceError: none came in time, the process ended, or it is not a message.
         """
         assert self._process.stdout is not None
         pipe = self._process.stdout.fileno()
-        deadline = time.monotonic() + limit_s
+        deadline = time.monotonic() + limit_s + late_s
         while b"\n" not in self._pending:
             ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FORK, ONCE = "fork", "once"
 
 _PR_SET_PDEATHSIG = 1
-_SIGN_OF_LIFE_S = 0.5
+SIGN_OF_LIFE_S = 0.5
 
 
 def main() -> None:
@@ -119,7 +119,7 @@ def _pulse(answers: BinaryIO) -> Callable[[], None]:
     def alive() -> None:
         nonlocal told
         now = monotonic()
-        if now - told > _SIGN_OF_LIFE_S:
+        if now - told > SIGN_OF_LIFE_S:
             told = now
             _send(answers, {"alive": True})
 

@@ -56,7 +56,8 @@ def compare_releases(
         allow_code: whether the new release's own metric, which is code in it, may run.
 
     Raises:
-        UsageError: one of the folders is no release, or the two cannot be compared.
+        UsageError: one of the folders is no release, its report is of another format, or the two
+            cannot be compared.
         DamagedRelease: a file is not what a manifest says; nothing of it was opened.
         DeviceError: no target of both can run here.
     """
@@ -64,6 +65,7 @@ def compare_releases(
     releases = (open_release(as_path(old, "old")), open_release(as_path(new, "new")))
     names = as_names(targets, "targets")
     _require_comparable(*releases)
+    compared = [_compared(release) for release in releases]
     rules = rules_of(releases[1], allow_code)
     if rounds is not None:
         rules = replace(rules, measure=replace(rules.measure, rounds=as_count(rounds, "rounds")))
@@ -77,8 +79,8 @@ def compare_releases(
     verdict, exit_code = verdict_on(verdicts, failed=any(target.failures for target in found))
     return Comparison(
         format=FORMAT,
-        old=_compared(releases[0]),
-        new=_compared(releases[1]),
+        old=compared[0],
+        new=compared[1],
         task=rules.test.task,
         metric=rules.test.metric.name,
         metric_unit=rules.test.unit,
@@ -158,17 +160,33 @@ def _pairs(old: Release, new: Release, names: Sequence[str]) -> tuple[list[_Pair
             reasons.append(f"{name} cannot run here ({found.reason})")
         elif found_here := _Pair.all_of(former[name], target):
             pairs += found_here
+            notes += _left_out(former[name], target, found_here)
         else:
             notes.append(f"The releases ship no engines of one precision for {name}.")
     known = {target.target for target in new.targets(names)}
     notes += [f"Only the old release has {name}." for name in former if name not in known]
     if not pairs or (names and reasons):
+        shared = [name for name in former if name in known]
+        none = "the releases have no target in common"
+        if shared:
+            none = f"the releases ship no engines of one precision for {', '.join(shared)}"
         raise DeviceError(
-            "; ".join(reasons) or "the releases have no target in common",
+            "; ".join(reasons) or none,
             where=str(new.path),
             fix="Compare them on a device that has their runtime, or name another --target",
         )
     return pairs, [*notes, *(f"{reason}." for reason in reasons)]
+
+
+def _left_out(old: ReleasedTarget, new: ReleasedTarget, pairs: Sequence[_Pair]) -> list[str]:
+    """A note on each precision that one of the two ships alone, and that is not compared."""
+    sides = (("old", old, 0), ("new", new, 1))
+    return [
+        f"Only the {which} release ships {precision} for {new.target}."
+        for which, target, side in sides
+        for precision in target.shipped
+        if precision not in [pair.precisions[side] for pair in pairs]
+    ]
 
 
 class _Comparing:

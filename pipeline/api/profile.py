@@ -58,6 +58,7 @@ class Profile:
         offline: the same in the mode `throughput`.
         paced: the same in the mode `paced`.
         notes: what was fed, and how much is shipped.
+        failures: engines that crashed, hung or answered otherwise; the figures are of the others.
     """
 
     source: str
@@ -68,6 +69,7 @@ class Profile:
     offline: dict[str, OfflineResult]
     paced: dict[str, PacedResult]
     notes: tuple[str, ...]
+    failures: tuple[str, ...] = ()
 
 
 def profile_model(
@@ -131,7 +133,8 @@ def profile_model(
         failures = evidence.failures
         if len(failures) == len(answered):
             raise DeviceError("; ".join(failures.values()), where=str(path))
-        notes += [f"{name} failed: {what}." for name, what in failures.items()]
+        failed = tuple(f"{name} failed: {what}." for name, what in failures.items())
+        notes += failed
         notes += _energy_notes(chosen, config)
         notes += [f"Size of {c.name}: {size_text(c.engine.size_bytes)}." for c in answered]
         names = [c.name for c in answered if c.name not in failures]
@@ -147,6 +150,7 @@ def profile_model(
             offline=_given(served),
             paced=_given(waited),
             notes=tuple(notes),
+            failures=failed,
         )
 
 

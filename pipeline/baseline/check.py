@@ -15,7 +15,7 @@ from edgestill.report.model import Report
 from edgestill.stats.ratios import excess, ratio_of_independent
 from edgestill.verdict import Estimate, Verdict, decide, decide_exact
 from edgestill.verify.budgets import Budgets
-from edgestill.verify.results import CandidateResult, GateResult, TargetResult
+from edgestill.verify.results import CandidateResult, GateResult, LatencyResult, TargetResult
 
 DEFAULT_DROP = 0.005  # of metrics that are proportions; others have no default
 NOTHING = "no comparable baseline"
@@ -53,8 +53,9 @@ def check(report: Report, baseline: Baseline, budgets: Budgets) -> Check:
     """Every engine that ships, and was measured, against what was accepted on this machine.
 
     A score is compared exactly, on the very same samples. Times that were measured on two days are
-    compared as speed-ups over one and the same engine of the teacher where both have it, since
-    what differs between two days weighs on both; else as they are.
+    compared as speed-ups over one and the same engine of the teacher where both have it, in one
+    version of the runtime, since what differs between two days weighs on both; else as they are.
+    What failed in the report has failed here too, whatever figures there are.
     """
     places = [
         _Place(report, target, candidate)
@@ -67,7 +68,11 @@ def check(report: Report, baseline: Baseline, budgets: Budgets) -> Check:
     if not gates:
         why = "the report has nothing that ships and was measured"
         gates = [GateResult("baseline", "all", Verdict.INCONCLUSIVE, "the same release", why)]
-    verdict, exit_code = verdict_on([gate.verdict for gate in gates], failed=False)
+    gates += [
+        GateResult("measurement", "all", Verdict.NOT_RUN, "nothing fails", failure)
+        for failure in report.failures
+    ]
+    verdict, exit_code = verdict_on([g.verdict for g in gates], failed=bool(report.failures))
     return Check(report.name, tuple(gates), verdict, exit_code)
 
 
@@ -105,7 +110,7 @@ def _score(place: _Place, accepted: Accepted, budgets: Budgets) -> GateResult | 
     unit = spec.unit if spec is not None else "plain"
     if budget == "release":
         budget = DEFAULT_DROP if unit == "pp" else None
-    if budget is None or (found is None and before is None):
+    if budget is None:
         return None
     what = f"{report.metric} {worse(report.bigger_is_better)} since the baseline"
     limit = f"{what} <= {score_text(budget, unit, drop=True)}"
@@ -124,22 +129,26 @@ def _score(place: _Place, accepted: Accepted, budgets: Budgets) -> GateResult | 
 
 
 def _latency(place: _Place, accepted: Accepted, budget: float | None) -> GateResult | None:
-    latency = place.candidate.latency
-    if budget is None or latency is None:
+    if budget is None:
         return None
     limit = f"p50 latency rise since the baseline <= {_percent(budget)}"
-    if (latency.batch, latency.threads) != (accepted.batch, accepted.threads):
-        why = f"{NOTHING}: it is of batch {accepted.batch} with {accepted.threads} threads"
+    latency = place.candidate.latency
+    if latency is None or (why := _unlike(latency, accepted)):
+        why = _unmeasured(place) if latency is None else why
         return place.result("latency", Verdict.INCONCLUSIVE, limit, why)
     speedup, over = place.candidate.speedup, place.target.baseline
-    if speedup and accepted.speedup and over is not None and over.digest == accepted.over:
-        slower = ratio_of_independent(accepted.speedup, speedup)
-        basis = "relative to the teacher's engine"
+    # A slower runtime weighs on the teacher's engine too, and must not go unseen.
+    alike = place.target.runtime == accepted.runtime and over and over.digest == accepted.over
+    if alike and speedup and accepted.speedup:
+        sides, basis = (accepted.speedup, speedup), "relative to the teacher's engine"
     else:
         now = latency.percentiles_ns.get("50", Estimate(latency.median_ns, None, latency.calls))
-        slower = ratio_of_independent(now, accepted.latency_ns)
-        basis = "of times that were measured apart"
-    rise = excess(slower)
+        sides, basis = (now, accepted.latency_ns), "of times that were measured apart"
+    levels = {side.interval.level for side in sides if side.interval}
+    if len(levels) > 1:
+        why = f"{NOTHING}: the intervals are of the levels {' and '.join(map(str, sorted(levels)))}"
+        return place.result("latency", Verdict.INCONCLUSIVE, limit, why)
+    rise = excess(ratio_of_independent(*sides))
     verdict = decide(rise, at_most=budget)
     undecided = verdict is Verdict.INCONCLUSIVE
     advice = "more rounds in both measurements, or edgestill compare with the old release"
@@ -154,20 +163,34 @@ def _latency(place: _Place, accepted: Accepted, budget: float | None) -> GateRes
 
 def _counted(place: _Place, accepted: Accepted, budgets: Budgets) -> Iterator[GateResult]:
     latency = place.candidate.latency
-    peak = latency.memory_bytes if latency is not None else accepted.memory_bytes
+    why = _unmeasured(place) if latency is None else _unlike(latency, accepted)
+    peak = latency.memory_bytes if latency is not None else 0
     figures = {
-        "size": (accepted.size_bytes, place.candidate.size_bytes, budgets.size),
-        "memory": (accepted.memory_bytes, peak, budgets.memory if latency else None),
+        "size": (accepted.size_bytes, place.candidate.size_bytes, budgets.size, ""),
+        "memory": (accepted.memory_bytes, peak, budgets.memory, why),
     }
-    for name, (before, found, budget) in figures.items():
+    for name, (before, found, budget, unlike) in figures.items():
         if budget is None:
             continue
-        yield place.result(
-            name,
-            decide_exact((found - before) / before, at_most=budget),
-            f"{name} rise since the baseline <= {_percent(budget)}",
-            f"{size_text(before)} -> {size_text(found)}",
-        )
+        limit = f"{name} rise since the baseline <= {_percent(budget)}"
+        if unlike:
+            yield place.result(name, Verdict.INCONCLUSIVE, limit, unlike)
+            continue
+        verdict = decide_exact((found - before) / before, at_most=budget)
+        yield place.result(name, verdict, limit, f"{size_text(before)} -> {size_text(found)}")
+
+
+def _unmeasured(place: _Place) -> str:
+    """Why there are no times and no memory."""
+    failure = place.candidate.failure
+    return f"it failed: {failure}" if failure else "it was not measured"
+
+
+def _unlike(latency: LatencyResult, accepted: Accepted) -> str:
+    """Why times and memory were not measured alike; empty where they were."""
+    if (latency.batch, latency.threads) == (accepted.batch, accepted.threads):
+        return ""
+    return f"{NOTHING}: it is of batch {accepted.batch} with {accepted.threads} threads"
 
 
 def _percent(share: float) -> str:

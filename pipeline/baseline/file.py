@@ -136,5 +136,7 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise UsageError(
-            f"the baseline cannot be written ({error.strerror})", where=str(path)
+            f"the baseline cannot be written ({error.strerror})",
+            where=str(path),
+            fix="Name another place with --file",
         ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edgestill.cli.output import output_in_color, output_width, write_result
+from edgestill.errors import ExitCode
 
 
 @click.command(short_help="Measure how fast a release, an engine or an ONNX file is.")
@@ -44,10 +45,10 @@ def command(
     batch: int | None,
     threads: int | None,
     rounds: int,
-) -> None:
+) -> ExitCode:
     """Measure how fast PATH runs here: a release, the folder of an engine, or an ONNX file.
 
-    Nothing is decided: the exit code is 0 when the measurement could be made.
+    Nothing is decided: the exit code is 0 when every engine could be measured, else 3.
     """
     from edgestill.api.profile import profile_model
     from edgestill.report.figures import latencies
@@ -71,3 +72,4 @@ def command(
         notes=profile.notes,
     )
     write_result(text)
+    return ExitCode.ENVIRONMENT if profile.failures else ExitCode.PASSED

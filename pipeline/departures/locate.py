@@ -13,6 +13,7 @@ from edgestill.departures.result import Departure
 from edgestill.departures.search import search_onnx
 from edgestill.errors import EdgestillError
 from edgestill.onnx_file import read_model
+from edgestill.reference import describe
 from edgestill.targets import TARGETS, get_target
 
 
@@ -48,10 +49,13 @@ def outcome(
     candidate: OnnxModel | Engine, find: Callable[[], Departure | None]
 ) -> tuple[Departure | None, str]:
     """What `find` finds; or why it could not be told."""
+    # It explains a finding, and must not take its place, whatever a runtime or a graph does to it.
     try:
         found = find()
-    except EdgestillError as error:  # it explains a finding, and must not take its place
+    except EdgestillError as error:
         return None, str(error).removesuffix(".")
+    except Exception as error:  # noqa: BLE001
+        return None, f"the search failed ({describe(error)})"
     if found is not None:
         return found, ""
     if isinstance(candidate, Engine):

@@ -36,7 +36,7 @@ from edgestill.verify.config import (
 )
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.latency import percentile_of, speedup_over, throughput_of
-from edgestill.verify.loads import offline, paced
+from edgestill.verify.loads import longer_blocks_s, offline, paced
 from edgestill.verify.results import GateResult
 
 _NOT_MEASURED = ("not measured", "it was not run here")
@@ -175,6 +175,13 @@ def _paced_latency(subject: Subject, gate: LatencyGate) -> Finding:
         served = estimate_text(found.capacity, lambda value: f"{digits(value)}/s", of="calls")
         if found.overloaded:
             return Finding(Verdict.FAIL, budget, f"overloaded: it can serve {served}")
+        longer_s = longer_blocks_s(subject.evidence, subject.candidate.name, found)
+        if longer_s is not None:  # more rounds of such blocks would tell no more
+            words = f"the queue of a block still grows: it can serve {served}"
+            advice = "a rate further from what it can serve"
+            if longer_s < math.inf:
+                advice = f"blocks of {time_text(longer_s)} (measure.block), or {advice}"
+            return Finding(Verdict.INCONCLUSIVE, budget, words, advice)
         advice = "a rate further from what it can serve, or more rounds (measure.decide_within)"
         words = f"it can serve about {served}"
         return _of_time(Verdict.INCONCLUSIVE, budget, words, advice, load)

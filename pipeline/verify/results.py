@@ -294,7 +294,8 @@ class PacedResult:
         rate: requests a second; they arrive at random times (a Poisson process).
         capacity: requests a second that could be served, one after the other.
         overloaded: whether more arrive than can be served, so that the queue grows without end and
-            no latency is typical; None where that is not certain.
+            no latency is typical; None where that is not certain, or where its blocks are so short
+            that the queue grows in all of them.
         percentiles_ns: percentile -> estimate; only those that the sample count supports, and none
             where the device is, or may be, overloaded.
         service_ns: the median of the calls themselves, without the time in the queue.

@@ -18,8 +18,8 @@ from edgestill.verify.results import CandidateResult, LatencyResult, TargetResul
 MACHINE = Fingerprint.read()
 
 
-def estimate(value: float, share: float = 0.01, count: int = 12) -> Estimate:
-    return Estimate(value, Interval(value * (1 - share), value * (1 + share), 0.95), count)
+def estimate(value: float, share: float = 0.01, count: int = 12, level: float = 0.95) -> Estimate:
+    return Estimate(value, Interval(value * (1 - share), value * (1 + share), level), count)
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ def report() -> Callable[..., Report]:
         machine: Fingerprint = MACHINE,
         batch: int = 1,
         noise: float = 0.01,
+        level: float = 0.95,
         **changes: Any,
     ) -> Report:
         latency = LatencyResult(
@@ -43,7 +44,7 @@ def report() -> Callable[..., Report]:
             calls=1200,
             blocks=12,
             median_ns=latency_us * 1000,
-            percentiles_ns={"50": estimate(latency_us * 1000, noise, 1200)},
+            percentiles_ns={"50": estimate(latency_us * 1000, noise, 1200, level)},
             throughput=estimate(1e6 / latency_us),
             steady=1.0,
             mismatches=0,
@@ -53,7 +54,9 @@ def report() -> Callable[..., Report]:
             measured_at="2026-11-20T10:00:00+00:00",
         )
         timed = None if teacher_us is None else CandidateResult("teacher", "t" * 64, 2_000_000)
-        speedup = None if teacher_us is None else estimate(teacher_us / latency_us, noise)
+        speedup = (
+            None if teacher_us is None else estimate(teacher_us / latency_us, noise, 12, level)
+        )
         candidate = CandidateResult(
             precision, "a" * 64, size, test_score=score, speedup=speedup, latency=latency
         )

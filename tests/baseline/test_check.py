@@ -107,6 +107,8 @@ def test_another_machine_has_no_comparable_baseline_and_no_pass(report: Make) ->
         ({"metric": "top5"}, "top5", "it is of another evaluation set or metric"),
         ({"score": None}, "accuracy", "it is of another evaluation set or metric"),
         ({"batch": 8}, "latency", "it is of batch 1 with 2 threads"),
+        ({"batch": 8}, "memory", "it is of batch 1 with 2 threads"),
+        ({"level": 0.9}, "latency", "the intervals are of the levels 0.9 and 0.95"),
     ],
 )
 def test_what_cannot_be_compared_is_inconclusive(
@@ -130,6 +132,41 @@ def test_a_report_without_measurements_is_no_pass(report: Make) -> None:
     found = check(elsewhere, baseline(report()), DEFAULTS)
     assert found.exit_code is ExitCode.INCONCLUSIVE
     assert found.gates[0].found == "the report has nothing that ships and was measured"
+
+
+def test_an_engine_that_failed_is_no_pass(report: Make) -> None:
+    (target,) = report().targets
+    crashed = "onnxruntime crashed (SIGABRT)"
+    engine = replace(target.candidates[0], latency=None, speedup=None, failure=crashed)
+    failed = report(targets=(replace(target, candidates=(engine,)),))
+    assert verdicts(failed, baseline(report())) == {
+        "accuracy": Verdict.PASS,
+        "size": Verdict.PASS,
+        "latency": Verdict.INCONCLUSIVE,
+        "memory": Verdict.INCONCLUSIVE,
+    }
+    told = replace(failed, failures=(f"onnxruntime fp32 failed: {crashed}",))
+    found = check(told, baseline(report()), DEFAULTS)
+    assert (found.verdict, found.exit_code) == (Verdict.INCONCLUSIVE, ExitCode.ENVIRONMENT)
+    assert [gate.found for gate in found.gates if gate.gate == "latency"] == [
+        f"it failed: {crashed}"
+    ]
+    assert (found.gates[-1].verdict, found.gates[-1].found) == (Verdict.NOT_RUN, *told.failures)
+    # Whatever figures there are: something that had to run did not.
+    found = check(report(failures=told.failures), baseline(report()), DEFAULTS)
+    assert found.exit_code is ExitCode.ENVIRONMENT
+
+
+def test_a_score_that_was_never_run_keeps_no_budget(report: Make) -> None:
+    before, budgets = baseline(report(score=None)), Budgets(score=0.1)
+    assert verdicts(report(score=None), before, budgets)["accuracy"] is Verdict.INCONCLUSIVE
+
+
+def test_a_slower_runtime_is_not_hidden_by_the_teacher(report: Make) -> None:
+    slower = report(latency_us=130.0, teacher_us=1040.0)
+    (target,) = slower.targets
+    newer = replace(slower, targets=(replace(target, runtime="onnxruntime 1.33.0"),))
+    assert verdicts(newer, baseline(report()))["latency"] is Verdict.FAIL
 
 
 def test_a_lifted_budget_has_no_verdict(report: Make) -> None:

@@ -42,8 +42,9 @@ def test_a_new_entry_takes_the_place_of_its_own_only(report: Make) -> None:
 
 
 def test_a_file_that_cannot_be_written_leaves_the_former_one(report: Make, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the baseline cannot be written"):
+    with pytest.raises(UsageError, match="the baseline cannot be written") as raised:
         write_baseline(Baseline(), tmp_path / "missing" / "baseline.json")
+    assert raised.value.fix == "Name another place with --file"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -6,12 +6,15 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from edgestill.api.compare import compare_releases
+from edgestill.console import Console
 from edgestill.errors import DamagedRelease, DeviceError, ExitCode, UsageError
 from edgestill.release import writing
 from edgestill.report.terminal import render_comparison
@@ -122,6 +125,36 @@ def test_targets_that_only_one_has_are_told(former: Path, tmp_path: Path) -> Non
         compare_releases(
             former, described(former, tmp_path / "else", "release.json", targets=both[1:])
         )
+
+
+def test_precisions_that_only_one_ships_are_told(former: Path, tmp_path: Path) -> None:
+    content = json.loads((former / "release.json").read_text("utf-8"))
+    (target,) = content["targets"]
+    (name,) = target["shipped"]
+    candidates = {**target["candidates"], "int4": target["candidates"][name]}
+    several = {**target, "shipped": [name, "int4"], "candidates": candidates}
+    none = {**target, "shipped": []}
+    other = described(former, tmp_path / "several", "release.json", targets=[several])
+    empty = described(former, tmp_path / "none", "release.json", targets=[none])
+    told = f"release ships int4 for {target['target']}."
+    assert compare_releases(former, other).notes == (f"Only the new {told}",)
+    assert compare_releases(other, former).notes == (f"Only the old {told}",)
+    with pytest.raises(DeviceError, match="the releases ship no engines of one precision for onnx"):
+        compare_releases(former, empty)
+
+
+def test_a_report_of_another_format_is_refused_before_anything_is_measured(
+    former: Path, tmp_path: Path
+) -> None:
+    other = described(former, tmp_path / "format", "report.json", format=1)
+
+    class Idle(Console):
+        @contextmanager
+        def step(self, name: str) -> Iterator[None]:
+            yield pytest.fail(name)
+
+    with pytest.raises(UsageError, match="a report of format 1, which edgestill"):
+        compare_releases(other, former, console=Idle())
 
 
 def test_the_command_ends_with_the_verdict(former: Path, latter: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from onnx import numpy_helper
 from edgestill.api.profile import profile_model
 from edgestill.api.verify import verify_release
 from edgestill.artifact import Engine, OnnxModel
+from edgestill.cli import run
 from edgestill.digest import digest_files
 from edgestill.errors import DamagedRelease, DataError, DeviceError, ExitCode, UsageError
 from edgestill.release import ReleaseWriter, writing
@@ -383,6 +384,33 @@ def test_a_profile_measures_all_engines_of_a_release_together(release: Path) -> 
     assert {latency.blocks for latency in profile.latencies.values()} == {12}
     assert all(latency.mismatches == 0 for latency in profile.latencies.values())
     assert profile.notes[0] == "Fed: the evaluation set of the release."
+
+
+def test_a_profile_without_one_of_the_engines_is_no_success(
+    release: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def answer_at_random(writer: ReleaseWriter) -> None:
+        file = writer.folder / "targets/onnxruntime/int8/model.onnx"
+        model = onnx.load(file)
+        output = model.graph.output[0].name
+        (last,) = (node for node in model.graph.node if output in node.output)
+        last.output[0] = "steady"
+        model.graph.node.extend(
+            [
+                onnx.helper.make_node("RandomNormalLike", ["steady"], ["noise"], scale=100.0),
+                onnx.helper.make_node("Add", ["steady", "noise"], [output]),
+            ]
+        )
+        onnx.save(model, file)
+
+    change(release, answer_at_random)
+    profile = profile_model(release, rounds=1)
+    assert set(profile.latencies) == {"teacher", "fp32"}
+    (failure,) = profile.failures
+    assert failure.startswith("int8 failed: ") and "gave other outputs" in failure
+    assert run(["profile", str(release), "--rounds", "1"]) == ExitCode.ENVIRONMENT
+    shown = capfd.readouterr().out
+    assert "int8 failed: " in shown and "fp32" in shown
 
 
 @pytest.mark.parametrize("place", ["targets/onnxruntime/int8", "model/model.onnx", "model"])

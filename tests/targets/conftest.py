@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -329,12 +329,14 @@ class Management:
 
     Args:
         error: what `nvmlInit_v2` gives.
+        lacking: functions that a library of its age has not.
     """
 
-    def __init__(self, error: int, numbers: dict[str, int]) -> None:
+    def __init__(self, error: int, numbers: dict[str, int], lacking: Collection[str]) -> None:
         self.asked = b""
         self.numbers = numbers
         self._error = error
+        self._lacking = lacking
 
     def nvmlInit_v2(self) -> int:  # noqa: N802 - its name
         return self._error
@@ -345,6 +347,9 @@ class Management:
         return 0
 
     def __getattr__(self, function: str) -> Any:
+        if function in self._lacking:
+            raise AttributeError(function)
+
         def get(handle: Any, *arguments: Any) -> int:
             assert handle.value == 5
             found = self.numbers.get(function.removeprefix("nvmlDeviceGet"))
@@ -362,8 +367,10 @@ def gpu(
 ) -> Iterator[Callable[..., Management]]:
     """Puts stand-ins in the place of both libraries of a GPU's driver, and gives that of NVML."""
 
-    def install(error: int = 0, *, nvml: bool = True, **numbers: int) -> Management:
-        driver, management = cuda_driver(), Management(error, numbers)
+    def install(
+        error: int = 0, *, nvml: bool = True, lacking: Collection[str] = (), **numbers: int
+    ) -> Management:
+        driver, management = cuda_driver(), Management(error, numbers, lacking)
 
         def library(name: str) -> Any:
             if name == "libcuda.so.1":

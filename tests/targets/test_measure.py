@@ -168,6 +168,14 @@ def test_a_block_that_takes_too_long_is_given_up(
     assert next(rounds).failures == (Failure("ort", text),)
 
 
+def test_short_calls_are_not_taken_for_hung_whatever_the_limit(
+    ort: Candidate, numbers: Dataset
+) -> None:
+    config = replace(QUICK, rounds=1, block_seconds=0.7, time_limit_s=0.4)
+    (round_,) = measure([ort], numbers, config)
+    assert not round_.failures and len(round_.blocks) == 1
+
+
 def test_a_batch_that_a_candidate_does_not_take_is_refused_at_once(
     ort: Candidate, make_onnx: MakeOnnx, build: Build, numbers: Dataset, tmp_path: Path
 ) -> None:

@@ -115,7 +115,7 @@ def test_a_killed_run_keeps_its_rounds_and_the_next_one_goes_on_with_them(
     assert [round_.index for round_ in found_in(facts)] == [0, 1]
 
 
-def test_a_series_in_which_something_failed_is_passed_over(
+def test_a_series_in_which_something_failed_is_tried_again(
     rounds: tuple[Round, ...], facts: Facts
 ) -> None:
     first, second = rounds
@@ -125,8 +125,12 @@ def test_a_series_in_which_something_failed_is_passed_over(
     note(facts, "nonsense", first, mismatch)
     assert latest_series(facts) is None
     note(facts, "complete", first, second)
-    note(facts, "failed later", replace(first, failures=(FAILURE,)), second)
     assert found_in(facts) == rounds
+    # What was measured before it crashed does not hide that it does now.
+    note(facts, "failed later", replace(first, failures=(FAILURE,)), second)
+    assert latest_series(facts) is None
+    note(facts, "tried again", first)
+    assert found_in(facts) == (first,)
 
 
 def test_series_of_two_processes_that_measure_at_once_are_told_apart(

@@ -46,6 +46,14 @@ def test_what_a_gpu_does_not_say_is_none(gpu: Install) -> None:
     assert DeviceState.read(gpu=True).gpu == GpuState(None, None, None)
 
 
+def test_an_old_library_lacks_what_it_lacks_and_no_more(gpu: Install) -> None:
+    lacking = "nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetCurrentClocksThrottleReasons"
+    gpu(lacking=lacking, Temperature=61)
+    assert engines_gpu().state() == GpuState(None, 61, None)
+    with pytest.raises(DeviceError, match=f"^the NVML of this driver has no {lacking[0]}$"):
+        engines_gpu().energy_uj()
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
 from typing import Any
 
+import numpy
 import pytest
 
 from edgestill.stats import percentile
 from edgestill.targets.blocks import Failure, Round, Trial
+from edgestill.targets.modes import lead_in_of
 from edgestill.verify.assess import assess
 from edgestill.verify.config import (
     OFFLINE,
@@ -23,7 +26,7 @@ from edgestill.verify.config import (
     timing,
 )
 from edgestill.verify.evidence import Evidence, timed_under
-from edgestill.verify.loads import offline, paced
+from edgestill.verify.loads import longer_blocks_s, offline, paced
 
 Rounds = Callable[..., tuple[Round, ...]]
 PACED = Load("paced", 1, 100.0)
@@ -132,6 +135,39 @@ def test_an_overload_is_told_and_never_averaged(
     assert bool(found.percentiles_ns) == (overloaded is False)
 
 
+@pytest.mark.parametrize("busy", [0.8, 0.9])
+def test_blocks_are_as_long_as_their_queue_needs_to_grow(loaded: Any, busy: float) -> None:
+    """Of exponential service times the 95th percentile is known: ln(20) / (1 - busy) of their mean
+    (Gross and Harris, Fundamentals of Queueing Theory, 2.2)."""
+    exact = math.log(20) / (1 - busy)
+    spread = -numpy.log(1 - (numpy.arange(50) + 0.5) / 50)
+    times = tuple(round(ns) for ns in spread * busy * 1e7)
+    given = loaded(PACED, service_ns=times)
+    found = paced(given, "fp32", PACED, 0.95)
+    assert found is not None and (found.overloaded, found.percentiles_ns) == (None, {})
+    longer_s = longer_blocks_s(given, "fp32", found)
+    assert longer_s is not None
+    counted = round(longer_s * 100)
+    assert p95_of_blocks(busy, counted) == pytest.approx(exact, rel=0.06)
+    assert p95_of_blocks(busy, 50) < 0.9 * exact
+
+    long = loaded(PACED, service_ns=times * 20, samples_ns=times * 20)
+    found = paced(long, "fp32", PACED, 0.95)
+    assert found is not None and found.overloaded is False and "95" in found.percentiles_ns
+    assert longer_blocks_s(long, "fp32", found) is None
+
+
+def p95_of_blocks(busy: float, counted: int) -> float:
+    """In blocks of so many calls that count, which all begin with an empty queue (Lindley 1952)."""
+    rng = numpy.random.default_rng(0)
+    wait, waits = numpy.zeros(4000), []
+    for _ in range(counted + lead_in_of(counted)):
+        service = rng.exponential(1.0, 4000)
+        waits.append(wait + service)
+        wait = numpy.maximum(0.0, wait + service - rng.exponential(1 / busy, 4000))
+    return float(numpy.quantile(waits[-counted:], 0.95))
+
+
 def test_the_speed_at_a_rate_is_that_of_the_calls_not_of_the_queue(loaded: Any) -> None:
     slow_calls = loaded(PACED, service_ns=[services(2)] * 6 + [services(4)] * 6)
     found = paced(slow_calls, "fp32", PACED, 0.95)
@@ -225,6 +261,31 @@ P95 = LatencyGate(at_most=4e-3, rate=100.0)
                 "a rate further from what it can serve, or more rounds (measure.decide_within)",
             ),
         ),
+        # In a block that is too short the queue is, too: nothing may pass by it, nor fail.
+        (
+            P95,
+            PACED,
+            {"median_us": 3000, "service_ns": services(9)},
+            (
+                "INCONCLUSIVE",
+                "p95 <= 4 ms at 100/s (batch 1)",
+                "the queue of a block still grows: it can serve 111/s [111/s, 111/s], "
+                "n = 600 calls",
+                "blocks of 3.42 s (measure.block), or a rate further from what it can serve",
+            ),
+        ),
+        (
+            P95,
+            PACED,
+            {"median_us": 3000, "service_ns": services(9.99)},
+            (
+                "INCONCLUSIVE",
+                "p95 <= 4 ms at 100/s (batch 1)",
+                "the queue of a block still grows: it can serve 100/s [100/s, 100/s], "
+                "n = 600 calls",
+                "a rate further from what it can serve",
+            ),
+        ),
         (
             replace(P95, percentile=99.9),
             PACED,
@@ -263,7 +324,8 @@ def test_gates_under_a_load(
     found = replace(found, evidence=loaded(load, **changes))
     decided = gate(found, config)
     assert astuple(decided)[2:6] == expected
-    open_ = decided.verdict.value == "INCONCLUSIVE" and decided.found != "not measured"
+    closed = decided.found == "not measured" or "still grows" in decided.found
+    open_ = decided.verdict.value == "INCONCLUSIVE" and not closed
     assert decided.open_at == (str(load) if open_ else "")
 
 
