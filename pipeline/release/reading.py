@@ -34,8 +34,10 @@ def open_release(path: Path) -> Release:
             f"it cannot be read ({error.strerror})", where=str(error.filename or path)
         ) from error
     except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
         raise DamagedRelease(
-            f"it was not written by this version of edgestill ({error})",
+            f"it was not written by this version of edgestill ({place}: {first['msg']})",
             where=str(path / DESCRIPTION),
             fix="Verify it with the version in its report, or build it again",
         ) from error
