@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from edgestill.report import provenance
 from edgestill.report.characters import visible
 from edgestill.report.model import Report
 from edgestill.verdict import Verdict
@@ -57,7 +56,7 @@ def _suite(root: Element, report: Report, target: str) -> Element:
         "exit_code": str(int(report.exit_code)),
         "edgestill": report.edgestill,
         "metric": report.metric,
-        "device": provenance.device_name(report),
+        "device": report.device_name,
         **report.versions,
     }
     _properties(suite, facts)

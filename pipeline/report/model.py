@@ -13,7 +13,7 @@ from edgestill.artifact import LayerError
 from edgestill.digest import canonical
 from edgestill.errors import ExitCode, UsageError
 from edgestill.quantities import count_text
-from edgestill.targets.fingerprint import Fingerprint
+from edgestill.targets.fingerprint import device_name
 from edgestill.verdict import Verdict
 from edgestill.verify.results import GateResult, HopResult, TargetResult
 
@@ -126,7 +126,7 @@ class Report:
     @property
     def device_name(self) -> str:
         """What people call the machine that measured."""
-        return Fingerprint(**{**self.device, "os": "", "python": ""}).name
+        return device_name(self.device)
 
     def to_json(self) -> str:
         """Strict JSON, which has no number without end: such a one is the text `Infinity`."""

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgestill.quantities import count_text
 from edgestill.report import content
 from edgestill.report.figures import Section, latencies
 from edgestill.report.model import Report
@@ -18,17 +17,6 @@ class Command:
 
     line: str
     words: str
-
-
-def device_name(report: Report) -> str:
-    """What people call the machine that measured: its board or processor, and its GPUs."""
-    device = report.device
-    cores = device.get("cores")
-    parts = [
-        device.get("board") or device.get("cpu"),
-        count_text(cores, "core", "cores") if cores else "",
-    ]
-    return ", ".join(str(part) for part in (*parts, *(device.get("gpus") or ())) if part)
 
 
 def facts(report: Report) -> dict[str, str]:

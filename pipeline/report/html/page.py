@@ -52,7 +52,7 @@ def render(report: Report) -> str:
 
 
 def _header(report: Report, limits: Limits) -> Markup:
-    where = provenance.device_name(report)
+    where = report.device_name
     kind = "Verification" if report.kind == "verify" else "Run"
     return tag(
         "header",
