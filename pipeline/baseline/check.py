@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from edgestill.baseline.file import Accepted, Baseline
 from edgestill.digest import digest_value
 from edgestill.errors import ExitCode
-from edgestill.metrics import METRICS
 from edgestill.quantities import estimate_text, score_text, size_text, worse
 from edgestill.report.build import verdict_on
 from edgestill.report.model import Report
@@ -101,8 +100,7 @@ def _fitting(place: _Place, entries: Sequence[Accepted]) -> Accepted | None:
 
 def _score(place: _Place, accepted: Accepted, budgets: Budgets) -> GateResult | None:
     found, before, report = place.candidate.test_score, accepted.score, place.report
-    spec, budget = METRICS.get(report.metric), budgets.score
-    unit = spec.unit if spec is not None else "plain"
+    unit, budget = report.unit, budgets.score
     if budget == "release":
         budget = DEFAULT_DROP if unit == "pp" else None
     if budget is None or (found is None and before is None):

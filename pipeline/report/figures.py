@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgestill.quantities import count_text, digits, energy_text, size_text, time_text
 from edgestill.stats import SMALLEST_BLOCKS, Estimate, smallest_sample
@@ -47,6 +47,15 @@ class Section:
     columns: tuple[Column, ...] = ()
     rows: tuple[tuple[Cell, ...], ...] = ()
     lines: tuple[str, ...] = ()
+
+    def without_empty_columns(self) -> Section:
+        """Without the columns in which nothing stands."""
+        kept = [i for i, _ in enumerate(self.columns) if any(row[i].text for row in self.rows)]
+        return replace(
+            self,
+            columns=tuple(self.columns[i] for i in kept),
+            rows=tuple(tuple(row[i] for i in kept) for row in self.rows),
+        )
 
 
 def measured_percentile(latency: LatencyResult, percentile: str) -> Cell:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from edgestill.report import content, provenance
+from edgestill.report import content, provenance, targets, way
 from edgestill.report.figures import Cell, Section
 from edgestill.report.layers import quantized
 from edgestill.report.model import Report
@@ -19,11 +19,11 @@ def render(report: Report) -> str:
         parts += ["## Gates", _gates(content.worst_first(report.gates))]
     if report.targets:
         parts.append("## Targets")
-    for target in content.targets(report):
+    for target in targets.sections(report):
         parts += _section(target, level=3)
     if report.hops:
-        parts += _section(content.hops(report))
-    for changed in (*content.classes(report, MOST_CLASSES), *content.flips(report)):
+        parts += _section(way.hops(report))
+    for changed in (*way.classes(report, MOST_CLASSES), *way.flips(report)):
         parts += _section(changed, level=3)
     if report.models:
         parts += _section(content.models(report))

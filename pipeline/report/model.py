@@ -124,6 +124,14 @@ class Report:
     failures: tuple[str, ...] = ()
 
     @property
+    def unit(self) -> str:
+        """Of the metric: `pp` where it is a proportion; a user's own is a plain number."""
+        from edgestill.metrics import METRICS  # numpy, which a plan does without
+
+        spec = METRICS.get(self.metric)
+        return spec.unit if spec is not None else "plain"
+
+    @property
     def device_name(self) -> str:
         """What people call the machine that measured."""
         return device_name(self.device)

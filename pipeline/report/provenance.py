@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgestill.report import content
+from edgestill.report import targets
 from edgestill.report.figures import Section, latencies
 from edgestill.report.model import Report
 
@@ -37,7 +37,7 @@ def facts(report: Report) -> dict[str, str]:
 
 def measurements(report: Report) -> Section:
     """Every percentile, load and memory figure of what was timed, and when; may have no rows."""
-    timed = content.timed(report)
+    timed = targets.timed(report)
     if not timed:
         return Section("Measurements")
     section = latencies(timed)

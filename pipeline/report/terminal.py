@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edgestill.errors import ExitCode
-from edgestill.report import comparison, content
+from edgestill.report import comparison, content, targets, way
 from edgestill.report.figures import Cell, Column, Section
 from edgestill.report.model import Report
 from edgestill.verdict import Verdict
@@ -49,11 +49,11 @@ def render(
     page.line(content.headline(report), _STYLES[report.verdict])
     if report.gates:
         page.gates(content.worst_first(report.gates))
-    for target in content.targets(report):
+    for target in targets.sections(report):
         page.section(target)
     if report.hops:
-        page.section(content.hops(report))
-    for worst in content.classes(report, WORST_CLASSES):
+        page.section(way.hops(report))
+    for worst in way.classes(report, WORST_CLASSES):
         page.section(worst)
     if report.models:
         page.section(content.models(report))

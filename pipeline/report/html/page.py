@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgestill.quantities import digits, score_text, size_text, worse
-from edgestill.report import content, provenance
+from edgestill.report import content, provenance, targets, way
 from edgestill.report.figures import Cell, Column, Section, figure, measured_percentile, ns_text
 from edgestill.report.html.markup import Child, Markup, tag, together
 from edgestill.report.html.tables import (
@@ -87,7 +87,7 @@ def _cards(report: Report, limits: Limits) -> Iterator[Markup]:
 def _key_figures(
     report: Report, target: TargetResult, engine: CandidateResult, limits: Limits
 ) -> list[tuple[str, Cell]]:
-    unit, share = content.unit_of(report), f"{limits.percentile:g}"
+    unit, share = report.unit, f"{limits.percentile:g}"
     figures = []
     if engine.test_score is not None:
         figures.append((report.metric, Cell(score_text(engine.test_score, unit))))
@@ -122,14 +122,14 @@ def _sections(report: Report, limits: Limits) -> Iterator[tuple[str, Sequence[Ch
     if plot := tradeoff(report):
         yield "Accuracy and latency", [plot]
     if report.targets:
-        yield "Targets", [_target(section) for section in content.targets(report)]
+        yield "Targets", [_target(section) for section in targets.sections(report)]
     if report.hops:
         yield _hops(report)
     if quantized(report):
         yield "Quantization", [tag("div", list(_quantized(report)), class_="pair")]
     if drawn := [found for target in report.targets if (found := times(target, limits))]:
         yield "Time of a call", [*drawn, _measured(provenance.measurements(report))]
-    if content.timed(report):
+    if targets.timed(report):
         yield "Size, memory and loading", [_resources(report)]
     if report.models:
         models = content.models(report)
@@ -150,8 +150,8 @@ def _target(section: Section) -> Markup:
 
 
 def _hops(report: Report) -> tuple[str, Sequence[Child]]:
-    section = content.hops(report)
-    ordered = [hop for hop, _ in content.in_order(report.hops)]
+    section = way.hops(report)
+    ordered = [hop for hop, _ in way.in_order(report.hops)]
     title = worse(report.bigger_is_better)
     at = next((i for i, column in enumerate(section.columns) if column.title == title), None)
     drawn = {at: forest([hop.drop for hop in ordered])} if at is not None else None
@@ -177,7 +177,7 @@ def _resources(report: Report) -> Markup | None:
     found = [
         (f"{target.target} {engine.name}", engine)
         for target in report.targets
-        for engine in content.engines(target)
+        for engine in targets.engines(target)
     ]
     rows = tuple(
         (
