@@ -58,7 +58,7 @@ def test_every_command_and_option_is_one(call: str) -> None:
 
 def test_all_three_examples_call_it() -> None:
     names = [call.split()[0] for call in calls()]
-    assert names == ["run", "verify", "report", "run", "report", "run", "report"]
+    assert names == ["run", "verify", "report", "run", "report", "compare", "run", "report"]
 
 
 def test_the_page_has_every_format_exit_code_and_input() -> None:
@@ -115,6 +115,7 @@ def report(verdict: Verdict) -> Report:
         seed=0,
         threads=1,
         splits={"test": 9},
+        evaluation="e" * 64,
         models=(),
         hops=(),
         targets=(),

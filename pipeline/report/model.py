@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgestill.artifact import LayerError
 from edgestill.digest import canonical
@@ -16,6 +16,9 @@ from edgestill.quantities import count_text
 from edgestill.targets.fingerprint import device_name
 from edgestill.verdict import Verdict
 from edgestill.verify.results import GateResult, HopResult, TargetResult
+
+if TYPE_CHECKING:
+    from edgestill.report.judgement import Judgement
 
 FORMAT = 2  # one more for each change after which a former version would misread a report
 REPORT = "report.json"  # its name in a release
@@ -132,6 +135,16 @@ class Report:
         return spec.unit if spec is not None else "plain"
 
     @property
+    def facts(self) -> dict[str, str]:
+        """What a reader of CI results has to know of how it was obtained."""
+        return {
+            "edgestill": self.edgestill,
+            "metric": self.metric,
+            "device": self.device_name,
+            **self.versions,
+        }
+
+    @property
     def device_name(self) -> str:
         """What people call the machine that measured."""
         return device_name(self.device)
@@ -142,9 +155,9 @@ class Report:
         return text + "\n"
 
 
-def render(report: Report) -> str:
-    """The report as JSON, as the other formats have it."""
-    return report.to_json()
+def render(found: Report | Judgement) -> str:
+    """All of it as JSON, as the other formats have it."""
+    return found.to_json()
 
 
 def read_report(path: Path) -> Report:

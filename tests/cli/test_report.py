@@ -30,8 +30,8 @@ def failed() -> Report:
         format=FORMAT, kind="run", name="digits", task="classification", metric="accuracy",
         bigger_is_better=True, verdict=Verdict.FAIL, exit_code=ExitCode.GATE_FAILED,
         created="2026-11-20T10:01:00+00:00", edgestill="0.1.0", seed=0, threads=2,
-        splits={"test": 718}, models=(), hops=(), targets=(), gates=(gate,), steps=(),
-        device={}, versions={},
+        splits={"test": 718}, evaluation="e" * 64, models=(), hops=(), targets=(), gates=(gate,),
+        steps=(), device={}, versions={},
     )  # fmt: skip
 
 
