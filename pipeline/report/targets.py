@@ -121,7 +121,7 @@ def _target_lines(
         rests.append(f"brackets are {' and '.join(f'{x:.0%}' for x in sorted(levels))} intervals")
     lines += [f"It rests on {'; '.join(rests)}."] if rests else []
     lines += noise_floors(timed)
-    lines += [line for name, latency in timed for line in remarks(name, latency)]
+    lines += remarks(timed)
     return lines + [line for candidate in everyone for line in lines_under_loads(candidate)]
 
 

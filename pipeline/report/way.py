@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgestill.departures.result import error_text
 from edgestill.quantities import count_text, score_text, worse
 from edgestill.report.figures import Cell, Column, Section, figure, interval_text
 from edgestill.report.model import Report
@@ -56,6 +57,39 @@ def in_order(found: Sequence[HopResult]) -> list[tuple[HopResult, int]]:
         return ordered
 
     return below(None, 0)
+
+
+def departures(report: Report) -> Section:
+    """Of each hop that should agree with the one before and does not, the layer that is wrong."""
+    titles = ("reads", "gives", "by itself", "other layers", "compared")
+    found = [(hop.name, hop.departure) for hop in report.hops if hop.departure is not None]
+    rows = tuple(
+        (
+            Cell(name),
+            Cell(departure.module or departure.node, departure.operator),
+            Cell(error_text(departure.before)),
+            Cell(error_text(departure.after)),
+            _error(departure.own),
+            _error(departure.typical),
+            Cell(f"{departure.compared} layers"),
+        )
+        for name, departure in found
+    )
+    columns = (
+        Column("place", numeric=False),
+        Column("first layer", numeric=False),
+        *map(Column, titles),
+    )
+    line = (
+        "Errors are root mean square differences as a share of the reference: of what the layer "
+        "reads, of what it gives, and of what it gives when it reads the reference's values."
+    )
+    section = Section("Layers that depart", columns, rows, (line,) if rows else ())
+    return section.without_empty_columns()
+
+
+def _error(error: float | None) -> Cell:
+    return Cell(error_text(error)) if error is not None else Cell()
 
 
 def classes(report: Report, most: int) -> list[Section]:

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from edgestill.report.figures import interval_text, measured_percentile
+from edgestill.report.figures import interval_text, measured_percentile, remarks
 from edgestill.report.model import Report
 from edgestill.stats import Estimate, Interval
+from edgestill.verify.results import Conditions
 
 
 def test_a_percentile_that_lacks_samples_says_what_it_needs(verification: Report) -> None:
@@ -54,3 +55,17 @@ def test_ends_in_another_unit_have_their_own() -> None:
 def test_ends_below_a_millionth_keep_their_exponents() -> None:
     estimate = Estimate(2.34e-8, Interval(-4.1e-9, 8.8e-8, 0.95), 12)
     assert interval_text(estimate, lambda x: f"{x:.3g}") == "[-4.1e-09, 8.8e-08]"
+
+
+def test_what_holds_for_several_engines_is_told_once(passing: Report) -> None:
+    fp32, int8 = (engine.latency for engine in passing.targets[0].candidates)
+    assert fp32 is not None and int8 is not None
+    busy = Conditions(load=3.26)
+    measured = [
+        ("fp32", replace(fp32, conditions=busy, mismatches=1)),
+        ("int8", replace(int8, conditions=busy)),
+    ]
+    assert remarks(measured) == [
+        "fp32: 1 timed call of 5,430 gave another output than expected.",
+        "fp32, int8: the machine was busy, 3.3 processes for each of its cores.",
+    ]
