@@ -18,7 +18,7 @@ COMMANDS: Mapping[str, str] = {
     "verify":  "Check a release on this device: accuracy, latency, size.",
     "compare": "Compare two releases on this device, with a verdict on each change.",
     "baseline": "Accept figures, or hold a report against them.",
-    "profile": "Measure the latency of a release, an engine or an ONNX file.",
+    "profile": "Measure how fast a release, an engine or an ONNX file is.",
     "report":  "Show the report of a release again.",
     "targets": "List the targets, and whether they can run here.",
     "doctor":  "Find what is wrong with this machine, or with a recipe on it.",
