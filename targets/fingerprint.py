@@ -8,11 +8,14 @@ import platform
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from edgestill.digest import digest_value
 from edgestill.errors import DeviceError
+from edgestill.quantities import count_text
 from edgestill.targets.nvml import GpuState, engines_gpu
 
 # Instructions that decide how fast, and with what rounding, int8 and bfloat16 run.
@@ -93,8 +96,18 @@ class Fingerprint:
     @property
     def name(self) -> str:
         """What people call it: `Raspberry Pi 5 Model B Rev 1.0, 4 cores`."""
-        cores = f"{self.cores} core" + ("s" if self.cores > 1 else "")
-        return ", ".join([self.board or self.cpu, cores, *self.gpus])
+        return device_name(asdict(self))
+
+
+def device_name(facts: Mapping[str, Any]) -> str:
+    """What people call a machine, from the fields of its fingerprint as a file has them."""
+    cores = facts.get("cores")
+    parts = (
+        facts.get("board") or facts.get("cpu"),
+        count_text(cores, "core", "cores") if cores else None,
+        *(facts.get("gpus") or ()),
+    )
+    return ", ".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def test_every_command_and_option_is_one(call: str) -> None:
 
 def test_all_three_examples_call_it() -> None:
     names = [call.split()[0] for call in calls()]
-    assert names == ["run", "verify", "report", "run", "report", "run", "report"]
+    assert names == ["run", "verify", "report", "run", "report", "run", "report", "compare"]
 
 
 def test_the_page_has_every_format_exit_code_and_input() -> None:

@@ -199,8 +199,6 @@ def test_the_commands_of_measuring_are_there() -> None:
 
 
 def test_the_numbers_of_measuring_are_those_of_the_code() -> None:
-    for percentile in (90, 95, 99, 99.9):
-        assert re.search(rf"p{percentile:g} (needs )?{smallest_sample(percentile)}\b", MEASURING)
     assert f"and so on up to {LARGEST_BATCH}" in MEASURING
     assert f"A block has {PACED_CALLS} requests" in MEASURING
     assert f"{energy.FEWEST_UPDATES} updates" in " ".join(MEASURING.split())
@@ -235,3 +233,23 @@ def test_the_rule_of_a_departure_is_the_one_that_is_applied() -> None:
 
 def test_its_figures_are_filled_in() -> None:
     assert "@@" not in ACCURACY
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", sorted([*DOCS.glob("*.md"), DOCS.parent / "README.md"]))
+def test_every_link_leads_to_a_heading_or_a_file(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text("utf-8")):
+        name, _, anchor = target.partition("#")
+        place = page.parent / name if name else page
+        assert place.exists(), target
+        assert not anchor or anchor in anchors(place), target
+
+
+@pytest.mark.parametrize("page", ["measuring", "verdicts", "accuracy", "comparing", "ci"])
+def test_the_readme_links_each_page(page: str) -> None:
+    assert f"](docs/{page}.md" in (DOCS.parent / "README.md").read_text("utf-8")

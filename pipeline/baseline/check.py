@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgestill.baseline.file import Accepted, Baseline
-from edgestill.digest import digest_value
+from edgestill.digest import canonical, digest_value
 from edgestill.errors import ExitCode
-from edgestill.metrics import METRICS
 from edgestill.quantities import estimate_text, score_text, size_text, worse
 from edgestill.report.build import verdict_on
+from edgestill.report.judgement import Judgement
 from edgestill.report.model import Report
 from edgestill.stats.ratios import excess, ratio_of_independent
 from edgestill.verdict import Estimate, Verdict, decide, decide_exact
@@ -23,12 +24,37 @@ NOTHING = "no comparable baseline"
 
 @dataclass(frozen=True)
 class Check:
-    """A verdict on every property that a baseline has; `exit_code` as of a run."""
+    """A verdict on every property that a baseline has; `exit_code` as of a run.
+
+    Attributes:
+        release: the name of what was held against it.
+        created: when the report of that was made, ISO 8601.
+        device_name: of the machine that measured.
+    """
 
     release: str
+    created: str
+    device_name: str
     gates: tuple[GateResult, ...]
     verdict: Verdict
     exit_code: ExitCode
+
+    def judgement(self, against: str) -> Judgement:
+        """The check as what every format shows.
+
+        Args:
+            against: the baseline's file.
+        """
+        return Judgement(
+            name=f"{self.release} against its baseline",
+            headline=f"{self.verdict}  {self.release} against {against}",
+            verdict=self.verdict,
+            exit_code=self.exit_code,
+            created=self.created,
+            gates=self.gates,
+            json=json.dumps(canonical(self), indent=2, ensure_ascii=False) + "\n",
+            facts={"device": self.device_name, "baseline": against},
+        )
 
 
 @dataclass(frozen=True)
@@ -73,7 +99,7 @@ def check(report: Report, baseline: Baseline, budgets: Budgets) -> Check:
         for failure in report.failures
     ]
     verdict, exit_code = verdict_on([g.verdict for g in gates], failed=bool(report.failures))
-    return Check(report.name, tuple(gates), verdict, exit_code)
+    return Check(report.name, report.created, report.device_name, tuple(gates), verdict, exit_code)
 
 
 def _held_against(place: _Place, baseline: Baseline, budgets: Budgets) -> list[GateResult]:
@@ -106,8 +132,7 @@ def _fitting(place: _Place, entries: Sequence[Accepted]) -> Accepted | None:
 
 def _score(place: _Place, accepted: Accepted, budgets: Budgets) -> GateResult | None:
     found, before, report = place.candidate.test_score, accepted.score, place.report
-    spec, budget = METRICS.get(report.metric), budgets.score
-    unit = spec.unit if spec is not None else "plain"
+    unit, budget = report.unit, budgets.score
     if budget == "release":
         budget = DEFAULT_DROP if unit == "pp" else None
     if budget is None:

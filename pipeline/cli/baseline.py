@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from edgestill.cli.options import budget_options
-from edgestill.cli.output import output_in_color, output_width, write_result
+from edgestill.cli.options import budget_options, judgement_options
+from edgestill.cli.output import write_judgement, write_result
 from edgestill.errors import ExitCode
 
 report_argument = click.argument("report", type=click.Path(path_type=Path))
@@ -47,21 +47,14 @@ def accept(report: Path, file: Path, reason: str) -> None:
 @report_argument
 @file_option
 @budget_options(score="0.5pp")
-def check(report: Path, file: Path, **budgets: str | None) -> ExitCode:
+@judgement_options
+def check(
+    report: Path, file: Path, shape: str, out: Path | None, **budgets: str | None
+) -> ExitCode:
     """Hold REPORT against what was accepted on its machine, with a verdict on each figure."""
     from edgestill.api.baseline import check_baseline
-    from edgestill.report.terminal import render_check
     from edgestill.verify.budgets import Budgets
 
     found = check_baseline(report, file=file, budgets=Budgets.parse(budgets))
-    write_result(
-        render_check(
-            f"{found.verdict}  {found.release} against {file}",
-            found.gates,
-            found.verdict,
-            found.exit_code,
-            width=output_width(),
-            color=output_in_color(),
-        )
-    )
+    write_judgement(found.judgement(str(file)), shape, out)
     return found.exit_code

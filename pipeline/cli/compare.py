@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from edgestill.cli.options import budget_options, targets_option
-from edgestill.cli.output import output_in_color, output_width, write_result
+from edgestill.cli.options import budget_options, judgement_options, targets_option
+from edgestill.cli.output import write_judgement
 from edgestill.errors import ExitCode
 
 
@@ -26,14 +26,15 @@ from edgestill.errors import ExitCode
     is_flag=True,
     help="Let the new release's own metric run: that is code that came with it.",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write it there, too.")
+@judgement_options
 def command(
     old: Path,
     new: Path,
     targets: tuple[str, ...],
     rounds: int | None,
     allow_code: bool,
-    json_file: Path | None,
+    shape: str,
+    out: Path | None,
     **budgets: str | None,
 ) -> ExitCode:
     """Ask and time what OLD and NEW ship, on this device and NEW's evaluation set.
@@ -42,7 +43,7 @@ def command(
     worse is decided on its confidence interval: PASS, FAIL or INCONCLUSIVE.
     """
     from edgestill.api.compare import compare_releases
-    from edgestill.report.terminal import render_comparison
+    from edgestill.report.comparison import judgement
     from edgestill.verify.budgets import Budgets
 
     found = compare_releases(
@@ -53,7 +54,5 @@ def command(
         rounds=rounds,
         allow_code=allow_code,
     )
-    if json_file is not None:
-        json_file.write_text(found.to_json(), encoding="utf-8")
-    write_result(render_comparison(found, width=output_width(), color=output_in_color()))
+    write_judgement(judgement(found), shape, out)
     return found.exit_code

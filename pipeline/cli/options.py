@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from edgestill.report.formats import JUDGEMENTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -38,6 +40,30 @@ store_option = click.option(
     envvar="EDGESTILL_STORE",
     show_envvar=True,
     help="Where results are kept.",
+)
+
+
+def format_options(shapes: Sequence[str], told: str, out: str) -> Callable[[Command], Command]:
+    """In which format something is written, and where.
+
+    Args:
+        told: of the formats, in words.
+        out: what naming a file does, in words.
+    """
+    shape = click.option(
+        "--format",
+        "shape",
+        type=click.Choice(list(shapes)),
+        default="terminal",
+        show_default=True,
+        help=told,
+    )
+    file = click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help=out)
+    return lambda command: shape(file(command))
+
+
+judgement_options = format_options(
+    JUDGEMENTS, "How it is written.", "Write it to this file, and show it as on a terminal."
 )
 
 

@@ -14,6 +14,7 @@ import click
 from edgestill.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgestill.report.judgement import Judgement
     from edgestill.report.model import Report
 
 # For terminals and logs that know no Unicode.
@@ -67,7 +68,7 @@ def output_in_color() -> bool:
 
 
 def write_report(
-    report: Report, *, release: Path | None = None, written: Path | None = None
+    report: Report | Judgement, *, release: Path | None = None, written: Path | None = None
 ) -> None:
     """Write a report to standard output, as `edgestill.report.terminal.render` has it."""
     from edgestill.report.terminal import render
@@ -78,13 +79,29 @@ def write_report(
     write_result(text)
 
 
+def write_judgement(found: Judgement, shape: str, out: Path | None) -> None:
+    """Write a comparison or a check where it is wanted, and where a step of GitHub shows it.
+
+    A file comes last: what took minutes to measure has been seen where it cannot be written.
+    """
+    from edgestill.report.formats import render
+
+    if out is not None or shape == "terminal":
+        write_report(found)
+    else:
+        write_result(render(found, shape))
+    announce(found)
+    if out is not None:
+        write_file(out, render(found, shape))
+
+
 def in_github() -> bool:
     """Whether this is a step of a workflow in GitHub Actions."""
     return os.environ.get("GITHUB_ACTIONS") == "true"
 
 
-def announce(report: Report) -> None:
-    """In a step of GitHub Actions: annotations in its log, and the report as its summary.
+def announce(found: Report | Judgement) -> None:
+    """In a step of GitHub Actions: annotations in its log, and all of it as its summary.
 
     What was found stays found where one of them cannot be written: the exit code is the verdict's.
     """
@@ -94,11 +111,11 @@ def announce(report: Report) -> None:
 
     name = os.environ.get("GITHUB_STEP_SUMMARY")
     with suppress(OSError):
-        click.echo(render(report), err=True, nl=False)
+        click.echo(render(found), err=True, nl=False)
     try:
         if name:
             with Path(name).open("ab") as file:  # other commands of the step have written, too
-                file.write(summary(report, MOST_IN_SUMMARY - file.tell()).encode())
+                file.write(summary(found, MOST_IN_SUMMARY - file.tell()).encode())
     except OSError as error:
         with suppress(OSError):
             why = f"the step's summary cannot be written ({error.strerror})"

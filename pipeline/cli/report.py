@@ -6,25 +6,17 @@ from pathlib import Path
 
 import click
 
-from edgestill.cli.options import release_argument
+from edgestill.cli.options import format_options, release_argument
 from edgestill.cli.output import write_file, write_report, write_result
 from edgestill.report.formats import FORMATS, render
 
 
 @click.command(short_help="Show the report of a release again.")
 @release_argument
-@click.option(
-    "--format",
-    "shape",
-    type=click.Choice(list(FORMATS)),
-    default="terminal",
-    show_default=True,
-    help="github is for its log: annotations, and nothing where all is well.",
-)
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write it to this file instead of showing it.",
+@format_options(
+    list(FORMATS),
+    "github is for its log: annotations, and nothing where all is well.",
+    "Write it to this file instead of showing it.",
 )
 def command(release: Path, shape: str, out: Path | None) -> None:
     """Show the report of RELEASE, or of the report file that `edgestill verify` wrote.

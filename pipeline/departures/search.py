@@ -159,20 +159,30 @@ def matched(reference: Graph, candidate: Graph) -> dict[str, str]:
     return names
 
 
+class Tapped:
+    """A model that gives inner tensors too, those of floating-point numbers among `tensors`.
+
+    Raises:
+        ExportError: ONNX Runtime cannot run it; so do calls.
+    """
+
+    def __init__(self, graph: Graph, tensors: Sequence[str]) -> None:
+        self._session = _session(graph.tapped(dict.fromkeys(tensors)))
+        self._floats = {v.name for v in self._session.get_outputs() if _is_float(v.type)}
+
+    def __call__(self, names: Sequence[str], feeds: Arrays) -> dict[str, Array]:
+        wanted = [name for name in names if name in self._floats]
+        return dict(zip(wanted, _run(self._session, wanted, feeds), strict=True)) if wanted else {}
+
+
 def observer(graph: Graph, tensors: Sequence[str], feeds: Arrays) -> Observe:
     """Gives tensors of a model on `feeds`, those of floating-point numbers among `tensors`.
 
     Raises:
         ExportError: ONNX Runtime cannot run it.
     """
-    session = _session(graph.tapped(dict.fromkeys(tensors)))
-    floats = {value.name for value in session.get_outputs() if _is_float(value.type)}
-
-    def observe(names: Sequence[str]) -> dict[str, Array]:
-        wanted = [name for name in names if name in floats]
-        return dict(zip(wanted, _run(session, wanted, feeds), strict=True)) if wanted else {}
-
-    return observe
+    tapped = Tapped(graph, tensors)
+    return lambda names: tapped(names, feeds)
 
 
 def in_parts(observe: Observe, names: Sequence[str]) -> Iterator[dict[str, Array]]:

@@ -96,7 +96,7 @@ def quantize(
         )
     for file in nearest.iterdir():
         file.rename(out / file.name)
-    layers = layer_errors(inputs.model.model_path, out / "model.onnx", feeds, context.work)
+    layers = layer_errors(inputs.model.model_path, out / "model.onnx", feeds)
     return OnnxModel.seal(
         out, OnnxDescription(description.signature, "int8", config.scheme, layers)
     )

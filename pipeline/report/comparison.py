@@ -1,4 +1,4 @@
-"""A comparison of two releases, as sections that the terminal and Markdown lay out."""
+"""A comparison of two releases, as what every format shows."""
 
 from __future__ import annotations
 
@@ -6,9 +6,20 @@ from collections.abc import Callable
 
 from edgestill.errors import ExitCode
 from edgestill.quantities import count_text, digits, score_text, size_text
-from edgestill.report.figures import Cell, Column, Section, figure, interval_text, ns_text
+from edgestill.report.figures import (
+    Cell,
+    Column,
+    Section,
+    figure,
+    interval_text,
+    ns_text,
+    with_interval,
+)
+from edgestill.report.judgement import Judgement
+from edgestill.targets.fingerprint import device_name
 from edgestill.verdict import Verdict
-from edgestill.verify.comparison import Change, Comparison, TargetComparison
+from edgestill.verify.comparison import Change, Compared, Comparison, TargetComparison
+from edgestill.verify.results import GateResult
 
 
 def headline(found: Comparison) -> str:
@@ -31,9 +42,52 @@ def headline(found: Comparison) -> str:
     return f"{found.verdict}  {found.new.name} against {found.old.name}: {what}"
 
 
-def sections(found: Comparison) -> list[Section]:
-    """A table for each target."""
-    return [_target(target, found) for target in found.targets]
+def judgement(found: Comparison) -> Judgement:
+    """The comparison with a gate for each change that a budget is on, and a table a target."""
+    return Judgement(
+        name=f"{found.new.name} against {found.old.name}",
+        headline=headline(found),
+        verdict=found.verdict,
+        exit_code=found.exit_code,
+        created=found.created,
+        gates=tuple(
+            _gate(target, change, change.verdict, found.metric_unit)
+            for target in found.targets
+            for change in target.changes
+            if change.verdict is not None
+        ),
+        json=found.to_json(),
+        failures=tuple(
+            f"{target.target}: {failure}" for target in found.targets for failure in target.failures
+        ),
+        facts={
+            "metric": found.metric,
+            "device": device_name(found.device),
+            "old": _release(found.old),
+            "new": _release(found.new),
+        },
+        sections=tuple(_target(target, found) for target in found.targets),
+        notes=found.notes,
+    )
+
+
+def _release(compared: Compared) -> str:
+    return f"{compared.name} of {compared.created}, edgestill {compared.edgestill}"
+
+
+def _gate(target: TargetComparison, change: Change, verdict: Verdict, unit: str) -> GateResult:
+    text, by = _texts(change, unit), _by_text(change, unit)
+    budget = f" <= {by(change.budget)}" if change.budget is not None else ""
+    values = (text(value) if value is not None else "unknown" for value in (change.old, change.new))
+    worse = f", {change.worse} {with_interval(change.by, by)}" if change.by is not None else ""
+    return GateResult(
+        gate=change.name,
+        target=f"{target.target} {target.new}",
+        verdict=verdict,
+        budget=f"{change.name} {change.worse}{budget}",
+        found=f"{' -> '.join(values)}{worse}",
+        advice=change.advice,
+    )
 
 
 def _target(target: TargetComparison, found: Comparison) -> Section:

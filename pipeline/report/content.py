@@ -1,46 +1,16 @@
-"""What a report says, as sections that the terminal and Markdown lay out their own way."""
+"""What a report says first and last: verdict, gates, notes; models and steps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from edgestill.errors import ExitCode
-from edgestill.metrics import METRICS
-from edgestill.quantities import count_text, digits, score_text, size_text, worse
-from edgestill.report.figures import (
-    Cell,
-    Column,
-    Section,
-    figure,
-    interval_text,
-    measured_percentile,
-    noise_floors,
-    remarks,
-    seconds_text,
-)
-from edgestill.report.loads import lines_under_loads
+from edgestill.quantities import digits, score_text, size_text
+from edgestill.report.figures import Cell, Column, Section, seconds_text
 from edgestill.report.model import ModelSummary, Report, StepSummary
-from edgestill.verdict import Estimate, Verdict
-from edgestill.verify.results import (
-    EVERY_GATE,
-    CandidateResult,
-    Changes,
-    GateResult,
-    HopResult,
-    LatencyResult,
-    TargetResult,
-)
+from edgestill.verdict import Verdict
+from edgestill.verify.results import EVERY_GATE, GateResult
 
-# Tasks whose answers agree more or less, not sample by sample.
-_CORRELATED = ("regression", "custom")
-_CONCORDANCE = (
-    "Agreement is the concordance correlation of the two models' values (Lin 1989): 100% where all "
-    "are equal, less for noise, for a shift and for another scale."
-)
-_FLIPS = (
-    "-3 +2: three samples that were right before are wrong, two the other way round; p is the "
-    "chance of so uneven a count where neither is better (McNemar's exact test)."
-)
 WORST_FIRST = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.NOT_RUN, Verdict.PASS)
 
 
@@ -84,108 +54,9 @@ def notes(report: Report) -> tuple[str, ...]:
     return (*report.failures, *report.notes)
 
 
-def unit_of(report: Report) -> str:
-    """`pp` where the metric is a proportion; a user's own is a plain number."""
-    spec = METRICS.get(report.metric)
-    return spec.unit if spec is not None else "plain"
-
-
-def engines(target: TargetResult) -> list[CandidateResult]:
-    """Its candidates, and its baseline last."""
-    return [*target.candidates, *([target.baseline] if target.baseline else [])]
-
-
-def timed(report: Report) -> list[tuple[str, LatencyResult]]:
-    """What was timed, by target and candidate."""
-    return [
-        (f"{target.target} {candidate.name}", candidate.latency)
-        for target in report.targets
-        for candidate in engines(target)
-        if candidate.latency is not None
-    ]
-
-
-def targets(report: Report) -> list[Section]:
-    """Each target with its candidates."""
-    return [_target(report, target) for target in report.targets]
-
-
-def hops(report: Report) -> Section:
-    """The way from teacher to device, each hop under the one that it was made from."""
-    unit = unit_of(report)
-    lost = most_lost(report.hops)
-    rows = tuple(_hop(hop, depth, unit, hop is lost) for hop, depth in in_order(report.hops))
-    columns = (
-        Column("place", numeric=False),
-        Column(report.metric),
-        Column(worse(report.bigger_is_better)),
-        Column("agreement"),
-        Column("largest difference"),
-    )
-    lines = tuple(_hop_lines(report, lost))
-    return _without_empty(Section("Where it was lost", columns, rows, lines))
-
-
-def most_lost(found: Sequence[HopResult]) -> HopResult | None:
-    """The hop with the largest drop on the way to what ships; None where none lost anything."""
-    way = [hop for hop in found if hop.ships] or found
-    losing = [(hop.drop.value, hop) for hop in way if hop.drop and hop.drop.value > 0]
-    return max(losing, key=lambda item: item[0])[1] if losing else None
-
-
-def classes(report: Report, most: int) -> list[Section]:
-    """For what ships, the classes that lost most against the model that accuracy is owed to.
-
-    Args:
-        most: so many classes of each at most.
-    """
-    found = []
-    for changes, places in _overall(report):
-        dropped = [drop for drop in changes.classes if drop.drop.value > 0]
-        if not dropped:
-            continue
-        columns = (
-            Column("class", numeric=False),
-            Column("samples"),
-            Column(changes.reference),
-            Column("now"),
-            Column("drop"),
-        )
-        rows = tuple(
-            (
-                Cell(drop.name),
-                Cell(str(drop.drop.count)),
-                Cell(score_text(drop.before, "pp")),
-                Cell(score_text(drop.after, "pp")),
-                figure(drop.drop, lambda value: score_text(value, "pp", drop=True)),
-            )
-            for drop in dropped[:most]
-        )
-        title = f"Classes that lost most: {places}"
-        found.append(Section(title, columns, rows, _class_lines(changes, len(rows))))
-    return found
-
-
-def flips(report: Report) -> list[Section]:
-    """For what ships, the samples that were answered right and are answered wrong now."""
-    columns = tuple(
-        Column(title, numeric=False) for title in ("row", "sample", "is", "was answered", "now")
-    )
-    found = []
-    for changes, places in _overall(report):
-        rows = tuple(
-            (Cell(str(f.sample)), Cell(f.id), Cell(f.label), Cell(f.before), Cell(f.after))
-            for f in changes.flips
-        )
-        lines = (f"The first {len(rows)} of {changes.lost}.",) if changes.lost > len(rows) else ()
-        if rows:
-            found.append(Section(f"Samples that were lost: {places}", columns, rows, lines))
-    return found
-
-
 def models(report: Report) -> Section:
     """Teachers and student, and how much smaller the one is."""
-    unit = unit_of(report)
+    unit = report.unit
     columns = (
         Column("model", numeric=False),
         Column("weights", numeric=False),
@@ -199,7 +70,7 @@ def models(report: Report) -> Section:
     if "validation" in report.splits and any(m.best_validation is not None for m in report.models):
         samples = report.splits["validation"]
         lines.append(f"Validation is {report.metric} on {samples} samples, which chose the epoch.")
-    return _without_empty(Section("Models", columns, rows, tuple(lines)))
+    return Section("Models", columns, rows, tuple(lines)).without_empty_columns()
 
 
 def steps(report: Report, longest: int) -> Section:
@@ -218,207 +89,6 @@ def steps(report: Report, longest: int) -> Section:
         tuple(_step(step) for step in ordered),
         (summary,),
     )
-
-
-def _target(report: Report, target: TargetResult) -> Section:
-    everyone = engines(target)
-    title = target.runtime
-    if not title.startswith(target.target):
-        title = f"{target.target} ({target.runtime})"
-    if target.verify == "elsewhere":
-        sizes = ", ".join(f"{c.name} {size_text(c.size_bytes)}" for c in everyone)
-        fates = [f"{name} {_fate(name, target)}: {why}." for name, why in target.reasons.items()]
-        advice = f"On the device: edgestill verify RELEASE --target {target.target}"
-        return Section(title, lines=(f"Compiled and not run here: {sizes}.", *fates, advice))
-    columns = (
-        Column("engine", numeric=False),
-        Column("size"),
-        Column(report.metric),
-        Column(f"{worse(report.bigger_is_better)} vs {_reference(target)}"),
-        Column("p50"),
-        Column("p95"),
-        Column("speedup"),
-    )
-    rows = [_candidate(candidate, target, unit_of(report)) for candidate in everyone]
-    return _without_empty(
-        Section(title, columns, tuple(rows), tuple(_target_lines(report, target, everyone)))
-    )
-
-
-def _candidate(candidate: CandidateResult, target: TargetResult, unit: str) -> tuple[Cell, ...]:
-    latency = candidate.latency
-    role = "baseline" if candidate is target.baseline else ""
-    if candidate.failure:
-        role = "failed"
-    elif candidate.name in target.shipped:
-        role = "ships"
-    score, drop, speedup = candidate.test_score, candidate.validation_drop, candidate.speedup
-    return (
-        Cell(candidate.name, role),
-        Cell(size_text(candidate.size_bytes)),
-        Cell(score_text(score, unit)) if score is not None else Cell(),
-        figure(drop, lambda value: score_text(value, unit, drop=True)) if drop else Cell(),
-        measured_percentile(latency, "50") if latency else Cell(),
-        measured_percentile(latency, "95") if latency else Cell(),
-        figure(speedup, lambda value: f"{digits(value)}x") if speedup else Cell(),
-    )
-
-
-def _target_lines(
-    report: Report, target: TargetResult, everyone: Sequence[CandidateResult]
-) -> list[str]:
-    failed = {c.name: c.failure for c in everyone if c.failure}
-    lines = [f"{name} failed: {failure.removesuffix('.')}." for name, failure in failed.items()]
-    for name, reason in target.reasons.items():
-        if name not in failed:
-            lines.append(f"{name} {_fate(name, target)}: {reason}.")
-    if target.would_choose is not None:
-        lines.append(
-            f"On this device the choice would be {', '.join(target.would_choose) or 'none'}, "
-            f"and the release ships {', '.join(target.shipped) or 'none'}"
-            + (f", chosen on {target.selected_on}." if target.selected_on else ".")
-        )
-    drops = [c.validation_drop for c in everyone if c.validation_drop]
-    rests = []
-    if any(c.test_score is not None for c in everyone) and "test" in report.splits:
-        rests.append(f"{report.metric} on {report.splits['test']} test samples")
-    if drops:
-        samples = f"{drops[0].count} validation samples"
-        rests.append(f"the {worse(report.bigger_is_better)} on {samples}")
-    speedups = [c.speedup for c in everyone if c.speedup]
-    if speedups:
-        rests.append(f"the speedup over the teacher in {speedups[0].count} pairs of blocks")
-    timed = [(c.name, c.latency) for c in everyone if c.latency]
-    if timed:
-        first = timed[0][1]
-        calls = ", ".join(f"{name} {latency.calls:,}" for name, latency in timed)
-        looks = f" in {first.looks} looks" if first.looks > 1 else ""
-        rests.append(
-            f"times at batch {first.batch} with {count_text(first.threads, 'thread', 'threads')}, "
-            f"{first.blocks} blocks{looks}, calls: {calls}"
-        )
-    levels = {e.interval.level for c in everyone for e in _estimates(c) if e.interval}
-    if levels:
-        rests.append(f"brackets are {' and '.join(f'{x:.0%}' for x in sorted(levels))} intervals")
-    lines += [f"It rests on {'; '.join(rests)}."] if rests else []
-    lines += noise_floors(timed)
-    lines += [line for name, latency in timed for line in remarks(name, latency)]
-    return lines + [line for candidate in everyone for line in lines_under_loads(candidate)]
-
-
-def _fate(name: str, target: TargetResult) -> str:
-    """What the reasons are about: what ships, or on a device what would be chosen there."""
-    if target.would_choose is None:
-        return "ships" if name in target.shipped else "does not ship"
-    return "would ship" if name in target.would_choose else "would not ship"
-
-
-def _estimates(candidate: CandidateResult) -> list[Estimate]:
-    timed = candidate.latency.percentiles_ns.values() if candidate.latency else ()
-    return [e for e in (candidate.validation_drop, candidate.speedup, *timed) if e is not None]
-
-
-def _reference(target: TargetResult) -> str:
-    """The candidate that drops are against: the float one, or the first there is."""
-    names = [candidate.name for candidate in target.candidates]
-    return "fp32" if "fp32" in names or not names else names[0]
-
-
-def in_order(found: Sequence[HopResult]) -> list[tuple[HopResult, int]]:
-    """Each hop with its depth, parents before their children."""
-    known = {hop.name for hop in found}
-
-    def below(parent: str | None, depth: int) -> list[tuple[HopResult, int]]:
-        ordered = []
-        for hop in found:
-            if hop.parent == parent or (parent is None and hop.parent not in known):
-                ordered += [(hop, depth), *below(hop.name, depth + 1)]
-        return ordered
-
-    return below(None, 0)
-
-
-def _overall(report: Report) -> list[tuple[Changes, str]]:
-    """What changed in all, with the places that ship it: two runtimes may answer alike."""
-    places: dict[int, list[str]] = {}
-    found: list[Changes] = []
-    for hop in report.hops:
-        if hop.overall is not None:
-            if hop.overall not in found:
-                found.append(hop.overall)
-            places.setdefault(found.index(hop.overall), []).append(hop.name)
-    return [(changes, ", ".join(places[index])) for index, changes in enumerate(found)]
-
-
-def _class_lines(changes: Changes, shown: int) -> tuple[str, ...]:
-    samples, level = _changed_text(changes), changes.classes[0].drop.interval
-    lines = [f"Against the {changes.reference}, {samples}."]
-    if level is not None:
-        lines.append(
-            f"{shown} of {count_text(changes.class_count, 'class', 'classes')}; their exact "
-            f"intervals are such that all hold together with {level.level:.0%}."
-        )
-    return tuple(lines)
-
-
-def _changed_text(changes: Changes) -> str:
-    """Such as `19 samples were lost and 5 won (p = 0.0066)`."""
-    lost = count_text(changes.lost, "sample was", "samples were")
-    return f"{lost} lost and {changes.won} won (p = {changes.p_value:.2g})"
-
-
-def _hop(hop: HopResult, depth: int, unit: str, lost: bool) -> tuple[Cell, ...]:
-    drop = hop.drop
-    difference = hop.largest_difference
-    return (
-        Cell("  " * depth + hop.name, "  " * depth + "lost most" if lost else ""),
-        Cell(
-            score_text(hop.score, unit) if hop.score is not None else "",
-            f"-{hop.changes.lost} +{hop.changes.won}" if hop.changes else "",
-        ),
-        figure(drop, lambda value: score_text(value, unit, drop=True)) if drop else Cell(),
-        Cell(score_text(hop.agreement, "pp")) if hop.agreement is not None else Cell(),
-        Cell(f"{difference:.2g}") if difference is not None else Cell(),
-    )
-
-
-def _hop_lines(report: Report, lost: HopResult | None) -> list[str]:
-    unit = unit_of(report)
-    lines = []
-    if lost is not None and lost.drop is not None:
-        drop = score_text(lost.drop.value, unit, drop=True)
-        changed = f", {_changed_text(lost.changes)}" if lost.changes else ""
-        basis = interval_text(lost.drop, lambda value: score_text(value, unit, drop=True))
-        lines.append(
-            f"Most was lost from {lost.parent} to {lost.name}: {drop} {basis}{changed}"
-            + (", which may be chance." if _by_chance(lost) else ".")
-        )
-    for hop in report.hops:
-        if hop.departure is not None:
-            lines.append(f"{hop.name} {hop.departure}.")
-        elif hop.unfound:
-            lines.append(f"Where {hop.name} departs from {hop.parent} is not known: {hop.unfound}.")
-    counts = sorted({hop.drop.count for hop in report.hops if hop.drop})
-    if counts:
-        samples = " to ".join(str(count) for count in dict.fromkeys([counts[0], counts[-1]]))
-        lines.append(
-            f"Each is compared with the one that it is indented under, on {samples} test samples."
-        )
-    if any(hop.changes for hop in report.hops):
-        lines.append(_FLIPS)
-    if any(hop.agreement is not None for hop in report.hops) and report.task in _CORRELATED:
-        lines.append(_CONCORDANCE)
-    return lines
-
-
-def _by_chance(hop: HopResult) -> bool:
-    """Whether a drop is one that two equally good models may show."""
-    interval = hop.drop.interval if hop.drop else None
-    if interval is None:
-        return True
-    if hop.changes is not None and hop.changes.lost > hop.changes.won:
-        return hop.changes.p_value > 1 - interval.level
-    return interval.low <= 0
 
 
 def _model(model: ModelSummary, unit: str) -> tuple[Cell, ...]:
@@ -468,17 +138,6 @@ def _step(step: StepSummary) -> tuple[Cell, ...]:
         Cell(step.name),
         Cell(seconds_text(step.seconds)),
         Cell("reused" if step.reused else ""),
-    )
-
-
-def _without_empty(section: Section) -> Section:
-    """Without the columns in which nothing stands."""
-    kept = [i for i, _ in enumerate(section.columns) if any(row[i].text for row in section.rows)]
-    return Section(
-        section.title,
-        tuple(section.columns[i] for i in kept),
-        tuple(tuple(row[i] for i in kept) for row in section.rows),
-        section.lines,
     )
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from edgestill.quantities import count_text, digits, energy_text, size_text, time_text
 from edgestill.stats import SMALLEST_BLOCKS, Estimate, smallest_sample
 from edgestill.verify.results import Conditions, LatencyResult, OfflineResult, PacedResult
+
+Measured: TypeAlias = "LatencyResult | OfflineResult | PacedResult"
 
 _BUSY = 1.5  # processes per core; a training that has just ended leaves about one behind
 
@@ -23,10 +26,12 @@ class Cell:
 
     Attributes:
         basis: what it rests on, shown less prominently.
+        estimate: of which it is the text, for what is drawn beside it.
     """
 
     text: str = ""
     basis: str = ""
+    estimate: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,15 @@ class Section:
     rows: tuple[tuple[Cell, ...], ...] = ()
     lines: tuple[str, ...] = ()
 
+    def without_empty_columns(self) -> Section:
+        """Without the columns in which nothing stands."""
+        kept = [i for i, _ in enumerate(self.columns) if any(row[i].text for row in self.rows)]
+        return replace(
+            self,
+            columns=tuple(self.columns[i] for i in kept),
+            rows=tuple(tuple(row[i] for i in kept) for row in self.rows),
+        )
+
 
 def measured_percentile(latency: LatencyResult, percentile: str) -> Cell:
     """A percentile of one call's time, or what it would need: never a value without data."""
@@ -67,7 +81,7 @@ def percentile_cell(found: Estimate | None, percentile: str, calls: int) -> Cell
 
 def figure(estimate: Estimate, text: Callable[[float], str]) -> Cell:
     """A value above its interval."""
-    return Cell(text(estimate.value), interval_text(estimate, text))
+    return Cell(text(estimate.value), interval_text(estimate, text), estimate)
 
 
 def with_interval(estimate: Estimate, text: Callable[[float], str]) -> str:
@@ -128,8 +142,7 @@ def latencies(measured: Sequence[tuple[str, LatencyResult]]) -> Section:
         )
         for name, latency in measured
     )
-    lines = [line for name, latency in measured for line in remarks(name, latency)]
-    return Section("", columns, rows, (*noise_floors(measured), *lines))
+    return Section("", columns, rows, (*noise_floors(measured), *remarks(measured)))
 
 
 def noise_floors(measured: Sequence[tuple[str, LatencyResult]]) -> list[str]:
@@ -139,8 +152,19 @@ def noise_floors(measured: Sequence[tuple[str, LatencyResult]]) -> list[str]:
     return [f"Noise floor of the speed, each engine against itself: {floors}."] if known else []
 
 
-def remarks(name: str, measured: LatencyResult | OfflineResult | PacedResult) -> list[str]:
-    """What makes a measurement less than it seems, and what energy a sample took."""
+def remarks(measured: Sequence[tuple[str, Measured]]) -> list[str]:
+    """What makes measurements less than they seem, and what energy a sample took.
+
+    What holds for several of them alike is told once.
+    """
+    names: dict[str, list[str]] = {}
+    for name, found in measured:
+        for remark in _remarks(found):
+            names.setdefault(remark, []).append(name)
+    return [f"{', '.join(some)}: {remark}." for remark, some in names.items()]
+
+
+def _remarks(measured: Measured) -> list[str]:
     found = []
     if measured.blocks < SMALLEST_BLOCKS:
         blocks = count_text(measured.blocks, "block", "blocks")
@@ -155,7 +179,7 @@ def remarks(name: str, measured: LatencyResult | OfflineResult | PacedResult) ->
     if energy := measured.energy:
         each = with_interval(energy.per_sample_j, energy_text)
         found.append(f"{each} a sample at {digits(energy.watts)} W ({energy.source})")
-    return [f"{name}: {remark}." for remark in found]
+    return found
 
 
 def disturbances(conditions: Conditions, blocks: int) -> list[str]:

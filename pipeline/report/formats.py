@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgestill.report.judgement import Judgement
     from edgestill.report.model import Report
 
 # fmt: off
@@ -20,11 +21,14 @@ FORMATS: Mapping[str, str] = {
 }
 # fmt: on
 
+# Those of a comparison or a check, which annotate by themselves and have nothing to draw.
+JUDGEMENTS = ("terminal", "markdown", "json", "junit")
+
 # Those that a release has, and that a verification writes: by the suffix of the file.
 BESIDE: Mapping[str, str] = {".json": "json", ".md": "markdown", ".html": "html"}
 
 
-def render(report: Report, shape: str) -> str:
-    """A report in one of `FORMATS`; for a terminal of 80 columns, without colour."""
-    text: str = import_module(FORMATS[shape]).render(report)
+def render(found: Report | Judgement, shape: str) -> str:
+    """It in one of its formats; for a terminal of 80 columns, without colour."""
+    text: str = import_module(FORMATS[shape]).render(found)
     return text

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgestill.report.annotation import Annotation
+from edgestill.report.judgement import Judged, Judgement
 from edgestill.report.markdown import render as render_markdown
 from edgestill.report.model import Report
 from edgestill.verdict import Verdict
@@ -21,24 +22,24 @@ _FOLDED = "\n\n</details>"
 _CUT = "\n\n*The rest is left out: GitHub shows 1 MiB of a step. report.md has all of it.*\n"
 
 
-def render(report: Report) -> str:
+def render(found: Judged) -> str:
     """The annotations as workflow commands, the worst first; empty where all is well."""
-    return "".join(f"{annotation}\n" for annotation in annotated(report))
+    return "".join(f"{annotation}\n" for annotation in annotated(found))
 
 
-def annotated(report: Report) -> list[Annotation]:
+def annotated(found: Judged) -> list[Annotation]:
     """What failed as errors and what is open as warnings, as many of each as GitHub keeps."""
-    errors = [Annotation("error", f"edgestill {report.name}", text) for text in report.failures]
-    failed = [gate for gate in report.gates if gate.verdict is Verdict.FAIL]
-    errors += [_of_gate("error", report, gate) for gate in failed]
-    open_ = [g for g in report.gates if g.verdict is Verdict.INCONCLUSIVE or g.withheld]
-    warnings = [_of_gate("warning", report, gate) for gate in open_]
+    errors = [Annotation("error", f"edgestill {found.name}", text) for text in found.failures]
+    failed = [gate for gate in found.gates if gate.verdict is Verdict.FAIL]
+    errors += [_of_gate("error", found, gate) for gate in failed]
+    open_ = [g for g in found.gates if g.verdict is Verdict.INCONCLUSIVE or g.withheld]
+    warnings = [_of_gate("warning", found, gate) for gate in open_]
     return [*_most(errors), *_most(warnings)]
 
 
-def summary(report: Report, room: int = MOST_IN_SUMMARY) -> str:
-    """The report as Markdown of at most `room` bytes, cut at the end of a line."""
-    text = render_markdown(report)
+def summary(found: Report | Judgement, room: int = MOST_IN_SUMMARY) -> str:
+    """All of it as Markdown of at most `room` bytes, cut at the end of a line."""
+    text = render_markdown(found)
     data = text.encode()
     if len(data) <= room:
         return text
@@ -49,8 +50,8 @@ def summary(report: Report, room: int = MOST_IN_SUMMARY) -> str:
     return whole_lines + (_FOLDED if "\n<details>\n" in whole_lines else "") + _CUT
 
 
-def _of_gate(level: str, report: Report, gate: GateResult) -> Annotation:
-    title = f"{gate.verdict} {report.name}: {gate.gate} on {gate.target}"
+def _of_gate(level: str, judged: Judged, gate: GateResult) -> Annotation:
+    title = f"{gate.verdict} {judged.name}: {gate.gate} on {gate.target}"
     found = [gate.budget, gate.found, gate.advice]
     return Annotation(level, title, "\n".join(part for part in found if part))
 

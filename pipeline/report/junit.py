@@ -1,4 +1,4 @@
-"""A report as JUnit XML: a test case for each gate on each target.
+"""A verdict as JUnit XML: a test case for each gate on each target.
 
 There is no one schema; this is the part that GitLab, Jenkins and the readers for GitHub Actions
 have in common. A test case is known by its class name and name, so these stay the same from run to
@@ -13,9 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from edgestill.report import provenance
 from edgestill.report.characters import visible
-from edgestill.report.model import Report
+from edgestill.report.judgement import Judged
 from edgestill.verdict import Verdict
 from edgestill.verify.results import EVERY_GATE, GateResult
 
@@ -26,19 +25,19 @@ _OUTCOMES = {
 }
 
 
-def render(report: Report) -> str:
-    """The report as an XML document."""
-    root = Element("testsuites", name=visible(f"edgestill {report.name}"))
-    targets = dict.fromkeys(gate.target for gate in report.gates)
+def render(found: Judged) -> str:
+    """The report, or what else was judged, as an XML document."""
+    root = Element("testsuites", name=visible(f"edgestill {found.name}"))
+    targets = dict.fromkeys(gate.target for gate in found.gates)
     for target in targets:
-        gates = [gate for gate in report.gates if gate.target == target]
-        suite = _suite(root, report, target)
+        gates = [gate for gate in found.gates if gate.target == target]
+        suite = _suite(root, found, target)
         for gate, name in zip(gates, _names(gates), strict=True):
-            _gate(suite, report, gate, name)
-    if report.failures:
-        suite = _suite(root, report, "environment")
-        for number, failure in enumerate(report.failures, start=1):
-            case = _case(suite, report, "environment", f"failure {number}")
+            _gate(suite, found, gate, name)
+    if found.failures:
+        suite = _suite(root, found, "environment")
+        for number, failure in enumerate(found.failures, start=1):
+            case = _case(suite, found, "environment", f"failure {number}")
             _outcome(case, "error", "ENVIRONMENT", failure, failure)
     for suite in root:
         _count(suite, [suite])
@@ -48,24 +47,17 @@ def render(report: Report) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
 
 
-def _suite(root: Element, report: Report, target: str) -> Element:
+def _suite(root: Element, found: Judged, target: str) -> Element:
     # Readers take a time stamp for one without a zone, in UTC.
-    timestamp = report.created.partition("+")[0]
+    timestamp = found.created.partition("+")[0]
     suite = SubElement(root, "testsuite", name=visible(target), timestamp=timestamp)
-    facts = {
-        "verdict": str(report.verdict),
-        "exit_code": str(int(report.exit_code)),
-        "edgestill": report.edgestill,
-        "metric": report.metric,
-        "device": provenance.device_name(report),
-        **report.versions,
-    }
+    facts = {"verdict": str(found.verdict), "exit_code": str(int(found.exit_code)), **found.facts}
     _properties(suite, facts)
     return suite
 
 
-def _gate(suite: Element, report: Report, gate: GateResult, name: str) -> None:
-    case = _case(suite, report, gate.target, name)
+def _gate(suite: Element, found: Judged, gate: GateResult, name: str) -> None:
+    case = _case(suite, found, gate.target, name)
     facts = {"budget": gate.budget, "found": gate.found, "advice": gate.advice}
     _properties(case, {"verdict": str(gate.verdict), **facts})
     kind = "error" if gate.withheld else _OUTCOMES.get(gate.verdict)
@@ -75,8 +67,8 @@ def _gate(suite: Element, report: Report, gate: GateResult, name: str) -> None:
         _outcome(case, kind, str(gate.verdict), message, text)
 
 
-def _case(suite: Element, report: Report, target: str, name: str) -> Element:
-    place = f"edgestill.{report.name}.{target}"
+def _case(suite: Element, found: Judged, target: str, name: str) -> Element:
+    place = f"edgestill.{found.name}.{target}"
     return SubElement(suite, "testcase", classname=visible(place), name=visible(name), time="0")
 
 

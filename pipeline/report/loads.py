@@ -24,11 +24,11 @@ def lines_under_loads(candidate: CandidateResult) -> list[str]:
     name, lines = candidate.name, []
     if (offline := candidate.offline) is not None:
         lines.append(f"{name} offline: {_served(offline)}. {_search(offline.trials)}")
-        lines += remarks(f"{name} offline", offline)
+        lines += remarks([(f"{name} offline", offline)])
     for paced in candidate.paced:
         where = f"{name} at {_rate(paced.rate)}"
         lines += [f"{where}: {_waited(paced)}."]
-        lines += remarks(where, paced)
+        lines += remarks([(where, paced)])
     return lines
 
 
@@ -54,9 +54,7 @@ def throughputs(measured: Sequence[tuple[str, OfflineResult]]) -> Section:
         for name, found in measured
     )
     lines = [f"{name}: {_search(found.trials)}" for name, found in measured]
-    for name, found in measured:
-        lines += remarks(name, found)
-    return Section("", columns, rows, tuple(lines))
+    return Section("", columns, rows, (*lines, *remarks(measured)))
 
 
 def paced_latencies(measured: Sequence[tuple[str, PacedResult]]) -> Section:
@@ -85,9 +83,7 @@ def paced_latencies(measured: Sequence[tuple[str, PacedResult]]) -> Section:
     lines = [
         f"{name}: {_overload(found)}." for name, found in measured if found.overloaded is not False
     ]
-    for name, found in measured:
-        lines += remarks(name, found)
-    return Section("", columns, rows, tuple(lines))
+    return Section("", columns, rows, (*lines, *remarks(measured)))
 
 
 def _served(found: OfflineResult) -> str:

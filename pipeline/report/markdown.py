@@ -5,37 +5,55 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from edgestill.report import content, provenance
+from edgestill.report import content, provenance, targets, way
 from edgestill.report.figures import Cell, Section
+from edgestill.report.judgement import Judgement
 from edgestill.report.layers import quantized
 from edgestill.report.model import Report
 from edgestill.verify.results import MOST_CLASSES, GateResult
 
 
-def render(report: Report) -> str:
-    """The report as a Markdown document."""
+def render(found: Report | Judgement) -> str:
+    """All that was found as a Markdown document."""
+    parts = _judgement(found) if isinstance(found, Judgement) else _report(found)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _judgement(found: Judgement) -> list[str]:
+    parts = [f"# {_escaped(found.name)}", f"**{_escaped(found.headline)}**"]
+    if not found.sections:
+        parts.append(_gates(content.worst_first(found.gates)))
+    for section in found.sections:
+        parts += _section(section)
+    return [*parts, *_notes(found.notes)]
+
+
+def _notes(notes: Sequence[str]) -> list[str]:
+    return ["## Notes", "\n".join(f"- {_escaped(note)}" for note in notes)] if notes else []
+
+
+def _report(report: Report) -> list[str]:
     parts = [f"# {_escaped(report.name)}", f"**{_escaped(content.headline(report))}**"]
     if report.gates:
         parts += ["## Gates", _gates(content.worst_first(report.gates))]
     if report.targets:
         parts.append("## Targets")
-    for target in content.targets(report):
+    for target in targets.sections(report):
         parts += _section(target, level=3)
     if report.hops:
-        parts += _section(content.hops(report))
-    for changed in (*content.classes(report, MOST_CLASSES), *content.flips(report)):
+        parts += _section(way.hops(report))
+    for changed in (*way.classes(report, MOST_CLASSES), *way.flips(report)):
         parts += _section(changed, level=3)
     if report.models:
         parts += _section(content.models(report))
-    if notes := content.notes(report):
-        parts += ["## Notes", "\n".join(f"- {_escaped(note)}" for note in notes)]
+    parts += _notes(content.notes(report))
     # Folded, so that the rest is a comment that people read to its end.
-    parts += [
+    return [
+        *parts,
         "<details>\n<summary>How this was obtained</summary>",
         *_obtained(report),
         "</details>",
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _gates(gates: Sequence[GateResult]) -> str:

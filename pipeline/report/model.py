@@ -7,15 +7,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgestill.artifact import LayerError
 from edgestill.digest import canonical
 from edgestill.errors import ExitCode, UsageError
 from edgestill.quantities import count_text
-from edgestill.targets.fingerprint import Fingerprint
+from edgestill.targets.fingerprint import device_name
 from edgestill.verdict import Verdict
 from edgestill.verify.results import GateResult, HopResult, TargetResult
+
+if TYPE_CHECKING:
+    from edgestill.report.judgement import Judgement
 
 FORMAT = 2  # one more for each change after which a former version would misread a report
 REPORT = "report.json"  # its name in a release
@@ -127,9 +130,27 @@ class Report:
     failures: tuple[str, ...] = ()
 
     @property
+    def unit(self) -> str:
+        """Of the metric: `pp` where it is a proportion; a user's own is a plain number."""
+        from edgestill.metrics import METRICS  # numpy, which a plan does without
+
+        spec = METRICS.get(self.metric)
+        return spec.unit if spec is not None else "plain"
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a reader of CI results has to know of how it was obtained."""
+        return {
+            "edgestill": self.edgestill,
+            "metric": self.metric,
+            "device": self.device_name,
+            **self.versions,
+        }
+
+    @property
     def device_name(self) -> str:
         """What people call the machine that measured."""
-        return Fingerprint(**{**self.device, "os": "", "python": ""}).name
+        return device_name(self.device)
 
     def to_json(self) -> str:
         """Strict JSON, which has no number without end: such a one is the text `Infinity`."""
@@ -137,9 +158,9 @@ class Report:
         return text + "\n"
 
 
-def render(report: Report) -> str:
-    """The report as JSON, as the other formats have it."""
-    return report.to_json()
+def render(found: Report | Judgement) -> str:
+    """All of it as JSON, as the other formats have it."""
+    return found.to_json()
 
 
 def read_report(path: Path) -> Report:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgestill.quantities import count_text
-from edgestill.report import content
+from edgestill.report import targets
 from edgestill.report.figures import Section, latencies
 from edgestill.report.model import Report
 
@@ -18,17 +17,6 @@ class Command:
 
     line: str
     words: str
-
-
-def device_name(report: Report) -> str:
-    """What people call the machine that measured: its board or processor, and its GPUs."""
-    device = report.device
-    cores = device.get("cores")
-    parts = [
-        device.get("board") or device.get("cpu"),
-        count_text(cores, "core", "cores") if cores else "",
-    ]
-    return ", ".join(str(part) for part in (*parts, *(device.get("gpus") or ())) if part)
 
 
 def facts(report: Report) -> dict[str, str]:
@@ -49,7 +37,7 @@ def facts(report: Report) -> dict[str, str]:
 
 def measurements(report: Report) -> Section:
     """Every percentile, load and memory figure of what was timed, and when; may have no rows."""
-    timed = content.timed(report)
+    timed = targets.timed(report)
     if not timed:
         return Section("Measurements")
     section = latencies(timed)

@@ -1,4 +1,4 @@
-"""A report on a terminal: the verdict first, then what needs attention; good at 80 columns."""
+"""What was found, on a terminal: the verdict first, then what needs attention; fits 80 columns."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from edgestill.errors import ExitCode
-from edgestill.report import comparison, content
+from edgestill.report import content, targets, way
 from edgestill.report.figures import Cell, Column, Section
+from edgestill.report.judgement import Judgement
 from edgestill.report.model import Report
 from edgestill.verdict import Verdict
-from edgestill.verify.comparison import Comparison
 from edgestill.verify.results import GateResult
 
 LONGEST_STEPS = 5
@@ -32,28 +31,44 @@ _STYLES = {
 
 
 def render(
-    report: Report,
+    found: Report | Judgement,
     *,
     width: int = 80,
     color: bool = False,
     release: Path | None = None,
     written: Path | None = None,
 ) -> str:
-    """The report as text of at most `width` columns.
+    """All that was found as text of at most `width` columns.
 
     Args:
         release: where the release lies, when it was written.
         written: where the report of a verification lies, without its suffix.
     """
     page = _Page(width, color)
-    page.line(content.headline(report), _STYLES[report.verdict])
+    style = _STYLES[found.verdict]
+    if isinstance(found, Judgement):
+        page.line(found.headline, style)
+        _lay_out_judgement(page, found)
+    else:
+        page.line(content.headline(found), style)
+        _lay_out(page, found)
+    page.line()
+    if release is not None:
+        page.line(f"Release: {release} (report.html and report.md there have the details)")
+    if written is not None:
+        page.line(f"Report: {written}.html, .md and .json")
+    page.line(f"{found.verdict}, exit code {int(found.exit_code)}", style)
+    return page.text
+
+
+def _lay_out(page: _Page, report: Report) -> None:
     if report.gates:
         page.gates(content.worst_first(report.gates))
-    for target in content.targets(report):
+    for target in targets.sections(report):
         page.section(target)
     if report.hops:
-        page.section(content.hops(report))
-    for worst in content.classes(report, WORST_CLASSES):
+        page.section(way.hops(report))
+    for worst in way.classes(report, WORST_CLASSES):
         page.section(worst)
     if report.models:
         page.section(content.models(report))
@@ -61,13 +76,15 @@ def render(
         page.section(content.steps(report, LONGEST_STEPS))
     if notes := content.notes(report):
         page.section(Section("Notes", lines=notes))
-    page.line()
-    if release is not None:
-        page.line(f"Release: {release} (report.html and report.md there have the details)")
-    if written is not None:
-        page.line(f"Report: {written}.html, .md and .json")
-    page.line(f"{report.verdict}, exit code {int(report.exit_code)}", _STYLES[report.verdict])
-    return page.text
+
+
+def _lay_out_judgement(page: _Page, found: Judgement) -> None:
+    if not found.sections:
+        page.gates(content.worst_first(found.gates))
+    for section in found.sections:
+        page.section(section)
+    if found.notes:
+        page.section(Section("Notes", lines=found.notes))
 
 
 def render_figures(
@@ -81,37 +98,6 @@ def render_figures(
     """The figures of some engines as text of at most `width` columns."""
     page = _Page(width, color)
     page.section(Section(title, section.columns, section.rows, (*section.lines, *notes)), turn=True)
-    return page.text
-
-
-def render_comparison(found: Comparison, *, width: int = 80, color: bool = False) -> str:
-    """A comparison of two releases as text of at most `width` columns."""
-    page = _Page(width, color)
-    page.line(comparison.headline(found), _STYLES[found.verdict])
-    for target in comparison.sections(found):
-        page.section(target)
-    if found.notes:
-        page.section(Section("Notes", lines=found.notes))
-    page.line()
-    page.line(f"{found.verdict}, exit code {int(found.exit_code)}", _STYLES[found.verdict])
-    return page.text
-
-
-def render_check(
-    headline: str,
-    gates: Sequence[GateResult],
-    verdict: Verdict,
-    exit_code: ExitCode,
-    *,
-    width: int = 80,
-    color: bool = False,
-) -> str:
-    """Verdicts alone as text of at most `width` columns."""
-    page = _Page(width, color)
-    page.line(headline, _STYLES[verdict])
-    page.gates(content.worst_first(gates))
-    page.line()
-    page.line(f"{verdict}, exit code {int(exit_code)}", _STYLES[verdict])
     return page.text
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 
@@ -11,6 +13,7 @@ from edgestill.baseline.accept import accepted_figures
 from edgestill.baseline.check import check
 from edgestill.baseline.file import Baseline
 from edgestill.errors import ExitCode
+from edgestill.report.formats import render
 from edgestill.report.model import Report
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verdict import Verdict
@@ -182,3 +185,21 @@ def test_an_error_that_rises_is_worse(report: Make) -> None:
     assert verdicts(report(score=1.2, **options), before, budgets)["mae"] is Verdict.FAIL
     # What a rise of half a point would be, nobody can say of an error.
     assert "mae" not in verdicts(report(score=9.0, **options), before)
+
+
+def test_it_is_shown_with_its_gates_in_every_format(report: Make) -> None:
+    found = check(report(size=200_000), baseline(report()), DEFAULTS).judgement("accepted.json")
+    first, *_, last = render(found, "terminal").splitlines()
+    assert (first, last) == ("FAIL  digits against accepted.json", "FAIL, exit code 1")
+    assert (
+        "| FAIL | size | onnxruntime fp32 | size rise since the baseline &lt;= 5.0% | 100 kB"
+        in (render(found, "markdown"))
+    )
+    assert json.loads(render(found, "json"))["verdict"] == "FAIL"
+    root = ElementTree.fromstring(render(found, "junit").encode())
+    (case,) = [case for case in root.iter("testcase") if case.find("failure") is not None]
+    place = "edgestill.digits against its baseline.onnxruntime fp32"
+    assert (case.get("classname"), case.get("name")) == (place, "size")
+    facts = {p.get("name"): p.get("value") for p in root.iter("property")}
+    assert facts["device"] == report().device_name
+    assert facts["baseline"] == "accepted.json"

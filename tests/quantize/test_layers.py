@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,12 +40,12 @@ def relative(found: np.ndarray, expected: np.ndarray) -> float:
 
 
 def test_a_layer_that_was_altered_has_the_error_and_so_has_what_follows(
-    two_layers: Callable[..., OnnxModel], tmp_path: Path
+    two_layers: Callable[..., OnnxModel],
 ) -> None:
     altered = FIRST + 0.1
     hidden, other = SAMPLES @ FIRST, SAMPLES @ altered
     logits = np.maximum(hidden, 0) @ SECOND
-    found = layer_errors(two_layers().model_path, two_layers(altered).model_path, FEEDS, tmp_path)
+    found = layer_errors(two_layers().model_path, two_layers(altered).model_path, FEEDS)
     assert found == (
         LayerError("body.0", "MatMul", pytest.approx(relative(other, hidden), rel=1e-4)),
         LayerError(
@@ -55,19 +54,17 @@ def test_a_layer_that_was_altered_has_the_error_and_so_has_what_follows(
             pytest.approx(relative(np.maximum(other, 0) @ SECOND, logits), rel=1e-4),
         ),
     )
-    found = layer_errors(
-        two_layers().model_path, two_layers(second=SECOND * 2).model_path, FEEDS, tmp_path
-    )
+    found = layer_errors(two_layers().model_path, two_layers(second=SECOND * 2).model_path, FEEDS)
     assert found[0].error == 0
     assert found[1].error == pytest.approx(relative(2 * logits, logits), rel=1e-4)
 
 
-def test_the_same_model_has_no_error(two_layers: Callable[..., OnnxModel], tmp_path: Path) -> None:
+def test_the_same_model_has_no_error(two_layers: Callable[..., OnnxModel]) -> None:
     path = two_layers().model_path
-    assert [layer.error for layer in layer_errors(path, path, FEEDS, tmp_path)] == [0, 0]
+    assert [layer.error for layer in layer_errors(path, path, FEEDS)] == [0, 0]
 
 
-def test_whole_numbers_are_no_layer_of_a_float_model(make_model: MakeModel, tmp_path: Path) -> None:
+def test_whole_numbers_are_no_layer_of_a_float_model(make_model: MakeModel) -> None:
     path = make_model(
         [
             ("MatMul", ("i", "table"), "counted", {}),
@@ -79,12 +76,12 @@ def test_whole_numbers_are_no_layer_of_a_float_model(make_model: MakeModel, tmp_
         ("f", 1, 4),
     ).model_path
     feeds = [{"i": np.array([[1, 2]])}]
-    assert [layer.name for layer in layer_errors(path, path, feeds, tmp_path)] == ["head"]
+    assert [layer.name for layer in layer_errors(path, path, feeds)] == ["head"]
 
 
 def test_a_model_too_large_for_one_file_has_none(
-    two_layers: Callable[..., OnnxModel], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    two_layers: Callable[..., OnnxModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edgestill.quantize.layers.LARGEST_SINGLE_FILE", 10)
     path = two_layers().model_path
-    assert layer_errors(path, path, FEEDS, tmp_path) == ()
+    assert layer_errors(path, path, FEEDS) == ()

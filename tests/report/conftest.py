@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from edgestill.artifact import LayerError
+from edgestill.departures.result import Departure
 from edgestill.errors import ExitCode
 from edgestill.report.model import (
     FORMAT,
@@ -19,13 +21,23 @@ from edgestill.report.model import (
     StepSummary,
 )
 from edgestill.stats import Estimate, Interval, Verdict
+from edgestill.targets.blocks import Trial
 from edgestill.verify.results import (
+    MOST_FLIPS,
     BlockResult,
     CandidateResult,
+    Changes,
+    ClassDrop,
+    Conditions,
+    EnergyResult,
+    Flip,
     GateResult,
     Histogram,
     HopResult,
     LatencyResult,
+    OfflineResult,
+    PacedResult,
+    SpeedChange,
     TargetResult,
 )
 
@@ -148,6 +160,68 @@ def passing(openvino: TargetResult) -> Report:
             Budget("size", at_most=200_000.0),
         ),
         notes=("the teacher came trained and may have seen the validation data",),
+    )  # fmt: skip
+
+
+def changes(lost: int, won: int) -> Changes:
+    """Of digits against their teacher: some samples of two classes are lost."""
+    flips = tuple(Flip(17 * n, f"{n:016x}", "3", "3", "5") for n in range(min(lost, MOST_FLIPS)))
+    drops = (
+        ClassDrop("3", 1.0, 0.83, estimate(0.17, 0.02, 0.36, 70)),
+        ClassDrop("8", 0.97, 0.95, estimate(0.02, -0.09, 0.14, 63)),
+    )
+    return Changes("teacher", lost, won, 0.0066, flips, drops, 10)
+
+
+@pytest.fixture
+def loaded(passing: Report) -> Report:
+    """With all that may be known: loads, losses, a layer that departs, a disturbed measurement."""
+    (target,) = passing.targets
+    fp32, int8 = target.candidates
+    trials = tuple(
+        Trial("int8", batch, streams, 9000.0 * batch**0.5 * streams**0.8)
+        for streams in (1, 2)
+        for batch in (1, 2, 4, 8, 16)
+    )
+    offline = OfflineResult(
+        16, 2, 2, estimate(62_000, 60_000, 64_000, 600), trials, 1200, 12, 1.0, 83_000_000
+    )
+    paced = PacedResult(
+        1,
+        2,
+        100.0,
+        estimate(400, 390, 410, 600),
+        False,
+        {"50": estimate(2.5e6, 2.4e6, 2.6e6, 600), "95": estimate(6e6, 5.5e6, 6.5e6, 600)},
+        2.4e6,
+        600,
+        12,
+        1.0,
+        0,
+    )
+    swamped = replace(paced, rate=1000.0, overloaded=True, percentiles_ns={}, unserved=540)
+    assert int8.latency is not None
+    disturbed = replace(
+        int8.latency,
+        noise_floor=0.004,
+        conditions=Conditions(load=3.2, speed_change=SpeedChange(5, 55_000, 71_000)),
+        energy=EnergyResult("RAPL", estimate(1.25e-3, 1.2e-3, 1.3e-3, 600), 25.5),
+    )
+    int8 = replace(int8, latency=disturbed, offline=offline, paced=(paced, swamped))
+    fp32 = replace(fp32, offline=replace(offline, batch=4, streams=1, trials=trials[:5]))
+    found: dict[str, dict[str, Any]] = {
+        "student torch": {"changes": changes(19, 5)},
+        "int8 cpu onnx": {
+            "departure": Departure(
+                "body.7/Conv", "Conv", "body.7", 0.003, 0.41, 0.4, 0.01, True, 50
+            )
+        },
+        "openvino int8": {"overall": changes(25, 3)},
+    }
+    return replace(
+        passing,
+        hops=tuple(replace(hop, **found.get(hop.name, {})) for hop in passing.hops),
+        targets=(replace(target, candidates=(fp32, int8)),),
     )  # fmt: skip
 
 

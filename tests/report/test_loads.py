@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from edgestill.report import content
+from edgestill.report import targets
 from edgestill.report.loads import paced_latencies, throughputs
 from edgestill.report.model import Report
 from edgestill.report.terminal import render_figures
@@ -105,8 +105,8 @@ def test_a_load_has_its_line_with_the_target(
     target = passing.targets[0]
     fp32, int8 = target.candidates
     changed = replace(target, candidates=(fp32, replace(int8, **changes)))  # type: ignore[arg-type]
-    (section, *_) = content.targets(replace(passing, targets=(changed,)))
-    (plain, *_) = content.targets(passing)
+    (section, *_) = targets.sections(replace(passing, targets=(changed,)))
+    (plain, *_) = targets.sections(passing)
     assert section.lines == (*plain.lines, *lines)
 
 

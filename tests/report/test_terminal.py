@@ -14,7 +14,7 @@ from edgestill.report.terminal import render, render_figures
 from edgestill.stats import Verdict
 from edgestill.verify.results import GateResult
 
-REPORTS = ("passing", "crashed", "elsewhere", "failing", "verification", "regression")
+REPORTS = ("passing", "loaded", "crashed", "elsewhere", "failing", "verification", "regression")
 WIDTHS = (60, 80, 120)
 
 

@@ -38,6 +38,11 @@ def test_a_release_is_accepted_and_keeps_its_own_figures(
     done = baseline(tmp_path, "check", release, "--latency", "10000%")
     assert done.returncode == 0, done.stdout
     assert done.stdout.startswith("PASS  small against baseline.json")
+    # A file that cannot be written takes nothing from what was shown.
+    done = baseline(tmp_path, "check", release, "--format", "junit", "--out", "baseline.json/x.xml")
+    assert "small against baseline.json" in done.stdout
+    assert done.returncode == 2
+    assert "baseline.json/x.xml: the report cannot be written" in done.stderr
 
 
 def test_another_machine_is_inconclusive(finished: tuple[Project, Report], tmp_path: Path) -> None:

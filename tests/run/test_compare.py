@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from edgestill.api.compare import compare_releases
 from edgestill.console import Console
 from edgestill.errors import DamagedRelease, DeviceError, ExitCode, UsageError
 from edgestill.release import writing
-from edgestill.report.terminal import render_comparison
+from edgestill.report.comparison import judgement
+from edgestill.report.terminal import render
 from edgestill.verdict import Verdict
 from edgestill.verify.budgets import Budgets
 from edgestill.verify.comparison import Comparison
@@ -75,7 +77,7 @@ def test_a_slower_and_larger_release_fails(found: Comparison) -> None:
 
 
 def test_what_is_found_is_told_and_written(found: Comparison) -> None:
-    shown = render_comparison(found, width=100)
+    shown = render(judgement(found), width=100)
     first, last = shown.splitlines()[0], shown.splitlines()[-1]
     assert first.startswith("FAIL  small against small: worse than allowed: p50 latency on onnx")
     assert last == "FAIL, exit code 1"
@@ -91,7 +93,7 @@ def test_a_release_against_itself_passes_without_timing(former: Path) -> None:
     assert (target.blocks, target.looks) == (0, 0)
     assert [c.name for c in target.changes if c.verdict is Verdict.PASS] == ["accuracy", "size"]
     assert same.exit_code is ExitCode.PASSED
-    assert "Both ship the very same engine" in render_comparison(same)
+    assert "Both ship the very same engine" in render(judgement(same))
 
 
 def test_a_damaged_release_is_not_opened(former: Path, tmp_path: Path) -> None:
@@ -159,19 +161,26 @@ def test_a_report_of_another_format_is_refused_before_anything_is_measured(
 
 def test_the_command_ends_with_the_verdict(former: Path, latter: Path, tmp_path: Path) -> None:
     def compare(*options: str) -> subprocess.CompletedProcess[str]:
+        summary = str(tmp_path / "summary.md")
         return subprocess.run(
             [sys.executable, "-m", "edgestill", "compare", str(former), str(latter), *options],
+            env={**os.environ, "GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": summary},
             capture_output=True,
             text=True,
             check=False,
         )
 
     lifted = ("--score", "none", "--latency", "none", "--memory", "none", "--rounds", "1")
-    done = compare(*lifted, "--json", str(tmp_path / "found.json"))
+    done = compare(*lifted, "--format", "json", "--out", str(tmp_path / "found.json"))
     assert done.returncode == 1, done.stderr
     assert "worse than allowed: size on onnxruntime" in done.stdout
     assert json.loads((tmp_path / "found.json").read_text("utf-8"))["verdict"] == "FAIL"
-    assert compare(*lifted, "--size", "none").returncode == 0
+    assert "::error title=FAIL small against small%3A size on onnxruntime fp32::" in done.stderr
+    written = (tmp_path / "summary.md").read_text("utf-8")
+    assert written.startswith("# small against small\n\n**FAIL")
+    done = compare(*lifted, "--size", "none", "--format", "markdown")
+    assert (done.returncode, "::" in done.stderr) == (0, False)
+    assert done.stdout.startswith("# small against small\n\n**NOT RUN")
     wrong = compare("--latency", "5")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert "error: --latency: '5' has the unit ''" in wrong.stderr

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from edgestill.quantities import digits, score_text, size_text, worse
-from edgestill.report import content, provenance
+from edgestill.quantities import digits, score_text, size_text
+from edgestill.report import content, provenance, targets
 from edgestill.report.figures import Cell, Column, Section, figure, measured_percentile, ns_text
+from edgestill.report.html.loads import loads
+from edgestill.report.html.losses import losses
 from edgestill.report.html.markup import Child, Markup, tag, together
 from edgestill.report.html.tables import (
     bars,
     chip,
     css_class,
-    forest,
     gates_table,
     lines,
     section_table,
@@ -24,6 +26,7 @@ from edgestill.report.layers import largest_errors, quantized
 from edgestill.report.model import Report
 from edgestill.verify.results import CandidateResult, TargetResult
 
+_RESOURCES = ("peak memory", "first load", "later loads")
 _STYLE = Path(__file__).with_name("style.css")
 
 
@@ -52,7 +55,7 @@ def render(report: Report) -> str:
 
 
 def _header(report: Report, limits: Limits) -> Markup:
-    where = provenance.device_name(report)
+    where = report.device_name
     kind = "Verification" if report.kind == "verify" else "Run"
     return tag(
         "header",
@@ -87,7 +90,7 @@ def _cards(report: Report, limits: Limits) -> Iterator[Markup]:
 def _key_figures(
     report: Report, target: TargetResult, engine: CandidateResult, limits: Limits
 ) -> list[tuple[str, Cell]]:
-    unit, share = content.unit_of(report), f"{limits.percentile:g}"
+    unit, share = report.unit, f"{limits.percentile:g}"
     figures = []
     if engine.test_score is not None:
         figures.append((report.metric, Cell(score_text(engine.test_score, unit))))
@@ -122,14 +125,16 @@ def _sections(report: Report, limits: Limits) -> Iterator[tuple[str, Sequence[Ch
     if plot := tradeoff(report):
         yield "Accuracy and latency", [plot]
     if report.targets:
-        yield "Targets", [_target(section) for section in content.targets(report)]
+        yield "Targets", [_target(section) for section in targets.sections(report)]
     if report.hops:
-        yield _hops(report)
+        yield "Where it was lost", list(losses(report))
     if quantized(report):
         yield "Quantization", [tag("div", list(_quantized(report)), class_="pair")]
     if drawn := [found for target in report.targets if (found := times(target, limits))]:
         yield "Time of a call", [*drawn, _measured(provenance.measurements(report))]
-    if content.timed(report):
+    if under_load := list(loads(report)):
+        yield "Under load", under_load
+    if targets.timed(report):
         yield "Size, memory and loading", [_resources(report)]
     if report.models:
         models = content.models(report)
@@ -149,15 +154,6 @@ def _target(section: Section) -> Markup:
     return tag("div", tag("h3", section.title), table, tag("div", lines(section), class_="lines"))
 
 
-def _hops(report: Report) -> tuple[str, Sequence[Child]]:
-    section = content.hops(report)
-    ordered = [hop for hop, _ in content.in_order(report.hops)]
-    title = worse(report.bigger_is_better)
-    at = next((i for i, column in enumerate(section.columns) if column.title == title), None)
-    drawn = {at: forest([hop.drop for hop in ordered])} if at is not None else None
-    return section.title, [section_table(section, section.title, drawn), lines(section)]
-
-
 def _quantized(report: Report) -> Iterator[Markup]:
     models = [model for model in report.quantized if model.layers]
     for model, section in zip(models, quantized(report), strict=True):
@@ -168,6 +164,13 @@ def _quantized(report: Report) -> Iterator[Markup]:
 
 
 def _measured(section: Section) -> Markup:
+    """Without what stands in the table of size, memory and loading."""
+    kept = [i for i, column in enumerate(section.columns) if column.title not in _RESOURCES]
+    section = replace(
+        section,
+        columns=tuple(section.columns[i] for i in kept),
+        rows=tuple(tuple(row[i] for i in kept) for row in section.rows),
+    )
     table = section_table(section, section.title)
     return tag("div", table, tag("div", lines(section), class_="lines"), class_="measured")
 
@@ -177,7 +180,7 @@ def _resources(report: Report) -> Markup | None:
     found = [
         (f"{target.target} {engine.name}", engine)
         for target in report.targets
-        for engine in content.engines(target)
+        for engine in targets.engines(target)
     ]
     rows = tuple(
         (
@@ -189,8 +192,8 @@ def _resources(report: Report) -> Markup | None:
         )
         for name, engine in found
     )
-    titles = ("size", "peak memory", "first load", "later loads")
-    section = Section("", (Column("engine", numeric=False), *map(Column, titles)), rows)
+    columns = (Column("engine", numeric=False), *map(Column, ("size", *_RESOURCES)))
+    section = Section("", columns, rows)
     memory = [engine.latency.memory_bytes if engine.latency else None for _, engine in found]
     drawn = {1: bars([engine.size_bytes for _, engine in found]), 2: bars(memory)}
     return section_table(section, "Size, memory and loading", drawn)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from edgestill.report import content
+from edgestill.report import targets
 from edgestill.report.figures import ns_text
 from edgestill.report.html.drawing import (
     MARGIN,
@@ -29,7 +29,7 @@ Timed = Sequence[tuple[str, LatencyResult]]
 
 def times(target: TargetResult, limits: Limits) -> Markup | None:
     """Both drawings of a target's engines; None where none was timed."""
-    timed = [(c.name, c.latency) for c in content.engines(target) if c.latency is not None]
+    timed = [(c.name, c.latency) for c in targets.engines(target) if c.latency is not None]
     spread = [(name, latency) for name, latency in timed if latency.histogram is not None]
     moving = [(name, latency) for name, latency in timed if latency.series]
     if not spread and not moving:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgestill.quantities import score_text, time_text
-from edgestill.report import content
+from edgestill.report import targets
 from edgestill.report.figures import interval_text
 from edgestill.report.html.drawing import (
     CHARACTER,
@@ -100,7 +100,7 @@ def find_points(report: Report, percentile: float) -> list[Point]:
             engine.test_interval,
         )
         for target in report.targets
-        for engine in content.engines(target)
+        for engine in targets.engines(target)
         if engine.latency is not None
         and f"{percentile:g}" in engine.latency.percentiles_ns
         and engine.test_score is not None
@@ -134,11 +134,11 @@ def _plot(report: Report, points: Sequence[Point], limits: Limits, width: float)
     x = Scale(low, high, _LEFT, width - MARGIN, log=True)
     scores = [end for p in points for end in _ends(p.score, p.score_interval)]
     low, high = around([*scores, *([limits.score] if limits.score is not None else [])])
-    if content.unit_of(report) == "pp":
+    if report.unit == "pp":
         low, high = max(low, 0.0), min(high, 1.0)
     y = Scale(low, high, height - _BOTTOM, _TOP)
     targets = list(dict.fromkeys(point.target for point in points))
-    unit = content.unit_of(report)
+    unit = report.unit
     return drawing(
         width,
         height,
@@ -252,7 +252,7 @@ def _swatch(shape: int, class_: str, colour: str | None = None) -> Markup:
 
 
 def _caption(report: Report, points: Sequence[Point], limits: Limits) -> str:
-    unit = content.unit_of(report)
+    unit = report.unit
     parts = []
     if limits.seconds is not None:
         parts.append(f"p{limits.percentile:g} at most {time_text(limits.seconds)}")
@@ -274,7 +274,7 @@ def _caption(report: Report, points: Sequence[Point], limits: Limits) -> str:
 
 
 def _words(report: Report, points: Sequence[Point], limits: Limits) -> str:
-    unit = content.unit_of(report)
+    unit = report.unit
     found = [f"{p.name} {_score(p.score, unit)} at {time_text(p.seconds.value)}" for p in points]
     return f"{report.metric} against p{limits.percentile:g} latency: {'; '.join(found)}"
 

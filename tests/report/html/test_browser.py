@@ -15,7 +15,16 @@ import pytest
 
 from edgestill.report.html import render
 
-REPORTS = ("passing", "crashed", "elsewhere", "failing", "verification", "regression", "spread")
+REPORTS = (
+    "passing",
+    "loaded",
+    "crashed",
+    "elsewhere",
+    "failing",
+    "verification",
+    "regression",
+    "spread",
+)
 WIDTHS = (360, 1280)
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

@@ -17,7 +17,7 @@ from edgestill.verdict import Verdict
 from edgestill.verify.results import GateResult
 
 Page = Callable[[Report], Element]
-REPORTS = ("passing", "crashed", "elsewhere", "failing", "verification", "regression")
+REPORTS = ("passing", "loaded", "crashed", "elsewhere", "failing", "verification", "regression")
 STYLE = files("edgestill.report.html").joinpath("style.css").read_text("utf-8")
 
 
