@@ -186,7 +186,8 @@ def _try_lesson(
     """One step of a training's objective on the first samples, backwards too, and of its peers'."""
     for name in voices(lesson.weights, teachers):
         shape = teachers[name].prediction_shape
-        require_same_prediction(shape, model.prediction_shape, f"the {role_of(name)}", lesson.name)
+        called = f"the {_called(name, lesson)}"
+        require_same_prediction(shape, model.prediction_shape, called, lesson.name)
         require_top_k(lesson.top_k, shape)
     peers = _peers(lesson, model, config, batch, context)
     if lesson.learn_from == "average":
@@ -221,6 +222,16 @@ def _trainable_again(model: DeviceModel) -> Iterator[None]:
         parameter.requires_grad_(True)
 
 
+def _called(teacher: str, lesson: Lesson) -> str:
+    """What messages call a teacher: in a chain `teacher` is another one for each training."""
+    name, role = role_of(teacher), lesson.teachers.get(teacher)
+    if lesson.learn_from == "average":
+        return f"{name} (the student's average)"
+    if role == lesson.learner:
+        return f"{name} (the generation before)"
+    return name if role == name else f"{name} ({role})"
+
+
 def _answers(
     lesson: Lesson,
     teachers: Mapping[str, Asked],
@@ -236,7 +247,7 @@ def _answers(
             if not isinstance(teacher, DeviceModel):
                 return teacher
             asked.enter_context(_trainable_again(teacher))
-            live = LiveTeacher(teacher, layers, role_of(name))
+            live = LiveTeacher(teacher, layers, _called(name, lesson))
             asked.callback(live.taps.close)
             return live
 

@@ -112,7 +112,9 @@ def run(text: str, base: Path, work: Callable[[], Result], error: type[UsageErro
         except EdgestillError:
             raise
         except (Exception, SystemExit) as raised:
-            where = f"{text} ({place(raised, base)})"
+            last = traceback.extract_tb(raised.__traceback__)[-1]
+            # Where the call itself fails, as for the number of arguments, no code of theirs ran.
+            where = text if _is_own(last.filename) else f"{text} ({place(raised, base)})"
             raise lacking(raised, where) or error(
                 f"{parse(text).name}() raised {describe(raised)}",
                 where=where,
@@ -136,13 +138,16 @@ def place(error: BaseException, base: Path) -> str:
     return f"{_relative(frame.filename, base)}:{frame.lineno}"
 
 
+def _is_own(file: str) -> bool:
+    return Path(file).resolve().is_relative_to(Path(__file__).resolve().parent)
+
+
 def _is_users(file: str) -> bool:
-    own = Path(__file__).resolve().parent
     path = Path(file)
     installed = {"site-packages", "dist-packages"} & set(path.parts)
     standard = path.is_relative_to(Path(os.__file__).parent)
     frozen = file.startswith("<")
-    return not (installed or standard or frozen or path.resolve().is_relative_to(own))
+    return not (installed or standard or frozen or _is_own(file))
 
 
 def _relative(file: str, base: Path) -> str:

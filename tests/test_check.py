@@ -724,7 +724,18 @@ def test_what_is_frozen_for_one_stage_learns_in_the_next(base: Path) -> None:
         ),
         (
             Lesson("student stage 2", "student", {"teacher": "assistant 3"}, (HINT,)),
-            "student stage 2: layer body of the teacher: there is no such layer. Layers: layer",
+            "student stage 2: layer body of the teacher (assistant 3): there is no such layer. "
+            "Layers: layer",
+        ),
+        (
+            Lesson("student", "student", {"teacher": "student"}, (HintLoss("body", "layer"),)),
+            "student: layer layer of the teacher (the generation before): there is no such layer. "
+            "Layers: body, body.0, body.1, body.2, head",
+        ),
+        (
+            taught(HintLoss("body", "layer"), teachers=(), learn_from="average"),
+            "student: layer layer of the teacher (the student's average): there is no such layer. "
+            "Layers: body, body.0, body.1, body.2, head",
         ),
         (
             Lesson("student", "student", {"teacher": "teacher"}, (), ("body", "heads")),

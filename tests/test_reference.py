@@ -1,11 +1,12 @@
 """References to users' code: what is imported, when it is imported anew, what goes wrong."""
 
 import sys
+from functools import partial
 
 import pytest
 
 from edgestill.errors import ModelError, UsageError
-from edgestill.reference import Reference, call, load, parse
+from edgestill.reference import Reference, call, load, parse, run
 
 
 def write(folder, **files):
@@ -96,6 +97,17 @@ def test_what_goes_wrong(tmp_path, reference, message):
     )
     with pytest.raises(ModelError, match=message):
         call(reference, tmp_path, {}, ModelError)
+
+
+def test_a_call_that_never_reaches_the_code_names_no_line_of_it(tmp_path):
+    write(tmp_path, net="def answers():\n    return 1\n")
+    function = load("net.py:answers", tmp_path, UsageError)
+    with pytest.raises(UsageError) as raised:
+        run("net.py:answers", tmp_path, partial(function, {}), UsageError)
+    assert str(raised.value) == (
+        "net.py:answers: answers() raised TypeError: answers() takes 0 positional arguments but 1 "
+        "was given. --debug shows the traceback"
+    )
 
 
 def test_arguments_that_it_does_not_take(tmp_path):
