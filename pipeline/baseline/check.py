@@ -81,6 +81,7 @@ def check(report: Report, baseline: Baseline, budgets: Budgets) -> Check:
     A score is compared exactly, on the very same samples. Times that were measured on two days are
     compared as speed-ups over one and the same engine of the teacher where both have it, in one
     version of the runtime, since what differs between two days weighs on both; else as they are.
+    The very same engine in the very same runtime has not become slower, whatever the days were.
     What failed in the report has failed here too, whatever figures there are.
     """
     places = [
@@ -161,6 +162,8 @@ def _latency(place: _Place, accepted: Accepted, budget: float | None) -> GateRes
     if latency is None or (why := _unlike(latency, accepted)):
         why = _unmeasured(place) if latency is None else why
         return place.result("latency", Verdict.INCONCLUSIVE, limit, why)
+    if (place.candidate.digest, place.target.runtime) == (accepted.engine, accepted.runtime):
+        return place.result("latency", Verdict.PASS, limit, "the very same engine and runtime")
     speedup, over = place.candidate.speedup, place.target.baseline
     # A slower runtime weighs on the teacher's engine too, and must not go unseen.
     alike = place.target.runtime == accepted.runtime and over and over.digest == accepted.over

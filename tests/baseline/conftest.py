@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from edgestill.digest import canonical
+from edgestill.digest import canonical, digest_value
 from edgestill.errors import ExitCode
 from edgestill.report.model import FORMAT, Report
 from edgestill.targets.fingerprint import Fingerprint
@@ -54,11 +54,13 @@ def report() -> Callable[..., Report]:
             measured_at="2026-11-20T10:00:00+00:00",
         )
         timed = None if teacher_us is None else CandidateResult("teacher", "t" * 64, 2_000_000)
+        # Another time is that of another engine.
+        engine = digest_value([latency_us, teacher_us, size, level])
         speedup = (
             None if teacher_us is None else estimate(teacher_us / latency_us, noise, 12, level)
         )
         candidate = CandidateResult(
-            precision, "a" * 64, size, test_score=score, speedup=speedup, latency=latency
+            precision, engine, size, test_score=score, speedup=speedup, latency=latency
         )
         target = TargetResult(
             "onnxruntime", "onnxruntime 1.32.0", "here", (candidate,), timed, (precision,), None, {}

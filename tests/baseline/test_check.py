@@ -84,6 +84,18 @@ def test_a_slower_day_weighs_on_the_teacher_too(report: Make) -> None:
     assert verdicts(alone, baseline(report()))["latency"] is Verdict.FAIL
 
 
+def test_the_very_same_engine_has_not_become_slower(report: Make) -> None:
+    busy_day = report(latency_us=500.0, teacher_us=1000.0)
+    (target,) = busy_day.targets
+    (accepted,) = baseline(report()).entries
+    (candidate,) = target.candidates
+    same = replace(target, candidates=(replace(candidate, digest=accepted.engine),))
+    before = baseline(report())
+    assert verdicts(replace(busy_day, targets=(same,)), before)["latency"] is Verdict.PASS
+    newer = replace(same, runtime="onnxruntime 1.33.0")
+    assert verdicts(replace(busy_day, targets=(newer,)), before)["latency"] is Verdict.FAIL
+
+
 def test_another_teacher_is_no_yardstick(report: Make) -> None:
     found = report(latency_us=100.0, teacher_us=400.0)
     (target,) = found.targets
