@@ -30,7 +30,7 @@ def normalized_input(normalize: NormalizeConfig | None, inputs: Sequence[TensorS
             return names[0]
         raise ModelError(
             f"normalize does not say which of the inputs it is for: {', '.join(names)}",
-            fix=f"Add normalize.input: {names[0]}",
+            fix=f"Add normalize.input: {' or '.join(names)}",
         )
     if normalize.input not in names:
         raise ModelError(

@@ -28,7 +28,10 @@ def more_rounds(
     enough = look_to_decide(estimate, budget, look, first, level)
     if enough is None:
         most = look.rounds * MOST_FORESEEN
-        return f"the figure is at the budget: even {most} rounds would not decide it"
+        return (
+            f"even {most} rounds like these would not decide it: the figure is too near the "
+            "budget, or the machine too noisy"
+        )
     return f"about {enough.rounds} rounds would decide it, {_measured(look)}"
 
 

@@ -93,7 +93,11 @@ def test_the_recipe_says_the_normalisation_and_a_checkpoint_does_not():
     [
         (NormalizeConfig(1, (0, 0), (1,)), (IMAGE,), r"normalize has 2 channels, the input is ima"),
         (NormalizeConfig(1, (0, 0), (1,) * 3), (IMAGE,), r"mean has 2 values, normalize.std 3"),
-        (NormalizeConfig(), (IDS, MASK), r"does not say .*: ids, mask. Add normalize.input: ids"),
+        (
+            NormalizeConfig(),
+            (IDS, MASK),
+            r"does not say .*: ids, mask. Add normalize.input: ids or mask",
+        ),
         (NormalizeConfig(input="maks"), (IDS, MASK), r"'maks', which is no input. Did you mean"),
     ],
 )

@@ -24,7 +24,10 @@ TIMES = {"teacher": 400.0, "fp32": 100.0, "int8": 50.0}
 MILLION = 1_000_000
 
 
-AT_THE_BUDGET = "the figure is at the budget: even 768 rounds would not decide it"
+AT_THE_BUDGET = (
+    "even 768 rounds like these would not decide it: the figure is too near the budget, or the "
+    "machine too noisy"
+)
 UNSURE = {"teacher": [80.0, 120.0] * 6, "fp32": 100.0, "int8": 50.0}
 
 

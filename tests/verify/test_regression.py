@@ -40,7 +40,8 @@ def decided(
         (
             0.05,
             Verdict.INCONCLUSIVE,
-            "the figure is at the budget: even 768 rounds would not decide it",
+            "even 768 rounds like these would not decide it: the figure is too near the budget, "
+            "or the machine too noisy",
         ),
     ],
 )
