@@ -407,7 +407,7 @@ def answers_a_list(folder: Path) -> None:
             two_inputs,
             {"a": X, "b": X},
             {"normalize": NormalizeConfig()},
-            r"does not say which of the inputs it is for: a, b. Add normalize.input: a or b$",
+            r"normalize does not say which of the inputs .*: a, b. Add normalize.input: a or b$",
         ),
         (
             linear,
