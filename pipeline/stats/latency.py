@@ -74,7 +74,9 @@ def percentile(blocks: Sequence[Block], p: float, level: float = 0.95) -> Estima
     spread = float(medians.std(ddof=1))
     low = min(float(pooled[max(low_rank, 1) - 1]), value - below * spread)
     high = max(float(pooled[min(high_rank, count) - 1]), value + above * spread)
-    return Estimate(value, Interval(max(low, 0.0), high, level), count)
+    # No call takes less than no time; and hardly all of them more than half of all calls do.
+    least = float(pooled[0]) if share >= 0.5 else 0.0
+    return Estimate(value, Interval(max(low, least), high, level), count)
 
 
 def speedup(
