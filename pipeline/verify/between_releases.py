@@ -12,16 +12,15 @@ from edgestill.scoring import Scorer
 from edgestill.stats import speedup
 from edgestill.stats.ratios import excess
 from edgestill.verdict import Estimate, Interval, Verdict, decide
+from edgestill.verify.advice import more_rounds
 from edgestill.verify.budgets import Budgets
 from edgestill.verify.comparison import Change
 from edgestill.verify.evidence import Candidate, Evidence
-from edgestill.verify.latency import speedup_over, summarize
-from edgestill.verify.regression import Regression, decide_regression
-from edgestill.verify.results import LatencyResult
+from edgestill.verify.latency import percentile_of, speedup_over, summarize
 
 OLD, NEW = "old", "new"  # the names of the candidates
 
-_SHOWN = ("50", "95", "99")
+_SHOWN = ("95", "99")  # percentiles, beside the median
 
 
 def changes(
@@ -68,55 +67,55 @@ def _score(
 def _timed(
     evidence: Evidence, budgets: Budgets, batch: int, threads: int, level: float
 ) -> Iterable[Change]:
+    latency = latency_change(evidence, budgets.latency, batch=batch, level=level)
     old, new = (summarize(evidence, name, batch, threads, level, ()) for name in (OLD, NEW))
-    if evidence.failures or old is None or new is None:
+    if latency is None or old is None or new is None:
         return
-    yield _latency(evidence, budgets.latency, batch, level, old, new)
-    for name in _SHOWN[1:]:
+    yield latency
+    for name in _SHOWN:
         if name in old.percentiles_ns and name in new.percentiles_ns:
             before, after = old.percentiles_ns[name].value, new.percentiles_ns[name].value
             yield Change(f"p{name} latency", "ns", "rise", before, after)
     yield Change("throughput", "per second", "drop", old.throughput.value, new.throughput.value)
-    yield _judged(_memory(evidence, batch, level, old, new), budgets.memory)
-    yield Change("first load", "ns", "rise", old.first_load_ns, new.first_load_ns)
-    yield Change("later loads", "ns", "rise", old.later_load_ns, new.later_load_ns)
-
-
-def _latency(
-    evidence: Evidence,
-    budget: float | None,
-    batch: int,
-    level: float,
-    old: LatencyResult,
-    new: LatencyResult,
-) -> Change:
-    slower = excess(speedup_over(evidence, NEW, OLD, batch, level))
-    change = Change("p50 latency", "ns", "rise", old.median_ns, new.median_ns, by=slower)
-    if budget is None:
-        return change
-    found = decide_regression(evidence, OLD, NEW, Regression(budget, batch), level)
-    return replace(change, budget=budget, verdict=found.verdict, advice=found.advice)
-
-
-def _memory(
-    evidence: Evidence, batch: int, level: float, old: LatencyResult, new: LatencyResult
-) -> Change:
     peaks = {
         name: [numpy.array([b.peak_rss_bytes]) for b in evidence.blocks(name, batch)]
         for name in (OLD, NEW)
     }
     ratio = evidence.estimate(batch, level, lambda at: speedup(peaks[NEW], peaks[OLD], at))
-    sizes = (float(old.memory_bytes), float(new.memory_bytes))
-    return Change("peak memory", "bytes", "rise", *sizes, by=excess(ratio))
+    memory = Change("peak memory", "bytes", "rise", old.memory_bytes, new.memory_bytes)
+    yield _of_blocks(memory, ratio, budgets.memory, evidence, batch, level)
+    yield Change("first load", "ns", "rise", old.first_load_ns, new.first_load_ns)
+    yield Change("later loads", "ns", "rise", old.later_load_ns, new.later_load_ns)
+
+
+def latency_change(
+    evidence: Evidence, budget: float | None, *, batch: int, level: float
+) -> Change | None:
+    """The median time of a call; None where the two were not measured together, or one failed."""
+    if evidence.failures or not evidence.pairs_ns(OLD, NEW, batch):
+        return None
+    old, new = (percentile_of(evidence, name, batch, 50.0, level).value for name in (OLD, NEW))
+    ratio = speedup_over(evidence, NEW, OLD, batch, level)
+    change = Change("p50 latency", "ns", "rise", old, new)
+    return _of_blocks(change, ratio, budget, evidence, batch, level)
+
+
+def _of_blocks(
+    change: Change,
+    ratio: Estimate,
+    budget: float | None,
+    evidence: Evidence,
+    batch: int,
+    level: float,
+) -> Change:
+    """A change that is the ratio, new over old, of blocks of one round each."""
+    change = _judged(replace(change, by=excess(ratio)), budget)
+    if change.verdict is not Verdict.INCONCLUSIVE or budget is None:
+        return change
+    return replace(change, advice=more_rounds(evidence, batch, ratio, 1 + budget, level))
 
 
 def _judged(change: Change, budget: float | None) -> Change:
     if budget is None or change.by is None:
         return change
-    verdict = decide(change.by, at_most=budget)
-    advice = (
-        "more rounds or a quieter machine would decide it"
-        if (verdict is Verdict.INCONCLUSIVE)
-        else ""
-    )
-    return replace(change, budget=budget, verdict=verdict, advice=advice)
+    return replace(change, budget=budget, verdict=decide(change.by, at_most=budget))

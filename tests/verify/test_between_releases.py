@@ -13,7 +13,7 @@ from edgestill.errors import UsageError
 from edgestill.metrics import METRICS
 from edgestill.scoring import Scorer
 from edgestill.verdict import Verdict
-from edgestill.verify.between_releases import changes
+from edgestill.verify.between_releases import changes, latency_change
 from edgestill.verify.budgets import Budgets
 from edgestill.verify.comparison import Change
 from edgestill.verify.evidence import Evidence
@@ -158,3 +158,61 @@ def test_budgets_are_read_with_their_units() -> None:
 def test_a_budget_that_cannot_be_read(texts: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         Budgets.parse(texts)
+
+
+# The change of the median latency
+
+
+AROUND = numpy.exp([0.010, -0.012, 0.004, -0.006, 0.011, -0.003] * 2)
+
+
+@pytest.mark.parametrize(
+    ("slower", "verdict", "advice"),
+    [
+        (0.0, Verdict.PASS, ""),
+        (-0.5, Verdict.PASS, ""),
+        (0.10, Verdict.FAIL, ""),
+        (
+            0.055,
+            Verdict.INCONCLUSIVE,
+            "about 96 rounds would decide it, 12 were measured (measure.decide_within)",
+        ),
+        (
+            0.05,
+            Verdict.INCONCLUSIVE,
+            "even 768 rounds like these would not decide it: the figure is too near the budget, "
+            "or the machine too noisy",
+        ),
+    ],
+)
+def test_a_slowdown_is_held_against_its_budget_while_the_machine_slows_down_threefold(
+    evidence: Callable[..., Evidence], slower: float, verdict: Verdict, advice: str
+) -> None:
+    drift = 100.0 * numpy.geomspace(1.0, 3.0, 12)
+    times = {"old": list(drift), "new": list(drift * (1.0 + slower) * AROUND)}
+    found = latency_change(evidence(times, first_look=12), 0.05, batch=1, level=0.95)
+    assert found is not None
+    assert (found.verdict, found.advice) == (verdict, advice)
+    assert found.by is not None
+    assert found.by.value == pytest.approx(slower, abs=0.003)
+
+
+def test_engines_that_were_not_measured_together_have_no_change(
+    evidence: Callable[..., Evidence],
+) -> None:
+    alone = evidence({"old": 100.0}, first_look=12)
+    assert latency_change(alone, 0.05, batch=1, level=0.95) is None
+
+
+def test_each_look_widens_the_interval_by_the_error_that_it_spends(
+    evidence: Callable[..., Evidence],
+) -> None:
+    times = {"old": 100.0, "new": list(100.0 * AROUND)}
+    looked, once = (
+        latency_change(evidence(times, first_look=first), 0.05, batch=1, level=0.95)
+        for first in (12, None)
+    )
+    assert looked is not None and looked.by is not None and looked.by.interval is not None
+    assert once is not None and once.by is not None and once.by.interval is not None
+    assert looked.by.interval.low < once.by.interval.low
+    assert looked.by.interval.high > once.by.interval.high
