@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgestill.verdict import Estimate
+from edgestill.verdict import Decision, Estimate, Verdict
 
 _TIMES = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 _ENERGIES = ((1.0, "J"), (1e-3, "mJ"), (1e-6, "µJ"))
@@ -67,3 +67,23 @@ def estimate_text(estimate: Estimate, text: Callable[[float], str], *, of: str =
     if estimate.interval is not None:
         value += f" [{text(estimate.interval.low)}, {text(estimate.interval.high)}]"
     return f"{value}, n = {estimate.count} {of}"
+
+
+def margin_text(decision: Decision, text: Callable[[float], str] | None = None) -> str:
+    """How far inside or outside its budget a value certainly is; empty where nothing is certain.
+
+    Args:
+        text: what the margin is written with; else it is a share of the budget, which is not 0.
+    """
+    verdict, margin = decision.verdict, decision.margin
+    if margin is None or verdict is Verdict.INCONCLUSIVE:
+        return ""
+    if margin == 0:
+        return "at the budget"
+    side = "inside" if verdict is Verdict.PASS else "outside"
+    far = text(abs(margin)) if text else _percent(abs(margin / decision.budget))
+    return f"{far} {side} the budget"
+
+
+def _percent(share: float) -> str:
+    return f"{digits(100 * share, 2)}%" if share >= 0.001 else "under 0.1%"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
+from typing import Literal
 
 
 class Verdict(str, Enum):
@@ -21,7 +22,10 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Interval:
-    """A two-sided confidence interval: each end alone is a bound at (1 + level) / 2."""
+    """A two-sided confidence interval: each end alone is a bound at (1 + level) / 2.
+
+    The level is 1 where nothing was sampled.
+    """
 
     low: float
     high: float
@@ -30,8 +34,8 @@ class Interval:
     def __post_init__(self) -> None:
         if not self.low <= self.high:
             raise ValueError(f"an interval from {self.low} to {self.high}")
-        if not 0 < self.level < 1:
-            raise ValueError(f"a level of {self.level}; it lies between 0 and 1")
+        if not 0 < self.level <= 1:
+            raise ValueError(f"a level of {self.level}; it is above 0 and at most 1")
 
 
 @dataclass(frozen=True)
@@ -74,15 +78,67 @@ def decide(
     return Verdict.PASS
 
 
-def decide_exact(
-    value: float, *, at_most: float | None = None, at_least: float | None = None
-) -> Verdict:
-    """The verdict on a quantity that is counted and not sampled, such as a size in bytes."""
-    _need_a_budget(at_most, at_least)
-    if math.isnan(value):
-        return Verdict.INCONCLUSIVE
-    kept = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
-    return Verdict.PASS if kept else Verdict.FAIL
+def exactly(value: float) -> Estimate:
+    """What is counted and not sampled, such as a size in bytes: it lies nowhere else."""
+    return Estimate(value, None if math.isnan(value) else Interval(value, value, 1.0), 1)
+
+
+Unit = Literal["score", "share", "ratio", "ns", "per second", "bytes"]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An estimate held to a budget, in numbers of one unit; `Decision.of` makes one.
+
+    Attributes:
+        unit: `score` is the metric's own scale, on which 0.01 of a proportion is a point; `share` a
+            part of an old value; `ratio` how many times another value.
+        estimate: what is counted has itself as both ends of its interval.
+        at_most: the budget; None where it is `at_least`, which is None otherwise.
+        bound: the end of the interval that decides: the one nearest to the budget where all of it
+            breaks the budget, else the one furthest to the bad side. None without an interval.
+        margin: from the bound to the budget, positive where the budget is kept.
+    """
+
+    unit: Unit
+    estimate: Estimate
+    at_most: float | None
+    at_least: float | None
+    bound: float | None
+    margin: float | None
+
+    @classmethod
+    def of(
+        cls,
+        unit: Unit,
+        estimate: Estimate,
+        *,
+        at_most: float | None = None,
+        at_least: float | None = None,
+    ) -> Decision:
+        """One of the budgets, and what its verdict rests on."""
+        if (at_most is None) == (at_least is None):
+            raise ValueError("give one budget: at_most or at_least")
+        bound = margin = None
+        if (ends := estimate.interval) is not None:
+            fails = decide(estimate, at_most=at_most, at_least=at_least) is Verdict.FAIL
+            if at_most is not None:
+                bound = ends.low if fails else ends.high
+                margin = at_most - bound
+            elif at_least is not None:
+                bound = ends.high if fails else ends.low
+                margin = bound - at_least
+        return cls(unit, estimate, at_most, at_least, bound, margin)
+
+    @property
+    def budget(self) -> float:
+        budget = self.at_least if self.at_most is None else self.at_most
+        assert budget is not None
+        return budget
+
+    @property
+    def verdict(self) -> Verdict:
+        return decide(self.estimate, at_most=self.at_most, at_least=self.at_least)
 
 
 def _need_a_budget(at_most: float | None, at_least: float | None) -> None:

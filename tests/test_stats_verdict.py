@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgestill.stats import Estimate, Interval, Verdict, decide, decide_exact
+from edgestill.stats import Estimate, Interval, Verdict, decide
+from edgestill.verdict import Decision, exactly
 
 numbers = st.floats(-1e6, 1e6)
 
@@ -46,10 +47,39 @@ def test_without_an_interval_nothing_passes_and_nothing_fails() -> None:
 
 
 def test_a_counted_quantity_is_compared_as_it_is() -> None:
-    assert decide_exact(200_000, at_most=200_000) is Verdict.PASS
-    assert decide_exact(200_001, at_most=200_000) is Verdict.FAIL
-    assert decide_exact(1, at_least=2) is Verdict.FAIL
-    assert decide_exact(math.nan, at_most=1) is Verdict.INCONCLUSIVE
+    assert decide(exactly(200_000), at_most=200_000) is Verdict.PASS
+    assert decide(exactly(200_001), at_most=200_000) is Verdict.FAIL
+    assert decide(exactly(1), at_least=2) is Verdict.FAIL
+    assert decide(exactly(math.nan), at_most=1) is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bound", "margin"),
+    [
+        (1.0, 1.5, 1.5, 0.5),  # passes: the worse end is what was shown to keep the budget
+        (1.5, 2.5, 2.5, -0.5),  # open: the worse end may break it
+        (2.25, 3.0, 2.25, -0.25),  # fails: even the better end breaks it
+    ],
+)
+def test_a_decision_names_the_bound_that_decides_and_how_far_it_is_from_the_budget(
+    low: float, high: float, bound: float, margin: float
+) -> None:
+    upper = Decision.of("ns", estimate(low, high), at_most=2.0)
+    assert (upper.bound, upper.margin, upper.budget) == (bound, margin, 2.0)
+    lower = Decision.of("ratio", estimate(-high, -low), at_least=-2.0)
+    assert (lower.bound, lower.margin, lower.budget) == (-bound, margin, -2.0)
+    assert upper.verdict is lower.verdict is decide(estimate(low, high), at_most=2.0)
+
+
+def test_a_decision_on_a_value_without_an_interval_has_no_bound() -> None:
+    decision = Decision.of("score", Estimate(1.0, None, 3), at_most=100.0)
+    assert (decision.bound, decision.margin, decision.verdict) == (None, None, "INCONCLUSIVE")
+
+
+def test_a_decision_is_on_one_budget() -> None:
+    for budgets in ({}, {"at_most": 1.0, "at_least": 1.0}):
+        with pytest.raises(ValueError, match="one budget"):
+            Decision.of("score", estimate(1.0, 2.0), **budgets)
 
 
 def test_a_budget_is_needed() -> None:

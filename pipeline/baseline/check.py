@@ -14,7 +14,7 @@ from edgestill.report.build import verdict_on
 from edgestill.report.judgement import Judgement
 from edgestill.report.model import Report
 from edgestill.stats.ratios import excess, ratio_of_independent
-from edgestill.verdict import Estimate, Verdict, decide, decide_exact
+from edgestill.verdict import Decision, Estimate, Verdict, exactly
 from edgestill.verify.budgets import Budgets
 from edgestill.verify.results import CandidateResult, GateResult, LatencyResult, TargetResult
 
@@ -69,10 +69,22 @@ class _Place:
     def name(self) -> str:
         return f"{self.target.target} {self.candidate.name}"
 
-    def result(
-        self, gate: str, verdict: Verdict, budget: str, found: str, advice: str = ""
+    def decided(
+        self, gate: str, decision: Decision, budget: str, found: str, advice: str = ""
     ) -> GateResult:
-        return GateResult(gate, self.name, verdict, budget, found, advice)
+        undecided = decision.verdict is Verdict.INCONCLUSIVE
+        return GateResult(
+            gate,
+            self.name,
+            decision.verdict,
+            budget,
+            found,
+            advice if undecided else "",
+            decision=decision,
+        )
+
+    def not_comparable(self, gate: str, budget: str, why: str, advice: str = "") -> GateResult:
+        return GateResult(gate, self.name, Verdict.INCONCLUSIVE, budget, why, advice)
 
 
 def check(report: Report, baseline: Baseline, budgets: Budgets) -> Check:
@@ -115,7 +127,7 @@ def _held_against(place: _Place, baseline: Baseline, budgets: Budgets) -> list[G
         )
         advice = "edgestill baseline accept, once these figures may count"
         budget = "what was accepted on this machine"
-        return [place.result("baseline", Verdict.INCONCLUSIVE, budget, found, advice)]
+        return [place.not_comparable("baseline", budget, found, advice)]
     gates = [_score(place, accepted, budgets), _latency(place, accepted, budgets.latency)]
     gates += _counted(place, accepted, budgets)
     return [gate for gate in gates if gate is not None]
@@ -143,15 +155,15 @@ def _score(place: _Place, accepted: Accepted, budgets: Budgets) -> GateResult | 
     same = (report.metric, report.evaluation) == (accepted.metric, accepted.evaluation)
     if found is None or before is None or not same:
         why = f"{NOTHING}: it is of another evaluation set or metric, or one was not run"
-        return place.result(report.metric, Verdict.INCONCLUSIVE, limit, why)
+        return place.not_comparable(report.metric, limit, why)
     drop = before - found if report.bigger_is_better else found - before
     told = (
         f"{score_text(before, unit)} -> {score_text(found, unit)} on the same "
         f"{accepted.samples} samples"
     )
     # A budget of half a point is kept by half a point, whatever binary fractions make of it.
-    verdict = decide_exact(round(drop, 12), at_most=budget)
-    return place.result(report.metric, verdict, limit, told)
+    decision = Decision.of("score", exactly(round(drop, 12)), at_most=budget)
+    return place.decided(report.metric, decision, limit, told)
 
 
 def _latency(place: _Place, accepted: Accepted, budget: float | None) -> GateResult | None:
@@ -161,9 +173,10 @@ def _latency(place: _Place, accepted: Accepted, budget: float | None) -> GateRes
     latency = place.candidate.latency
     if latency is None or (why := _unlike(latency, accepted)):
         why = _unmeasured(place) if latency is None else why
-        return place.result("latency", Verdict.INCONCLUSIVE, limit, why)
+        return place.not_comparable("latency", limit, why)
     if (place.candidate.digest, place.target.runtime) == (accepted.engine, accepted.runtime):
-        return place.result("latency", Verdict.PASS, limit, "the very same engine and runtime")
+        unchanged = Decision.of("share", exactly(0.0), at_most=budget)
+        return place.decided("latency", unchanged, limit, "the very same engine and runtime")
     speedup, over = place.candidate.speedup, place.target.baseline
     # A slower runtime weighs on the teacher's engine too, and must not go unseen.
     alike = place.target.runtime == accepted.runtime and over and over.digest == accepted.over
@@ -175,17 +188,14 @@ def _latency(place: _Place, accepted: Accepted, budget: float | None) -> GateRes
     levels = {side.interval.level for side in sides if side.interval}
     if len(levels) > 1:
         why = f"{NOTHING}: the intervals are of the levels {' and '.join(map(str, sorted(levels)))}"
-        return place.result("latency", Verdict.INCONCLUSIVE, limit, why)
+        return place.not_comparable("latency", limit, why)
     rise = excess(ratio_of_independent(*sides))
-    verdict = decide(rise, at_most=budget)
-    undecided = verdict is Verdict.INCONCLUSIVE
-    advice = "more rounds in both measurements, or edgestill compare with the old release"
-    return place.result(
+    return place.decided(
         "latency",
-        verdict,
+        Decision.of("share", rise, at_most=budget),
         limit,
         f"{estimate_text(rise, _percent, of='blocks or calls')}, {basis}",
-        advice if undecided else "",
+        "more rounds in both measurements, or edgestill compare with the old release",
     )
 
 
@@ -202,10 +212,10 @@ def _counted(place: _Place, accepted: Accepted, budgets: Budgets) -> Iterator[Ga
             continue
         limit = f"{name} rise since the baseline <= {_percent(budget)}"
         if unlike:
-            yield place.result(name, Verdict.INCONCLUSIVE, limit, unlike)
+            yield place.not_comparable(name, limit, unlike)
             continue
-        verdict = decide_exact((found - before) / before, at_most=budget)
-        yield place.result(name, verdict, limit, f"{size_text(before)} -> {size_text(found)}")
+        decision = Decision.of("share", exactly((found - before) / before), at_most=budget)
+        yield place.decided(name, decision, limit, f"{size_text(before)} -> {size_text(found)}")
 
 
 def _unmeasured(place: _Place) -> str:

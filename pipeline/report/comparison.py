@@ -17,7 +17,7 @@ from edgestill.report.figures import (
 )
 from edgestill.report.judgement import Judgement
 from edgestill.targets.fingerprint import device_name
-from edgestill.verdict import Verdict
+from edgestill.verdict import Decision, Unit, Verdict
 from edgestill.verify.comparison import Change, Compared, Comparison, TargetComparison
 from edgestill.verify.results import GateResult
 
@@ -87,7 +87,15 @@ def _gate(target: TargetComparison, change: Change, verdict: Verdict, unit: str)
         budget=f"{change.name} {change.worse}{budget}",
         found=f"{' -> '.join(values)}{worse}",
         advice=change.advice,
+        decision=_decision(change),
     )
+
+
+def _decision(change: Change) -> Decision | None:
+    if change.by is None or change.budget is None:
+        return None
+    unit: Unit = "score" if change.unit == "score" else "share"
+    return Decision.of(unit, change.by, at_most=change.budget)
 
 
 def _target(target: TargetComparison, found: Comparison) -> Section:

@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from edgestill.report.characters import visible
 from edgestill.report.judgement import Judged
-from edgestill.verdict import Verdict
+from edgestill.verdict import Decision, Verdict
 from edgestill.verify.results import EVERY_GATE, GateResult
 
 _OUTCOMES = {
@@ -59,12 +59,28 @@ def _suite(root: Element, found: Judged, target: str) -> Element:
 def _gate(suite: Element, found: Judged, gate: GateResult, name: str) -> None:
     case = _case(suite, found, gate.target, name)
     facts = {"budget": gate.budget, "found": gate.found, "advice": gate.advice}
-    _properties(case, {"verdict": str(gate.verdict), **facts})
+    numbers = _numbers(gate.decision) if gate.decision is not None else {}
+    _properties(case, {"verdict": str(gate.verdict), **facts, **numbers})
     kind = "error" if gate.withheld else _OUTCOMES.get(gate.verdict)
     if kind is not None:
         text = "\n".join(f"{fact}: {value}" for fact, value in facts.items() if value)
         message = f"{gate.budget}: {gate.found}" if kind != "skipped" else gate.advice
         _outcome(case, kind, str(gate.verdict), message, text)
+
+
+def _numbers(decision: Decision) -> dict[str, str]:
+    """For charts over many runs, all in `unit`."""
+    interval = decision.estimate.interval
+    numbers = {
+        "value": decision.estimate.value,
+        "low": interval and interval.low,
+        "high": interval and interval.high,
+        "at_most": decision.at_most,
+        "at_least": decision.at_least,
+        "margin": decision.margin,
+    }
+    known = {name: repr(value) for name, value in numbers.items() if value is not None}
+    return {"unit": decision.unit, **known}
 
 
 def _case(suite: Element, found: Judged, target: str, name: str) -> Element:

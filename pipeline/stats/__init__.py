@@ -26,7 +26,7 @@ from edgestill.stats.looks import (
 )
 from edgestill.stats.proportions import exact_paired_interval, mcnemar_exact
 from edgestill.stats.scores import mean_score, paired_drop, samples_to_bound, samples_to_decide
-from edgestill.verdict import Estimate, Interval, Verdict, decide, decide_exact
+from edgestill.verdict import Estimate, Interval, Verdict, decide
 
 __all__ = [
     "MOST_FORESEEN",
@@ -38,7 +38,6 @@ __all__ = [
     "calls_needed",
     "change_of_speed",
     "decide",
-    "decide_exact",
     "exact_paired_interval",
     "last_look",
     "look_for_calls",

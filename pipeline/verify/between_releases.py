@@ -11,7 +11,7 @@ from edgestill.quantities import worse
 from edgestill.scoring import Scorer
 from edgestill.stats import speedup
 from edgestill.stats.ratios import excess
-from edgestill.verdict import Estimate, Interval, Verdict, decide
+from edgestill.verdict import Estimate, Interval, Verdict, decide, exactly
 from edgestill.verify.advice import more_rounds
 from edgestill.verify.budgets import Budgets
 from edgestill.verify.comparison import Change
@@ -39,8 +39,7 @@ def changes(
     found += _timed(evidence, budgets, batch, threads, level)
     sizes = (old.engine.size_bytes, new.engine.size_bytes)
     share = (sizes[1] - sizes[0]) / sizes[0]
-    exact = Estimate(share, Interval(share, share, level), 1)
-    found.append(_judged(Change("size", "bytes", "rise", *sizes, by=exact), budgets.size))
+    found.append(_judged(Change("size", "bytes", "rise", *sizes, by=exactly(share)), budgets.size))
     return tuple(found)
 
 

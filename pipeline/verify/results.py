@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgestill.departures.result import Departure
 from edgestill.targets.blocks import Trial
-from edgestill.verdict import Estimate, Interval, Verdict
+from edgestill.verdict import Decision, Estimate, Interval, Verdict
 
 EVERY_GATE = "all"  # stands for the gates of a target that was not run
 MOST_FLIPS = 20
@@ -23,6 +23,7 @@ class GateResult:
         advice: what would decide it, or why it was not run; empty for a plain verdict.
         open_at: the batch size or load of a budget that more rounds may decide, in words; else
             empty.
+        decision: the same in numbers; None where nothing was measured that the budget is on.
     """
 
     gate: str
@@ -32,6 +33,7 @@ class GateResult:
     found: str
     advice: str = ""
     open_at: str = ""
+    decision: Decision | None = None
 
     @property
     def withheld(self) -> bool:

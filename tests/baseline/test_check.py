@@ -38,6 +38,8 @@ def test_the_same_figures_pass(report: Make) -> None:
     assert {gate.gate for gate in found.gates} == {"accuracy", "latency", "size", "memory"}
     assert (found.verdict, found.exit_code) == (Verdict.PASS, ExitCode.PASSED)
     assert {gate.target for gate in found.gates} == {"onnxruntime fp32"}
+    margins = {gate.gate: gate.decision.margin for gate in found.gates if gate.decision}
+    assert margins == {"accuracy": 0.005, "latency": 0.05, "size": 0.05, "memory": 0.1}
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,8 @@ def test_what_is_near_the_budget_is_not_decided(report: Make) -> None:
         "5.0% [3.5%, 6.5%], n = 12 blocks or calls, relative to the teacher's engine"
     )
     assert gate.advice.startswith("more rounds in both measurements, or edgestill compare")
+    assert gate.decision is not None and gate.decision.unit == "share"
+    assert gate.decision.bound == pytest.approx(0.065, abs=5e-4)
 
 
 def test_a_slower_day_weighs_on_the_teacher_too(report: Make) -> None:

@@ -502,8 +502,7 @@ def test_killed_it_leaves_nothing_but_a_temporary_folder(project: Project, tmp_p
     store = Store(project.folder / "store", print)
     assert [entry.step for entry in store.entries()] == ["data"]
     assert not list(store.root.glob("work/*"))
-    (left,) = temporary.iterdir()
-    assert left.name.startswith("edgestill-doctor-")
+    assert len(list(temporary.glob("edgestill-doctor-*"))) == 1
     # What it had found out is used, and its own folder goes.
     again = by_subject(project.diagnose("targets=null", "gates=null"))
     assert again["data"].found == "found in the store"

@@ -73,6 +73,12 @@ def test_a_change_with_a_budget_is_a_gate(worse: Judgement) -> None:
         ),
     ]  # fmt: skip
     assert (worse.name, worse.verdict) == ("flowers against flowers", FAIL)
+    numbers = [(g.decision.unit, g.decision.margin) for g in worse.gates if g.decision]
+    assert numbers == [
+        ("score", pytest.approx(-0.002)),
+        ("share", pytest.approx(-0.13)),
+        ("share", pytest.approx(0.079)),
+    ]
 
 
 def test_in_a_step_of_github_what_got_worse_is_annotated(worse: Judgement) -> None:

@@ -28,15 +28,23 @@ Decide = Callable[..., GateResult]
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
-        (SizeGate(41_200), ("PASS", "gate <= 41.2 kB", "41.2 kB", "")),
-        (SizeGate(41_199), ("FAIL", "gate <= 41.2 kB", "41.2 kB", "")),
+        (SizeGate(41_200), ("PASS", "gate <= 41.2 kB", "41.2 kB, at the budget", "")),
+        (
+            SizeGate(41_199),
+            ("FAIL", "gate <= 41.2 kB", "41.2 kB, under 0.1% outside the budget", ""),
+        ),
         (
             MemoryGate(80_000_000),
-            ("PASS", "gate <= 80 MB (batch 1)", "80 MB peak of 12 processes", ""),
+            ("PASS", "gate <= 80 MB (batch 1)", "80 MB peak of 12 processes, at the budget", ""),
         ),
         (
             MemoryGate(79_999_999),
-            ("FAIL", "gate <= 80 MB (batch 1)", "80 MB peak of 12 processes", ""),
+            (
+                "FAIL",
+                "gate <= 80 MB (batch 1)",
+                "80 MB peak of 12 processes, under 0.1% outside the budget",
+                "",
+            ),
         ),
     ],
 )
@@ -134,7 +142,40 @@ def test_memory_is_the_largest_peak_of_any_process(
     series = (first, replace(second, blocks=blocks))
     found = replace(found, evidence=replace(found.evidence, rounds={1: series}))
     result = gate(found, MemoryGate(85_000_000))
-    assert astuple(result)[2:5] == ("FAIL", "gate <= 85 MB (batch 1)", "90 MB peak of 2 processes")
+    assert astuple(result)[2:5] == (
+        "FAIL",
+        "gate <= 85 MB (batch 1)",
+        "90 MB peak of 2 processes, 5.9% outside the budget",
+    )
+
+
+@pytest.mark.parametrize(
+    ("config", "unit", "value", "bound"),
+    [
+        (ScoreGate(at_least=0.95), "score", 0.99, 0.9746),
+        (ScoreGate(drop_vs="teacher", at_most=0.03), "score", 0.01, 0.0254),
+        (AgreementGate(at_least=0.95), "score", 0.99, 0.9746),
+        (LatencyGate(at_most=60e-6), "ns", 52_260, 52_430),
+        (ThroughputGate(at_least=21_000.0), "per second", 20_000, 20_000),
+        (SpeedupGate(at_least=2.0, over="student"), "ratio", 2, 2),
+        (SizeGate(41_000), "bytes", 1000, 1000),
+        (MemoryGate(100_000_000), "bytes", 80_000_000, 80_000_000),
+    ],
+)
+def test_a_gate_has_its_numbers_too(
+    gate: Decide,
+    subject: Callable[..., Subject],
+    config: Any,
+    unit: str,
+    value: float,
+    bound: float,
+) -> None:
+    times = {"teacher": 400.0, "fp32": 100.0, "int8": 50.0}
+    result = gate(subject(times, wrong=4), config)
+    decision = result.decision
+    assert decision is not None and decision.unit == unit
+    assert (decision.estimate.value, decision.bound) == pytest.approx((value, bound), rel=2e-3)
+    assert decision.verdict is result.verdict
 
 
 def test_results_name_gate_and_target_in_the_order_of_the_recipe(

@@ -30,7 +30,12 @@ Decide = Callable[..., GateResult]
         (
             ScoreGate(at_least=0.95),
             4,
-            ("PASS", "gate >= 95.00%", "99.00% [97.46%, 99.73%], n = 400 samples", ""),
+            (
+                "PASS",
+                "gate >= 95.00%",
+                "99.00% [97.46%, 99.73%], n = 400 samples, 2.46pp inside the budget",
+                "",
+            ),
         ),
         (
             ScoreGate(at_least=0.98),
@@ -45,7 +50,12 @@ Decide = Callable[..., GateResult]
         (
             ScoreGate(at_least=0.95),
             40,
-            ("FAIL", "gate >= 95.00%", "90.00% [86.63%, 92.76%], n = 400 samples", ""),
+            (
+                "FAIL",
+                "gate >= 95.00%",
+                "90.00% [86.63%, 92.76%], n = 400 samples, 2.24pp outside the budget",
+                "",
+            ),
         ),
         (
             ScoreGate(drop_vs="teacher", at_most=0.03),
@@ -53,7 +63,7 @@ Decide = Callable[..., GateResult]
             (
                 "PASS",
                 "gate drop vs teacher <= 3.00pp",
-                "1.00pp [0.04pp, 2.54pp], n = 400 samples",
+                "1.00pp [0.04pp, 2.54pp], n = 400 samples, 0.46pp inside the budget",
                 "",
             ),
         ),
@@ -83,14 +93,19 @@ Decide = Callable[..., GateResult]
             (
                 "FAIL",
                 "gate drop vs teacher <= 3.00pp",
-                "10.00pp [7.43pp, 13.33pp], n = 400 samples",
+                "10.00pp [7.43pp, 13.33pp], n = 400 samples, 4.43pp outside the budget",
                 "",
             ),
         ),
         (
             AgreementGate(at_least=0.95),
             4,
-            ("PASS", "gate with teacher >= 95.00%", "99.00% [97.46%, 99.73%], n = 400 samples", ""),
+            (
+                "PASS",
+                "gate with teacher >= 95.00%",
+                "99.00% [97.46%, 99.73%], n = 400 samples, 2.46pp inside the budget",
+                "",
+            ),
         ),
         (
             AgreementGate(at_least=0.99, vs="student"),
@@ -105,7 +120,12 @@ Decide = Callable[..., GateResult]
         (
             AgreementGate(at_least=0.95),
             40,
-            ("FAIL", "gate with teacher >= 95.00%", "90.00% [86.63%, 92.76%], n = 400 samples", ""),
+            (
+                "FAIL",
+                "gate with teacher >= 95.00%",
+                "90.00% [86.63%, 92.76%], n = 400 samples, 2.24pp outside the budget",
+                "",
+            ),
         ),
     ],
 )
