@@ -144,15 +144,18 @@ def whole(entry):
 
 began = time.perf_counter()
 Store(root, print).compute(Key("student", "distill", {"timed": True}), produce)
-duration = time.perf_counter() - began
+longest = time.perf_counter() - began
 killed = committed = 0
 random.seed(0)
-for _ in range(30):
+# How long it takes depends on what else the machine does: early kills are drawn as often as late.
+for _ in range(500):
+    if killed == 15:
+        break
     child = os.fork()
     if child == 0:
         Store(root, print).compute(key, produce)
         os._exit(0)
-    time.sleep(random.uniform(0, 1.2 * duration))
+    time.sleep(longest * 100 ** -random.random())
     os.kill(child, signal.SIGKILL)
     killed += os.WIFSIGNALED(os.waitpid(child, 0)[1])
     entry = Store(root, print).find(key)
@@ -161,7 +164,7 @@ for _ in range(30):
         committed += 1
         entry.path.parent.rename(root / f"taken-{committed}")
 assert whole(Store(root, print).compute(key, produce))
-assert killed > 5, killed
+assert killed == 15, killed
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -56,9 +57,9 @@ def test_a_run_calls_nobody_and_shows_its_own_lines_only(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "calls").read_text("utf-8") == ""
-    # On the error stream: a line for each step, and nothing else.
+    # On the error stream: a line for each step, on a slow machine how far it is, and nothing else.
     for line in done.stderr.splitlines():
-        assert line.startswith("  ") and line.endswith(" s"), line
+        assert re.fullmatch(r"  .* s|[a-z][a-z -]*: \d+% .*", line), line
     assert done.stdout.startswith("PASS  small")
     (log,) = (new_project.store / "logs").glob("*.log")
     assert "Statistics collection" in log.read_text("utf-8")  # as NNCF says it

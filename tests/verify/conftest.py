@@ -135,7 +135,7 @@ def rounds() -> Callable[..., tuple[Round, ...]]:
 
     Times are the median of a call in microseconds by candidate: one for all rounds, or one for
     each. `failing` names the round in which a candidate fails, `mismatches` the timed calls of each
-    block that were answered otherwise.
+    block that were answered otherwise, `peaks` the bytes of memory of a candidate's blocks.
     """
 
     def make(
@@ -145,13 +145,21 @@ def rounds() -> Callable[..., tuple[Round, ...]]:
         batch: int = 1,
         failing: Mapping[str, int] | None = None,
         mismatches: Mapping[str, int] | None = None,
+        peaks: Mapping[str, Sequence[int]] | None = None,
         **options: Any,
     ) -> tuple[Round, ...]:
         failing, wrong, found = failing or {}, mismatches or {}, []
+        used = {name: [80_000_000] * number for name in times} | dict(peaks or {})
         for index in range(number):
             medians = {n: t if isinstance(t, float | int) else t[index] for n, t in times.items()}
             blocks = tuple(
-                block(name, median, mismatches=wrong.get(name, 0), **options)
+                block(
+                    name,
+                    median,
+                    mismatches=wrong.get(name, 0),
+                    memory=used[name][index],
+                    **options,
+                )
                 for name, median in medians.items()
                 if index < failing.get(name, number)
             )

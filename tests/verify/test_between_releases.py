@@ -126,6 +126,22 @@ def test_the_size_is_counted(
     assert (size.old, size.new, size.verdict) == (1000, new, verdict)
 
 
+@pytest.mark.parametrize(
+    ("factor", "verdict"),
+    [(0.5, Verdict.PASS), (1.08, Verdict.PASS), (1.1, Verdict.INCONCLUSIVE), (1.2, Verdict.FAIL)],
+)
+def test_peak_memory_is_decided_on_pairs_of_processes(
+    found: Callable[..., dict[str, Change]], factor: float, verdict: Verdict
+) -> None:
+    used = [round(80_000_000 * noise) for noise in CLOSE]
+    peaks = {"old": [80_000_000] * 12, "new": [round(peak * factor) for peak in used]}
+    memory = found(100.0, 100.0, peaks=peaks)["peak memory"]
+    assert (memory.old, memory.new) == (80_000_000, max(peaks["new"]))
+    assert memory.by is not None
+    assert memory.by.value == pytest.approx(factor - 1, abs=0.005)
+    assert (memory.verdict, memory.budget) == (verdict, 0.1)
+
+
 def test_without_a_budget_nothing_is_judged(found: Callable[..., dict[str, Change]]) -> None:
     lifted = Budgets(score=None, latency=None, memory=None, size=None)
     both = found(100.0, 500.0, lifted, wrong={"new": 100})
