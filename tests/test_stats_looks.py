@@ -123,6 +123,14 @@ def test_no_look_decides_a_figure_at_the_budget_or_one_without_an_interval() -> 
     assert look_to_decide(Estimate(1.0, None, 3), 1.05, Look(0, 3), 3, 0.95) is None
 
 
+def test_the_side_of_a_skewed_interval_that_holds_the_budget_is_what_has_to_shrink() -> None:
+    skewed = Estimate(100.0, Interval(99.0, 120.0, 0.95), 12)
+    below = look_to_decide(skewed, 99.2, Look(1, 12), 12, 0.95)
+    above = look_to_decide(skewed, 104.0, Look(1, 12), 12, 0.95)
+    assert below is not None and above is not None
+    assert (below.rounds, above.rounds) == (48, 768)
+
+
 @pytest.mark.parametrize(
     ("percentile", "calls_a_round", "expected"),
     [(95, 10, (104, 24)), (99, 10, (528, 96)), (99, 100, (528, 24)), (99.9, 10, (7375, 768))],

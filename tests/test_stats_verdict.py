@@ -44,6 +44,8 @@ def test_of_two_budgets_each_must_hold() -> None:
 def test_without_an_interval_nothing_passes_and_nothing_fails() -> None:
     assert decide(Estimate(1.0, None, 3), at_most=100.0) is Verdict.INCONCLUSIVE
     assert decide(Estimate(1.0, None, 3), at_least=100.0) is Verdict.INCONCLUSIVE
+    undefined = Estimate(math.nan, Interval(0.0, 1.0, 0.95), 3)
+    assert decide(undefined, at_most=2.0) is Verdict.INCONCLUSIVE
 
 
 def test_a_counted_quantity_is_compared_as_it_is() -> None:

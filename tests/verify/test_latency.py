@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy
 import pytest
 
-from edgestill.stats import percentile
+from edgestill.stats import noise_floor, percentile
 from edgestill.verify.conditions import conditions_of
 from edgestill.verify.evidence import Evidence
 from edgestill.verify.latency import percentile_of, speedup_over, summarize
@@ -123,9 +123,12 @@ def test_the_noise_floor_is_half_the_width_of_a_comparison_with_itself(
 ) -> None:
     # Neighbours differ by 3 % or not at all; a drift over the rounds does not count.
     noisy = [100.0, 103.0, 110.0, 110.0, 123.0, 120.0, 130.0, 130.0] * 3
-    found = summary(evidence({"fp32": noisy}, number=24, first_look=12))
+    made = evidence({"fp32": noisy}, number=24, first_look=12)
+    found = summary(made)
     assert found.noise_floor is not None
     assert 0.005 < found.noise_floor < 0.02
+    # At the level of the look, as the verdicts that it is shown beside.
+    assert found.noise_floor == noise_floor(made.blocks_ns("fp32", 1), 0.99)
     assert summary(evidence({"fp32": 100.0}, number=11)).noise_floor is None
 
 
