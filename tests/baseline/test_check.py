@@ -145,6 +145,12 @@ def test_another_precision_that_ships_alone_is_held_against_the_former(report: M
     assert verdicts(report(precision="int8", size=300_000), before)["size"] is Verdict.FAIL
 
 
+def test_of_two_precisions_that_shipped_neither_stands_for_a_third(report: Make) -> None:
+    two = [accepted_figures(report(precision=p), "x", "dist") for p in ("fp16", "fp32")]
+    before = Baseline().with_entries([entry for entries in two for entry in entries])
+    assert verdicts(report(precision="int8"), before) == {"baseline": Verdict.INCONCLUSIVE}
+
+
 def test_a_report_without_measurements_is_no_pass(report: Make) -> None:
     (target,) = report().targets
     elsewhere = report(targets=(replace(target, verify="elsewhere"),))

@@ -41,6 +41,14 @@ def test_a_new_entry_takes_the_place_of_its_own_only(report: Make) -> None:
     assert [e.device for e in later.entries] == sorted(e.device for e in later.entries)
 
 
+def test_what_was_measured_and_does_not_ship_is_not_accepted(report: Make) -> None:
+    (target,) = report().targets
+    (fp32,) = target.candidates
+    both = replace(target, candidates=(fp32, replace(fp32, name="int8")))
+    accepted = accepted_figures(report(targets=(both,)), "x", "dist")
+    assert [entry.precision for entry in accepted] == ["fp32"]
+
+
 def test_a_file_that_cannot_be_written_leaves_the_former_one(report: Make, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the baseline cannot be written") as raised:
         write_baseline(Baseline(), tmp_path / "missing" / "baseline.json")
