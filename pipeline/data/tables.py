@@ -211,8 +211,15 @@ def read_parquet(
         else:
             arrays[name] = _column(files, name, where)
     labels, unlabelled = _label_column(files, label, where) if label else (None, None)
-    class_names = getattr(features[label], "names", None) or () if label else ()
+    class_names = _class_names(features[label]) if label else ()
     return replace(checked(arrays, labels, class_names, where), unlabelled=unlabelled)
+
+
+def _class_names(feature: Any) -> Sequence[str]:
+    """The names that a column of classes, or of sequences of them, has for its numbers."""
+    while (inner := getattr(feature, "feature", None)) is not None:
+        feature = inner
+    return getattr(feature, "names", None) or ()
 
 
 def _label_column(

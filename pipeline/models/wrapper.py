@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from inspect import Parameter, signature
@@ -152,9 +153,12 @@ class DeviceModel(nn.Module):
     def _device_input(self, name: str, tensor: Tensor) -> Tensor:
         if name == self.normalized:
             return tensor.to(torch.float32) * self.scale + self.shift  # type: ignore[operator]
-        if tensor.dtype == torch.uint8 or tensor.is_floating_point():
+        floats = tensor.dtype == torch.uint8 or tensor.is_floating_point()
+        if floats and tensor.dtype != torch.float32:
             return tensor.to(torch.float32)
-        return tensor
+        # A forward may write into its input, which is the other models' too; the exporter sees to
+        # that itself.
+        return tensor if torch.compiler.is_exporting() else tensor.clone()
 
     def _flat(self, returned: Any) -> dict[str, Tensor]:
         named: dict[str, Tensor] = {}
@@ -205,6 +209,12 @@ class DeviceModel(nn.Module):
             return (
                 f"{whole[0]} arrives as whole numbers, as indices do: give uint8 or floats in the "
                 "data, or say normalize, which makes floats of it"
+            )
+        floats = [spec.name for spec in given if not _whole(spec) and spec.dtype != "bool"]
+        if floats and re.search(r"\bind(ex|ices)\b", str(raised)):
+            return (
+                f"{floats[0]} arrives as float32, as bytes and floats do: give indices as int32 or "
+                "int64 in the data"
             )
         narrow = {p.dtype for p in self.module.parameters()} & {torch.float16, torch.bfloat16}
         if narrow:

@@ -62,6 +62,26 @@ def test_whole_numbers_that_are_no_indices_are_told_as_such():
     )
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_indices_that_arrive_as_floats_are_told_as_such(dtype):
+    spec = TensorSpec("ids", dtype, (None, 7))
+    for function in (nn.Embedding(9, 2), lambda x: torch.arange(9)[x]):
+        with pytest.raises(ModelError) as raised:
+            wrap(function, spec)
+        assert raised.value.fix == (
+            "ids arrives as float32, as bytes and floats do: give indices as int32 or int64 in the "
+            "data"
+        )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_a_forward_that_writes_into_its_input_leaves_the_callers_as_it_was(dtype):
+    given = torch.ones(2, 7, dtype=getattr(torch, dtype))
+    model = wrap(lambda x: x.mul_(3), TensorSpec("x", dtype, (None, 7)))
+    assert model(given)[0].unique().tolist() == [3]
+    assert given.unique().tolist() == [1]
+
+
 @pytest.mark.parametrize(
     "shape", [(3, 4, 5), (4, 5, 3), (3, 8), (8, 3), (3,)], ids=lambda shape: str(shape)
 )
