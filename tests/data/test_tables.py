@@ -273,6 +273,17 @@ def test_classes_that_differ_between_shards(tmp_path):
         read("*.parquet", DataConfig("*.parquet"), tmp_path, tmp_path)
 
 
+def test_sequences_of_classes_keep_the_names(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="pip install 'edgestill[build]'")
+    tags = datasets.Sequence(datasets.ClassLabel(names=["O", "PER"]))
+    features = datasets.Features({"ids": datasets.Sequence(datasets.Value("int64")), "label": tags})
+    held = {"ids": [[4, 5], [6, 7]], "label": [[0, 1], [1, 0]]}
+    datasets.Dataset.from_dict(held, features).to_parquet(tmp_path / "a.parquet")
+    raw = read("a.parquet", DataConfig("a.parquet"), tmp_path, tmp_path)
+    assert raw.class_names == ("O", "PER")
+    assert raw.labels.tolist() == [[0, 1], [1, 0]]
+
+
 def test_images_agree_with_hugging_face_datasets(cifar):
     datasets = pytest.importorskip("datasets")
     peer = datasets.Dataset.from_parquet(
