@@ -22,7 +22,7 @@ from edgestill.data.raw import RawData, checked, choose_columns, with_ignored
 from edgestill.data.shards import SPLIT_NAMES, TABLES, give_each_role, suffix
 from edgestill.errors import DataError
 from edgestill.extras import require
-from edgestill.user_files import counts, reading
+from edgestill.user_files import POINTER, counts, is_pointer, reading
 
 Pixels = NDArray[numpy.uint8]
 # An image's bytes, its path, or None where the source has a gap.
@@ -181,6 +181,8 @@ def _decode(encoded: Encoded, config: ImageConfig) -> Pixels | str:
             pixels: Pixels = numpy.asarray(_converted(_eight_bits(upright), config))
     # Broken files make the decoders raise nearly anything.
     except Exception as error:  # noqa: BLE001
+        if isinstance(encoded, Path) and encoded.is_file() and is_pointer(encoded):
+            return POINTER
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]

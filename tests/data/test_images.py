@@ -224,3 +224,10 @@ def test_images_that_may_lack_labels_have_those_of_their_folders(folder):
     config = DataConfig("images")
     raw = read("images", config, folder.parent, folder.parent / "work", optional=True)
     assert raw.labels.tolist() == ["ant", "ant", "cat", "cat"]
+
+
+def test_images_that_git_lfs_did_not_fetch(folder):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n"
+    (folder / "cat" / "0.png").write_text(pointer)
+    with pytest.raises(DataError, match=r"cat/0.png \(a pointer of Git LFS, not the file itself\)"):
+        read("images", DataConfig("images"), folder.parent, folder.parent / "work")
