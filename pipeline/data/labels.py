@@ -157,10 +157,9 @@ def _class_numbers(source: RawData, names: tuple[str, ...]) -> Array | None:
             where=source.where,
             fix="Set task: regression",
         )
-    beyond_int64 = labels[(labels >= 2**63) | (labels < -(2**63))]
-    if len(beyond_int64):
+    if labels.dtype.kind in "uf" and (wild := labels[(labels >= 2**63) | (labels < -(2**63))]).size:
         raise DataError(
-            f"label {beyond_int64[0]:g} is too large to number a class",
+            f"label {wild[0]:g} is too large to number a class",
             where=source.where,
             fix="Number the classes from 0 without gaps, or set task: regression",
         )

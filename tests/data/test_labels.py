@@ -42,6 +42,12 @@ def test_numbers_are_kept_and_counted_from_zero(labels):
     assert names == ("0", "1", "2")
 
 
+def test_yes_and_no_are_two_classes():
+    (encoded,), names = encode("classification", [True, False])
+    assert encoded.tolist() == [1, 0]
+    assert names == ("0", "1")
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
