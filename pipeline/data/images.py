@@ -59,7 +59,10 @@ def read_folder(path: Path, config: DataConfig, work: Path, *, optional: bool = 
     pixels = decode_all(images, len(images), config.image, where, work)
     labels = numpy.array([name.partition("/")[0] for name, _ in images]) if labelled else None
     raw = checked({"image": pixels}, labels, (), where)
-    return with_ignored(raw, [name for name, _ in files if suffix(name) not in IMAGES], "images")
+    others = [name for name, _ in files if suffix(name) not in IMAGES]
+    raw = with_ignored(raw, others, "no images by ending")
+    loose = [name for name, _ in found if "/" not in name and suffix(name) in IMAGES]
+    return with_ignored(raw, loose if labelled else [], "in no folder of a class")
 
 
 def _require_classes(in_class: Mapping[str, Sequence[tuple[str, Path]]], path: Path) -> None:
@@ -75,6 +78,12 @@ def _require_classes(in_class: Mapping[str, Sequence[tuple[str, Path]]], path: P
             fix=give_each_role({SPLIT_NAMES[name]: str(path / name) for name in in_class}),
         )
     for name, items in in_class.items():
+        if name != name.encode(errors="replace").decode():
+            raise DataError(
+                f"the name of the class folder {name!a} is no text in UTF-8",
+                where=where,
+                fix="Rename it",
+            )
         if any(suffix(file) in IMAGES for file, _ in items):
             continue
         tables = [file for file, _ in items if suffix(file) in TABLES]

@@ -51,7 +51,7 @@ def read(
         raw = read_delimited(origin.paths, config, where, optional=optional)
     else:
         raw = read_parquet(origin.paths, config, where, work, optional=optional)
-    return with_ignored(raw, origin.ignored, "tables")
+    return with_ignored(raw, origin.ignored, "no tables by ending")
 
 
 def _read_digits(config: DataConfig) -> RawData:
