@@ -249,6 +249,7 @@ def test_labels_that_are_left_out_stop_nothing(base: Path) -> None:
             r"student: \S*net.py:\d+: forward raised RuntimeError: shape '\[2, 3\]' is invalid .* "
             r"in train mode, given x float32 \[8, 4\]. Compare the inputs with what the model was",
         ),
+        (CLASSES, 3, "y.softmax(1)", r"student: its prediction comes out of a softmax, and scores"),
         (CLASSES, 3, "(y, y)", r"student: the model has several outputs: output_0, output_1. Say"),
         (CLASSES, 3, "y.mean()", r"student: output logits is \[\] for 2 samples: its first axis"),
     ],

@@ -14,6 +14,7 @@ from edgestill.artifact import Dataset, OnnxDescription, OnnxModel, Signature, T
 from edgestill.data.arrays import label_shape, load_inputs
 from edgestill.errors import EdgestillError, ModelError
 from edgestill.export.config import AdoptStep
+from edgestill.export.logits import require_logits
 from edgestill.extras import require
 from edgestill.models.config import NormalizeConfig
 from edgestill.models.interface import (
@@ -63,6 +64,8 @@ def adopt(config: AdoptStep, inputs: AdoptInputs, out: Path, context: StepContex
         write_model(model, out)
         signature, predicted = _tried(out / "model.onnx", inputs.samples, prediction)
         require_classes(predicted, data, label_shape(inputs.samples), config.model.classes)
+        # Whether it teaches is not known here; the check knows.
+        require_logits(model, prediction, predicted, data.task, taught=False)
     except EdgestillError as error:
         error.where = where
         raise
