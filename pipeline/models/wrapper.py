@@ -66,6 +66,11 @@ class DeviceModel(nn.Module):
             no tensors, a normalisation or an `output` that does not fit.
         """
         super().__init__()
+        if type(module).forward is nn.Module.forward:
+            raise ModelError(
+                f"{type(module).__name__} has no forward",
+                fix="Write one, or put the layers into an nn.Sequential",
+            )
         self.module = module
         self.inputs = tuple(inputs)
         self.names = tuple(spec.name for spec in inputs)
@@ -216,10 +221,11 @@ class DeviceModel(nn.Module):
                 f"{floats[0]} arrives as float32, as bytes and floats do: give indices as int32 or "
                 "int64 in the data"
             )
-        narrow = {p.dtype for p in self.module.parameters()} & {torch.float16, torch.bfloat16}
-        if narrow:
+        others = {p.dtype for p in self.module.parameters() if p.is_floating_point()}
+        others -= {torch.float32}
+        if others:
             return (
-                f"Floats arrive as float32, and it has weights of {narrow.pop()}: "
+                f"Floats arrive as float32, and it has weights of {others.pop()}: "
                 "return module.float()"
             )
         return "Compare the inputs with what the model was made for: size, channels, layout"

@@ -74,6 +74,24 @@ def test_indices_that_arrive_as_floats_are_told_as_such(dtype):
         )
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_weights_of_another_width_are_told_as_such(dtype):
+    layer = nn.Linear(7, 2).to(getattr(torch, dtype))
+    with pytest.raises(ModelError) as raised:
+        wrap(layer, TensorSpec("x", "float32", (None, 7)))
+    assert raised.value.fix == (
+        f"Floats arrive as float32, and it has weights of torch.{dtype}: return module.float()"
+    )
+
+
+def test_a_module_without_a_forward():
+    with pytest.raises(ModelError) as raised:
+        DeviceModel(nn.ModuleList([nn.Linear(7, 2)]), None, (IDS,))
+    assert str(raised.value) == (
+        "ModuleList has no forward. Write one, or put the layers into an nn.Sequential"
+    )
+
+
 @pytest.mark.parametrize("dtype", ["float32", "int64"])
 def test_a_forward_that_writes_into_its_input_leaves_the_callers_as_it_was(dtype):
     given = torch.ones(2, 7, dtype=getattr(torch, dtype))
