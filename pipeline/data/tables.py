@@ -125,7 +125,7 @@ def _require_header(header: list[str], where: str) -> None:
             f"two columns are named {twice[0]!r}" if twice and twice[0] else "a column has no name"
         )
         fix = "Give every column a name of its own"
-        if header[0] == "" and not any(header[0] == name for name in header[1:]):
+        if header[0] == "" and header.count("") == 1:
             fix += ", or leave the row numbers of pandas out: to_csv(index=False)"
         raise DataError(what, where=f"{where}:1", fix=fix)
 

@@ -209,17 +209,15 @@ class DeviceModel(nn.Module):
     def _advice(self, raised: Exception, given: Sequence[TensorSpec]) -> str:
         if out_of_memory(raised):
             return SMALLER
+        unfit = [spec for spec in given if spec.dtype not in ("int32", "int64", "bool")]
+        if unfit and re.search(r"\bind(ex|ices)\b", str(raised)):
+            dtype = unfit[0].dtype if _whole(unfit[0]) else "float32, as bytes and floats do"
+            return f"{unfit[0].name} arrives as {dtype}: give indices as int32 or int64 in the data"
         whole = [spec.name for spec in given if spec.name != self.normalized and _whole(spec)]
         if whole and "type" in str(raised):
             return (
                 f"{whole[0]} arrives as whole numbers, as indices do: give uint8 or floats in the "
                 "data, or say normalize, which makes floats of it"
-            )
-        floats = [spec.name for spec in given if not _whole(spec) and spec.dtype != "bool"]
-        if floats and re.search(r"\bind(ex|ices)\b", str(raised)):
-            return (
-                f"{floats[0]} arrives as float32, as bytes and floats do: give indices as int32 or "
-                "int64 in the data"
             )
         others = {p.dtype for p in self.module.parameters() if p.is_floating_point()}
         others -= {torch.float32}

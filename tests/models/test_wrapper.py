@@ -62,15 +62,21 @@ def test_whole_numbers_that_are_no_indices_are_told_as_such():
     )
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_indices_that_arrive_as_floats_are_told_as_such(dtype):
+@pytest.mark.parametrize(
+    ("dtype", "arrives"),
+    [
+        ("uint8", "float32, as bytes and floats do"),
+        ("float32", "float32, as bytes and floats do"),
+        ("int16", "int16"),
+    ],
+)
+def test_indices_of_a_type_that_is_none_are_told_as_such(dtype, arrives):
     spec = TensorSpec("ids", dtype, (None, 7))
-    for function in (nn.Embedding(9, 2), lambda x: torch.arange(9)[x]):
+    for function in (nn.Embedding(9, 2), lambda x: nn.functional.one_hot(x)):
         with pytest.raises(ModelError) as raised:
             wrap(function, spec)
         assert raised.value.fix == (
-            "ids arrives as float32, as bytes and floats do: give indices as int32 or int64 in the "
-            "data"
+            f"ids arrives as {arrives}: give indices as int32 or int64 in the data"
         )
 
 
