@@ -14,7 +14,7 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from edgestill.artifact import Dataset, OnnxModel
+from edgestill.artifact import Dataset, OnnxModel, Signature
 from edgestill.data.arrays import label_shape, load_ids, load_inputs, load_labels
 from edgestill.distill.record import require_top_k
 from edgestill.distill.stage import (
@@ -26,10 +26,12 @@ from edgestill.distill.stage import (
 from edgestill.distill.teacher import Asking, BlackBoxTeacher, make_ensemble, open_black_box
 from edgestill.errors import ModelError, about
 from edgestill.export.config import CheckStep, Lesson
+from edgestill.export.logits import require_logits
 from edgestill.export.stage import write_onnx
 from edgestill.models.config import ModelConfig
 from edgestill.models.interface import require_classes
 from edgestill.models.wrapper import DeviceModel
+from edgestill.onnx_file import read_model
 from edgestill.step import StepContext
 from edgestill.train.freezing import unreached
 from edgestill.train.learner import Learner, attended_tokens
@@ -101,7 +103,13 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
                 folder = context.work / role
                 folder.mkdir(parents=True, exist_ok=True)
                 with about(role):
-                    write_onnx(models[role].eval(), batch.arrays, config.export, folder)
+                    signature = write_onnx(models[role].eval(), batch.arrays, config.export, folder)
+                    graph = read_model(folder / "model.onnx")
+                    _require_logits(role, models[role], graph, signature, config)
+        for role, given in inputs.teachers.items():
+            with about(role):
+                graph, signature = read_model(given.model_path), given.description.signature
+                _require_logits(role, teachers[role], graph, signature, config)
     predicting = ((role, teachers[role].prediction_shape) for role in config.models)
     summary += [f"{role}: predicts {shape}" for role, shape in predicting]
     (out / "check.txt").write_text("\n".join(summary) + "\n", encoding="utf-8")
@@ -155,6 +163,15 @@ def _black_boxes(
 
 def _require_classes(shape: tuple[int, ...], config: ModelConfig, train: Dataset) -> None:
     require_classes(shape, train.description, label_shape(train), config.classes)
+
+
+def _require_logits(
+    role: str, model: Asked, graph: Any, signature: Signature, config: CheckStep
+) -> None:
+    """Refuse probabilities, by the graph that the model became."""
+    taught = any(role in (lesson.learner, *lesson.teachers.values()) for lesson in config.lessons)
+    shape = model.prediction_shape
+    require_logits(graph, signature.prediction, shape, config.task, taught=taught)
 
 
 def _peers(

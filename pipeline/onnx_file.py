@@ -9,6 +9,7 @@ from typing import Any
 from edgestill.artifact import TensorSpec
 from edgestill.errors import ExportError
 from edgestill.extras import require
+from edgestill.user_files import FETCH, POINTER, is_pointer
 
 # protobuf cannot hold more than 2 GiB; beyond this the weights go into a file beside the model.
 LARGEST_SINGLE_FILE = 1 << 30
@@ -25,6 +26,8 @@ def read_model(path: Path) -> Any:
     try:
         model = onnx.load(str(path))
     except (decode_error, OSError, ValueError, onnx.checker.ValidationError) as error:
+        if path.is_file() and is_pointer(path):
+            raise ExportError(POINTER, where=str(path), fix=FETCH) from error
         raise ExportError(f"not a readable ONNX file ({error})", where=str(path)) from error
     if not model.graph.output:  # protobuf takes an empty file for an empty message
         raise ExportError("not a readable ONNX file (it holds no graph)", where=str(path))

@@ -14,6 +14,11 @@ from pathlib import Path
 
 from edgestill.errors import DataError
 
+# What a pointer file begins with, as the specification of Git LFS has it.
+_POINTER_BEGINS = b"version https://git-lfs.github.com/spec/"
+# What is said of one, and the fix.
+POINTER = "a pointer of Git LFS, not the file itself"
+FETCH = "Fetch the file: git lfs pull"
 LEFT_BEHIND = frozenset(("Thumbs.db", "desktop.ini", "__MACOSX", "__pycache__"))
 
 
@@ -50,6 +55,16 @@ def _walk(folder: str, prefix: str, above: frozenset[Path]) -> Iterator[tuple[st
                     yield from _walk(item.path, f"{name}/", holding)
             elif item.is_file() or _leads_nowhere(item.path):  # not so for sockets and pipes
                 yield name, item.path
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a file is what Git LFS leaves in the place of one that was not fetched.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    with reading(path), path.open("rb") as file:
+        return file.read(len(_POINTER_BEGINS)) == _POINTER_BEGINS
 
 
 @contextmanager

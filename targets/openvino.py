@@ -65,6 +65,8 @@ class OpenVino:
             raise ExportError(
                 f"OpenVINO {_version(ov)} cannot compile the model ({_reason(error)})",
                 where=str(model.model_path),
+                fix=f"Leave {self.name} out of targets:, or write what it names with operations "
+                "that it has",
             ) from error
         signature = model.description.signature
         inputs = _specs(representation.inputs, [spec.name for spec in signature.inputs])

@@ -225,8 +225,8 @@ def test_labels_that_are_left_out_stop_nothing(base: Path) -> None:
             CLASSES,
             4,
             "y[:, :, None]",
-            r"student: the loss ce cannot be computed from predictions \[8, 4, 1\] and labels "
-            r"\[8\] \(.*\). Look at the model's output, the task, the labels and the losses$",
+            r"student: it predicts \[4, 1\] a sample, and labels are \[\]. Return \[batch, "
+            r"classes\] for these labels$",
         ),
         (
             CLASSES,
@@ -249,6 +249,7 @@ def test_labels_that_are_left_out_stop_nothing(base: Path) -> None:
             r"student: \S*net.py:\d+: forward raised RuntimeError: shape '\[2, 3\]' is invalid .* "
             r"in train mode, given x float32 \[8, 4\]. Compare the inputs with what the model was",
         ),
+        (CLASSES, 3, "y.softmax(1)", r"student: its prediction comes out of a softmax, and scores"),
         (CLASSES, 3, "(y, y)", r"student: the model has several outputs: output_0, output_1. Say"),
         (CLASSES, 3, "y.mean()", r"student: output logits is \[\] for 2 samples: its first axis"),
     ],
@@ -506,7 +507,9 @@ def test_heads_need_a_layer_and_a_prediction_for_whole_samples(base: Path) -> No
     with pytest.raises(EdgestillError, match=r"^student: layer laye of the student: there is no"):
         run(base, there, data)
     (base / "out").rmdir()
-    student = net(then="y[:, :, None]")
+    (base / "data").rename(base / "other data")
+    data = dataset(base, np.stack([CLASSES] * 2, axis=1))
+    student = net(then="y[:, :, None].repeat(1, 1, 2)")
     with pytest.raises(
         EdgestillError, match=r"^student: the loss heads: a head classifies a whole"
     ):

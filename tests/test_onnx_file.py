@@ -226,3 +226,10 @@ def test_only_weights_that_nothing_reads_are_removed() -> None:
     model = conditional()
     remove_unused(model)
     assert [tensor.name for tensor in model.graph.initializer] == ["w", "yes"]
+
+
+def test_a_file_that_git_lfs_did_not_fetch(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d\n")
+    message = r"a.onnx: a pointer of Git LFS, not the file itself. Fetch the file: git lfs pull$"
+    with pytest.raises(ExportError, match=message):
+        read_model(tmp_path / "a.onnx")

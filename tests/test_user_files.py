@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgestill.errors import DataError
-from edgestill.user_files import reading, walk
+from edgestill.user_files import is_pointer, reading, walk
 
 
 def names(folder: Path) -> list[str]:
@@ -72,3 +72,11 @@ def test_what_the_system_refuses(tmp_path: Path) -> None:
     words = r"file: cannot be read: Not a directory"
     with pytest.raises(DataError, match=words), reading(tmp_path):
         names(tmp_path / "file")
+
+
+def test_what_git_lfs_leaves_in_the_place_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    file.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    assert is_pointer(file)
+    file.write_text("version 2\n")
+    assert not is_pointer(file)

@@ -67,7 +67,7 @@ def load(
 
 
 class ReleaseSession:
-    """The shipped engine of a release, ready to run.
+    """The shipped engine of a release, ready to run; `with load(...) as session:` closes it.
 
     Attributes:
         signature: its inputs and outputs.
@@ -100,6 +100,12 @@ class ReleaseSession:
                     fix=f"Give numpy.asarray(...{dtype})",
                 )
         return self._session.run(feeds)
+
+    def __enter__(self) -> ReleaseSession:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Give back what the runtime holds; the session cannot be used after."""

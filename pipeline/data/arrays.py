@@ -19,8 +19,8 @@ def load_inputs(dataset: Dataset) -> dict[str, NDArray[Any]]:
 
 
 def load_labels(dataset: Dataset) -> NDArray[Any] | None:
-    """`[n] int64` class numbers, `[n, k] float32` zeros and ones for multi-label tasks,
-    `[n, ...] float32` for regression; None where the data has no labels."""
+    """`[n] int64` class numbers (`[n, ...]` where positions are classified), `[n, k] float32` zeros
+    and ones for multi-label tasks, `[n, ...] float32` for regression; None where there are none."""
     if not dataset.labels_path.is_file():
         return None
     labels: NDArray[Any] = numpy.load(dataset.labels_path, mmap_mode="r")

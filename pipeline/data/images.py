@@ -22,7 +22,7 @@ from edgestill.data.raw import RawData, checked, choose_columns, with_ignored
 from edgestill.data.shards import SPLIT_NAMES, TABLES, give_each_role, suffix
 from edgestill.errors import DataError
 from edgestill.extras import require
-from edgestill.user_files import counts, reading
+from edgestill.user_files import POINTER, counts, is_pointer, reading
 
 Pixels = NDArray[numpy.uint8]
 # An image's bytes, its path, or None where the source has a gap.
@@ -59,7 +59,10 @@ def read_folder(path: Path, config: DataConfig, work: Path, *, optional: bool = 
     pixels = decode_all(images, len(images), config.image, where, work)
     labels = numpy.array([name.partition("/")[0] for name, _ in images]) if labelled else None
     raw = checked({"image": pixels}, labels, (), where)
-    return with_ignored(raw, [name for name, _ in files if suffix(name) not in IMAGES], "images")
+    others = [name for name, _ in files if suffix(name) not in IMAGES]
+    raw = with_ignored(raw, others, "no images by ending")
+    loose = [name for name, _ in found if "/" not in name and suffix(name) in IMAGES]
+    return with_ignored(raw, loose if labelled else [], "in no folder of a class")
 
 
 def _require_classes(in_class: Mapping[str, Sequence[tuple[str, Path]]], path: Path) -> None:
@@ -75,6 +78,12 @@ def _require_classes(in_class: Mapping[str, Sequence[tuple[str, Path]]], path: P
             fix=give_each_role({SPLIT_NAMES[name]: str(path / name) for name in in_class}),
         )
     for name, items in in_class.items():
+        if name != name.encode(errors="replace").decode():
+            raise DataError(
+                f"the name of the class folder {name!a} is no text in UTF-8",
+                where=where,
+                fix="Rename it",
+            )
         if any(suffix(file) in IMAGES for file, _ in items):
             continue
         tables = [file for file, _ in items if suffix(file) in TABLES]
@@ -181,6 +190,8 @@ def _decode(encoded: Encoded, config: ImageConfig) -> Pixels | str:
             pixels: Pixels = numpy.asarray(_converted(_eight_bits(upright), config))
     # Broken files make the decoders raise nearly anything.
     except Exception as error:  # noqa: BLE001
+        if isinstance(encoded, Path) and encoded.is_file() and is_pointer(encoded):
+            return POINTER
         return str(error).splitlines()[0] if str(error) else type(error).__name__
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]

@@ -12,7 +12,7 @@ from edgestill.errors import DataError
 from edgestill.metrics import IGNORED_LABEL
 from edgestill.spelling import nearest
 
-# More classes than samples and than this are taken for a mistake, unless the classes have names.
+# More classes than labels and than this are taken for a mistake, unless the classes have names.
 _MANY_CLASSES = 1000
 
 
@@ -21,8 +21,9 @@ def encode_labels(
 ) -> tuple[list[Array | None], tuple[str, ...]]:
     """The labels of each source, None for one that has none, and the names of the classes.
 
-    classification: `[n] int64`, the ignored label for samples without one; multilabel: `[n, k]
-    float32`, zeros and ones; regression: `[n]` or `[n, ...] float32`; custom: numbers as they are.
+    classification: `[n] int64`, or `[n, ...]` where each position is classified, the ignored label
+    for samples and positions without one; multilabel: `[n, k] float32`, zeros and ones; regression:
+    `[n]` or `[n, ...] float32`; custom: numbers as they are.
 
     Raises:
         DataError: labels that the task cannot use.
@@ -80,7 +81,7 @@ def _is_text(labels: Array) -> bool:
 
 
 def _as_text(item: object) -> str:
-    return item.decode() if isinstance(item, bytes) else str(item)
+    return item.decode(errors="backslashreplace") if isinstance(item, bytes) else str(item)
 
 
 def _text(sources: Sequence[RawData], task: str) -> DataError:
@@ -121,13 +122,15 @@ def _numbered(
     for source, items in zip(sources, texts, strict=True):
         unknown = next((i for i, item in enumerate(items or ()) if item not in index), None)
         if items is not None and unknown is not None:
+            sample = unknown * len(source) // len(items)
             raise DataError(
-                f"label {items[unknown]!r} of sample {unknown} is none of the classes",
+                f"label {items[unknown]!r} of sample {sample} is none of the classes",
                 where=source.where,
                 fix=nearest(items[unknown], list(names), "Classes"),
             )
-        if items is not None:
+        if items is not None and source.labels is not None:
             labels = numpy.array([index[item] for item in items], numpy.int64)
+            labels = labels.reshape(source.labels.shape)
             source = replace(source, labels=labels)
         encoded.append(source)
     return encoded, names
@@ -143,16 +146,8 @@ def _class_numbers(source: RawData, names: tuple[str, ...]) -> Array | None:
     labels = source.labels
     if labels is None:
         return None
-    if labels.ndim == 2 and labels.shape[1] == 1:
+    if labels.ndim > 1 and labels.shape[1] == 1:  # a column, or a mask with an axis for its channel
         labels = labels[:, 0]
-    if labels.ndim != 1:
-        raise DataError(
-            f"the labels have the shape {list(labels.shape)}; "
-            "classification has one class a sample",
-            where=source.where,
-            fix="Set task: multilabel for columns of 0 and 1, take argmax(1) of one-hot labels, "
-            "or set task: custom",
-        )
     if labels.dtype.kind not in "biuf":
         raise DataError(f"labels are {labels.dtype}, not numbers or names", where=source.where)
     if labels.dtype.kind == "f" and (labels % 1 != 0).any():
@@ -162,22 +157,28 @@ def _class_numbers(source: RawData, names: tuple[str, ...]) -> Array | None:
             where=source.where,
             fix="Set task: regression",
         )
+    if labels.dtype.kind in "uf" and (wild := labels[(labels >= 2**63) | (labels < -(2**63))]).size:
+        raise DataError(
+            f"label {wild[0]:g} is too large to number a class",
+            where=source.where,
+            fix="Number the classes from 0 without gaps, or set task: regression",
+        )
     classes = labels.astype(numpy.int64)
     if source.unlabelled is not None:
         classes[source.unlabelled] = IGNORED_LABEL
-    negative = numpy.flatnonzero((classes < 0) & (classes != IGNORED_LABEL))
+    negative = numpy.argwhere((classes < 0) & (classes != IGNORED_LABEL))
     if len(negative):
         raise DataError(
-            f"label {classes[negative[0]]} of sample {negative[0]} is negative",
+            f"label {classes[tuple(negative[0])]} of sample {negative[0][0]} is negative",
             where=source.where,
             fix=f"Number the classes from 0 ({IGNORED_LABEL} means no label), "
             "or set task: regression",
         )
-    beyond = numpy.flatnonzero(classes >= len(names)) if names else negative
+    beyond = numpy.argwhere(classes >= len(names)) if names else negative
     if len(beyond):
         raise DataError(
-            f"label {classes[beyond[0]]} of sample {beyond[0]} is beyond the {len(names)} classes, "
-            f"numbered 0 to {len(names) - 1}",
+            f"label {classes[tuple(beyond[0])]} of sample {beyond[0][0]} is beyond the "
+            f"{len(names)} classes, numbered 0 to {len(names) - 1}",
             where=source.where,
             fix="Correct it, or add the class's name",
         )
@@ -188,10 +189,10 @@ def _numbers_as_names(
     classes: Sequence[Array | None], sources: Sequence[RawData]
 ) -> tuple[str, ...]:
     count = max((int(array.max()) + 1 for array in classes if array is not None), default=0)
-    samples = sum(len(source) for source in sources)
-    if count > max(_MANY_CLASSES, samples):
+    labels = sum(array.size for array in classes if array is not None)
+    if count > max(_MANY_CLASSES, labels):
         raise DataError(
-            f"the largest label is {count - 1}, which makes {count} classes for {samples} samples",
+            f"the largest label is {count - 1}, which makes {count} classes for {labels} labels",
             where=sources[0].where,
             fix="Number the classes from 0 without gaps, or set task: regression",
         )

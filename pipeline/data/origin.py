@@ -38,7 +38,10 @@ LIBRARIES: dict[Kind, tuple[str, ...]] = {
 }
 
 IMAGES = frozenset(
-    (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif"),
+        *(".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+    )
 )
 
 _FILES = {

@@ -125,13 +125,13 @@ def checked(
     return RawData(arrays, labels, tuple(str(name) for name in class_names), where)
 
 
-def with_ignored(raw: RawData, names: Sequence[str], what: str) -> RawData:
-    """The source with a note on files of its folder that are no images or tables."""
+def with_ignored(raw: RawData, names: Sequence[str], why: str) -> RawData:
+    """The source with a note on files of its folder that were not read."""
     if not names:
         return raw
     listed = ", ".join(names[:3])
     files = count_text(len(names), "file", "files")
-    note = f"{raw.where}: {files} left out, no {what} by ending: {listed}"
+    note = f"{raw.where}: {files} left out, {why}: {listed}"
     return replace(raw, notes=(*raw.notes, note))
 
 

@@ -18,6 +18,7 @@ from edgestill.errors import DataError
 from edgestill.extras import folder_of
 from edgestill.reference import call, describe
 from edgestill.spelling import nearest
+from edgestill.user_files import FETCH, POINTER, is_pointer
 
 
 def read(
@@ -38,6 +39,9 @@ def read(
         return _read_digits(config)
     if origin.kind is Kind.CALLABLE:
         return _read_callable(source, config, base, optional)
+    pointer = next((p for p in origin.paths if p.is_file() and is_pointer(p)), None)
+    if pointer is not None:
+        raise DataError(POINTER, where=str(pointer), fix=FETCH)
     path, where = origin.paths[0], str(base / source)
     if origin.kind is Kind.ARRAYS:
         return _read_arrays(path, config, optional)
@@ -47,7 +51,7 @@ def read(
         raw = read_delimited(origin.paths, config, where, optional=optional)
     else:
         raw = read_parquet(origin.paths, config, where, work, optional=optional)
-    return with_ignored(raw, origin.ignored, "tables")
+    return with_ignored(raw, origin.ignored, "no tables by ending")
 
 
 def _read_digits(config: DataConfig) -> RawData:

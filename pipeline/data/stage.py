@@ -158,7 +158,9 @@ def _labelled(part: Part, task: str) -> Part:
     """The part without the samples that have no label."""
     if task != "classification" or part.labels is None:
         return part
-    return replace(part, rows=part.rows[part.labels[part.rows] != IGNORED_LABEL])
+    positions = tuple(range(1, part.labels.ndim))
+    known = (part.labels[part.rows] != IGNORED_LABEL).any(axis=positions)
+    return replace(part, rows=part.rows[known])
 
 
 def _require_filled(parts: Mapping[str, Part], config: SplitStep) -> None:

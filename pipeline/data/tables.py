@@ -9,7 +9,7 @@ import csv
 import math
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,11 @@ from edgestill.reference import describe
 from edgestill.user_files import reading
 
 _ROWS = 1024
+_LARGEST = float(numpy.finfo(numpy.float32).max)
+# What other tables are separated by.
+_OTHER_MARKS = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+# How programs write that there is no number, in small letters.
+_NO_NUMBER = frozenset(("na", "n/a", "#n/a", "nan", "null", "none", "?", "-"))
 
 
 def read_delimited(
@@ -56,7 +61,7 @@ def read_delimited(
     if not config.inputs:
         arrays = {"features": numpy.concatenate(list(arrays.values()), axis=1)}
     known, unlabelled = _filled([cell or None for cell in labels])
-    raw = checked(arrays, _label_array(known) if known else None, (), where)
+    raw = checked(arrays, _label_array(known, where) if known else None, (), where)
     return replace(raw, unlabelled=unlabelled)
 
 
@@ -82,13 +87,17 @@ def _lines(file: Path) -> Iterator[list[str]]:
     try:
         with reading(file), file.open(encoding="utf-8-sig", newline="") as text:
             yield from csv.reader(text, **style)
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        what = f"not a text in UTF-8 ({describe(error)})"
+        raise DataError(what, where=str(file), fix="Save it in UTF-8") from error
+    except csv.Error as error:
         what = f"not a readable table ({describe(error)})"
         raise DataError(what, where=str(file)) from error
 
 
 def _header(lines: Iterator[list[str]], file: Path) -> list[str]:
-    header = next(lines, [])
+    # A blank after the comma belongs to no name, as it does to no number.
+    header = [name.strip() for name in next(lines, [])]
     _require_header(header, str(file))
     return header
 
@@ -102,12 +111,23 @@ def _require_header(header: list[str], where: str) -> None:
             where=where,
             fix="Add a header line, such as a,b,label",
         )
+    other = next((mark for mark in _OTHER_MARKS if mark in header[0]), None)
+    if len(header) == 1 and other:
+        comma = "a tab" if where.lower().endswith(".tsv") else "a comma"
+        raise DataError(
+            f"its columns seem to be separated by {_OTHER_MARKS[other]}, not by {comma}",
+            where=f"{where}:1",
+            fix="Save it as .csv with commas, or as .tsv with tabs",
+        )
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice or "" in header:
         what = (
             f"two columns are named {twice[0]!r}" if twice and twice[0] else "a column has no name"
         )
-        raise DataError(what, where=f"{where}:1", fix="Give every column a name of its own")
+        fix = "Give every column a name of its own"
+        if header[0] == "" and header.count("") == 1:
+            fix += ", or leave the row numbers of pandas out: to_csv(index=False)"
+        raise DataError(what, where=f"{where}:1", fix=fix)
 
 
 def _append(
@@ -139,6 +159,12 @@ def _cell(cell: str, name: str, where: str) -> float:
     value = _number(cell)
     if value is None and cell.strip():
         raise text_refused(f"column {name!r}", cell, where)
+    if value is not None and math.isfinite(value) and abs(value) > _LARGEST:
+        raise DataError(
+            f"column {name!r} is {cell.strip()}, too large for float32",
+            where=where,
+            fix="Scale the column or remove the line",
+        )
     if value is None or not math.isfinite(value):
         raise DataError(
             f"column {name!r} is {cell.strip() or 'empty'}",
@@ -168,15 +194,30 @@ def _filled(labels: Sequence[Any]) -> tuple[list[Any], Array | None]:
     return filled, missing if missing.any() else None
 
 
-def _label_array(cells: list[str]) -> Array:
-    """Whole numbers if all are, else numbers if all are, else text."""
+def _label_array(cells: list[str], where: str) -> Array:
+    """Whole numbers if all are, else numbers if all are, else text.
+
+    Raises:
+        DataError: all are numbers but words that say that there is none.
+    """
     numbers = [_number(cell) for cell in cells]
+    words = [cell for cell, number in zip(cells, numbers, strict=True) if not _is_finite(number)]
+    if words and len(words) < len(cells) and {word.lower() for word in words} <= _NO_NUMBER:
+        raise DataError(
+            f"label {words[0]!r} of sample {cells.index(words[0])} is no number, unlike others",
+            where=where,
+            fix="Leave the cell empty where a sample has no label",
+        )
     if None in numbers:
         return numpy.array(cells)
-    whole = all(cell.lstrip("+-").isdecimal() for cell in cells)
-    return (
-        numpy.array([int(cell) for cell in cells], numpy.int64) if whole else numpy.array(numbers)
-    )
+    if all(cell.lstrip("+-").isdecimal() for cell in cells):
+        with suppress(OverflowError):  # numbers beyond int64 are told as too large by the task
+            return numpy.array([int(cell) for cell in cells], numpy.int64)
+    return numpy.array(numbers)
+
+
+def _is_finite(number: float | None) -> bool:
+    return number is not None and math.isfinite(number)
 
 
 def read_parquet(
@@ -211,8 +252,15 @@ def read_parquet(
         else:
             arrays[name] = _column(files, name, where)
     labels, unlabelled = _label_column(files, label, where) if label else (None, None)
-    class_names = getattr(features[label], "names", None) or () if label else ()
+    class_names = _class_names(features[label]) if label else ()
     return replace(checked(arrays, labels, class_names, where), unlabelled=unlabelled)
+
+
+def _class_names(feature: Any) -> Sequence[str]:
+    """The names that a column of classes, or of sequences of them, has for its numbers."""
+    while (inner := getattr(feature, "feature", None)) is not None:
+        feature = inner
+    return getattr(feature, "names", None) or ()
 
 
 def _label_column(

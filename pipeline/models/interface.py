@@ -125,8 +125,9 @@ def require_classes(
         axis: which one the recipe says that the classes are; they are the first one by now.
 
     Raises:
-        ModelError: it has fewer values than there are classes (one value tells two classes), or by
-            the positions that have labels its classes are the last axis, or may be.
+        ModelError: it has fewer values than there are classes (one value tells two classes), by
+            the positions that have labels its classes are the last axis, or may be, or its
+            positions are not those that have labels.
     """
     if axis is None and labels and dataset.task == "classification":
         _require_class_axis(prediction, labels)
@@ -141,6 +142,8 @@ def require_classes(
             if classes in prediction:
                 fix = f"Return [batch, {classes}], or the classes as the first axis after the batch"
         raise ModelError(f"{found}, the labels have {classes}", fix=fix)
+    if labels is not None and dataset.task == "classification":
+        _require_labelled_positions(prediction, labels)
 
 
 def _require_class_axis(prediction: Sequence[int], labels: Sequence[int]) -> None:
@@ -155,4 +158,16 @@ def _require_class_axis(prediction: Sequence[int], labels: Sequence[int]) -> Non
     raise ModelError(
         f"{found}: its classes are the last axis",
         fix="Add classes: last, which makes them the first of the exported model",
+    )
+
+
+def _require_labelled_positions(prediction: Sequence[int], labels: Sequence[int]) -> None:
+    if tuple(prediction[1:]) == tuple(labels):
+        return
+    axes = ", ".join(["batch", "classes", *map(str, labels)])
+    fix = f"Return [{axes}] for these labels"
+    if len(labels) == 1 and tuple(prediction) == tuple(labels):
+        fix = "Set task: multilabel for columns of 0 and 1, or take argmax(1) of one-hot labels"
+    raise ModelError(
+        f"it predicts {list(prediction)} a sample, and labels are {list(labels)}", fix=fix
     )

@@ -6,20 +6,17 @@ import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import is_zipfile
 
 from edgestill.errors import ModelError
 from edgestill.extras import require
 from edgestill.models.config import ModelConfig
-from edgestill.reference import call, describe, load
+from edgestill.models.weights import read_state
+from edgestill.reference import call, load
 from edgestill.spelling import nearest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-# Where checkpoints of common trainers keep the state dict, and what wrappers put before its keys.
-_HOLDERS = ("state_dict", "model_state_dict", "model", "net")
-_PREFIXES = ("module.", "_orig_mod.", "model.", "net.")
 _SHOWN = 5
 
 
@@ -80,6 +77,13 @@ def load_weights(module: nn.Module, config: ModelConfig, base: Path) -> None:
     """
     assert config.weights is not None
     path = base / config.weights
+    if path.is_dir():
+        files = sorted(file.name for file in path.iterdir())
+        raise ModelError(
+            f"{path} is a folder",
+            where="weights",
+            fix="Name a file of weights in it: " + (", ".join(files[:_SHOWN]) or "it is empty"),
+        )
     if not path.is_file():
         files = sorted(file.name for file in path.parent.glob("*")) if path.parent.is_dir() else []
         raise ModelError(
@@ -88,74 +92,9 @@ def load_weights(module: nn.Module, config: ModelConfig, base: Path) -> None:
             fix=nearest(path.name, files, f"Files in {path.parent}"),
         )
     expected = module.state_dict()
-    state = _without_prefix(_read(path), set(expected))
+    state = read_state(path, expected.keys())
     _require_fit(expected, state, str(path))
     module.load_state_dict(state, strict=False)
-
-
-def _starts_as_pickle(path: Path) -> bool:
-    """Whether it may be what torch.save wrote before it wrote archives."""
-    with path.open("rb") as file:
-        return file.read(1) == b"\x80"
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    torch = require("torch", extra="build")
-    if path.suffix == ".safetensors":
-        safetensors = require("safetensors.torch", extra="build")
-        try:
-            return dict(safetensors.load_file(path))
-        except Exception as error:
-            raise ModelError(
-                f"not a readable safetensors file ({describe(error)})", where=str(path)
-            ) from error
-    if not (is_zipfile(path) or _starts_as_pickle(path)):
-        raise ModelError(
-            "not a file of weights: neither what torch.save writes nor safetensors by its ending",
-            where=str(path),
-            fix="Name a .safetensors file, or one that torch.save wrote",
-        )
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
-            raise ModelError(
-                "it holds pickled Python objects, which can run any code: not loaded",
-                where=str(path),
-                fix="Where you trust it, save what is needed: "
-                "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')",
-            ) from error
-        raise ModelError(
-            f"not a readable torch file ({describe(error)})", where=str(path)
-        ) from error
-    while isinstance(held, Mapping):
-        if held and all(isinstance(value, torch.Tensor) for value in held.values()):
-            return dict(held)
-        holder = next((k for k in _HOLDERS if isinstance(held.get(k), Mapping)), None)
-        if holder is None:
-            break
-        held = held[holder]
-    content = (
-        f"the keys {', '.join(map(str, list(held)[:8]))}" if isinstance(held, Mapping) else _a(held)
-    )
-    raise ModelError(
-        f"it holds no state dict but {content}",
-        where=str(path),
-        fix="Save model.state_dict()",
-    )
-
-
-def _without_prefix(state: dict[str, Tensor], expected: set[str]) -> dict[str, Tensor]:
-    """The state dict without what DataParallel, torch.compile or Lightning put before its keys."""
-    for prefix in _PREFIXES:
-        if state and all(key.startswith(prefix) for key in state):
-            shorter = {key.removeprefix(prefix): value for key, value in state.items()}
-            if len(expected & set(shorter)) > len(expected & set(state)):
-                return _without_prefix(shorter, expected)
-            deeper = _without_prefix(shorter, expected)
-            if len(expected & set(deeper)) > len(expected & set(state)):
-                return deeper
-    return state
 
 
 def _require_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], where: str) -> None:
@@ -174,7 +113,16 @@ def _require_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], wh
         for key, value in state.items()
         if key in expected and value.shape != expected[key].shape
     ]
-    problems = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+    problems = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": misshapen,
+        "of another type": [
+            f"{key} is {other} where the model has floats"
+            for key, value in state.items()
+            if key in expected and expected[key].is_floating_point() and (other := _other(value))
+        ],
+    }
     found = [_listed(kind, keys) for kind, keys in problems.items() if keys]
     if found:
         raise ModelError(
@@ -182,9 +130,19 @@ def _require_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], wh
             where=where,
             fix="Check that model and arguments are those the weights were trained with",
         )
-    broken = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
+    broken = [k for k, v in state.items() if not _other(v) and not v.isfinite().all()]
     if broken:
         raise ModelError(_listed("weights with NaN or Inf", broken), where=where)
+
+
+def _other(value: Tensor) -> str | None:
+    """What a tensor holds that is no plain floats: quantized ones mean nothing by themselves."""
+    if value.is_meta:
+        return "without values"
+    if str(value.layout) != "torch.strided":
+        return "sparse"
+    plain = value.is_floating_point() and value.dtype.itemsize > 1
+    return None if plain else str(value.dtype).removeprefix("torch.")
 
 
 def _listed(kind: str, keys: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from inspect import Parameter, signature
@@ -65,6 +66,11 @@ class DeviceModel(nn.Module):
             no tensors, a normalisation or an `output` that does not fit.
         """
         super().__init__()
+        if type(module).forward is nn.Module.forward:
+            raise ModelError(
+                f"{type(module).__name__} has no forward",
+                fix="Write one, or put the layers into an nn.Sequential",
+            )
         self.module = module
         self.inputs = tuple(inputs)
         self.names = tuple(spec.name for spec in inputs)
@@ -152,9 +158,12 @@ class DeviceModel(nn.Module):
     def _device_input(self, name: str, tensor: Tensor) -> Tensor:
         if name == self.normalized:
             return tensor.to(torch.float32) * self.scale + self.shift  # type: ignore[operator]
-        if tensor.dtype == torch.uint8 or tensor.is_floating_point():
+        floats = tensor.dtype == torch.uint8 or tensor.is_floating_point()
+        if floats and tensor.dtype != torch.float32:
             return tensor.to(torch.float32)
-        return tensor
+        # A forward may write into its input, which is the other models' too; the exporter sees to
+        # that itself.
+        return tensor if torch.compiler.is_exporting() else tensor.clone()
 
     def _flat(self, returned: Any) -> dict[str, Tensor]:
         named: dict[str, Tensor] = {}
@@ -200,16 +209,21 @@ class DeviceModel(nn.Module):
     def _advice(self, raised: Exception, given: Sequence[TensorSpec]) -> str:
         if out_of_memory(raised):
             return SMALLER
+        unfit = [spec for spec in given if spec.dtype not in ("int32", "int64", "bool")]
+        if unfit and re.search(r"\bind(ex|ices)\b", str(raised)):
+            dtype = unfit[0].dtype if _whole(unfit[0]) else "float32, as bytes and floats do"
+            return f"{unfit[0].name} arrives as {dtype}: give indices as int32 or int64 in the data"
         whole = [spec.name for spec in given if spec.name != self.normalized and _whole(spec)]
         if whole and "type" in str(raised):
             return (
                 f"{whole[0]} arrives as whole numbers, as indices do: give uint8 or floats in the "
                 "data, or say normalize, which makes floats of it"
             )
-        narrow = {p.dtype for p in self.module.parameters()} & {torch.float16, torch.bfloat16}
-        if narrow:
+        others = {p.dtype for p in self.module.parameters() if p.is_floating_point()}
+        others -= {torch.float32}
+        if others:
             return (
-                f"Floats arrive as float32, and it has weights of {narrow.pop()}: "
+                f"Floats arrive as float32, and it has weights of {others.pop()}: "
                 "return module.float()"
             )
         return "Compare the inputs with what the model was made for: size, channels, layout"

@@ -151,8 +151,12 @@ def _quantized(config: QuantizeStep, inputs: QuantizeInputs, feeds: Feeds, way: 
             advanced_parameters=advanced,
         )
     except Exception as error:
+        double = "tensor(double)" in str(error)
         raise ExportError(
-            f"NNCF could not quantize the model ({describe(error)})", fix=_FIX
+            f"NNCF could not quantize the model ({describe(error)})",
+            fix="It computes in float64, which has no int8: return module.float()"
+            if double
+            else _FIX,
         ) from error
     return quantized
 

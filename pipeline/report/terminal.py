@@ -21,6 +21,7 @@ from edgestill.verify.results import GateResult
 
 LONGEST_STEPS = 5
 WORST_CLASSES = 5
+_WIDEST_NAME = 40
 
 _STYLES = {
     Verdict.PASS: "bold green",
@@ -184,11 +185,15 @@ def _text(cell: Cell) -> Text:
 
 
 def _widths(section: Section) -> list[int]:
-    """The characters that each column needs: its cells on a line each, its heading by words."""
+    """The characters that each column needs: its cells on a line each, its heading by words.
+
+    A long name takes several lines, and leaves the figures beside it as they are.
+    """
     widths = []
     for index, column in enumerate(section.columns):
         cells = [part for row in section.rows for part in (row[index].text, row[index].basis)]
-        widths.append(max(len(text) for text in (*cells, *column.title.split())))
+        needed = max(len(text) for text in (*cells, *column.title.split()))
+        widths.append(needed if column.numeric else min(needed, _WIDEST_NAME))
     return widths
 
 

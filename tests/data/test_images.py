@@ -1,5 +1,8 @@
 """Folders of images, in the modes and states that they come in."""
 
+import os
+import shutil
+
 import numpy
 import pytest
 from PIL import Image
@@ -136,6 +139,28 @@ def test_other_files_are_mentioned(folder):
     assert notes[0].endswith("1 file left out, no images by ending: cat/notes.txt")
 
 
+def test_images_beside_the_folders_of_the_classes_are_mentioned(folder):
+    shutil.copy(folder / "cat" / "0.png", folder / "9.png")
+    raw = read_images(folder)
+    assert len(raw) == 4
+    assert raw.notes == (f"{folder}: 1 file left out, in no folder of a class: 9.png",)
+
+
+@pytest.mark.parametrize("ending", ["jfif", "jpe", "JPG"])
+def test_endings_that_cameras_and_browsers_give(folder, ending):
+    Image.new("RGB", (6, 4), RED).save(folder / "cat" / f"2.{ending}", format="JPEG")
+    assert len(read_images(folder)) == 5
+
+
+def test_a_class_whose_name_is_no_text(folder):
+    os.rename(bytes(folder / "cat"), bytes(folder) + b"/\xff")  # noqa: PTH104 - of bytes
+    with pytest.raises(DataError) as error:
+        read_images(folder)
+    assert str(error.value) == (
+        f"{folder}: the name of the class folder '\\udcff' is no text in UTF-8. Rename it"
+    )
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
@@ -224,3 +249,10 @@ def test_images_that_may_lack_labels_have_those_of_their_folders(folder):
     config = DataConfig("images")
     raw = read("images", config, folder.parent, folder.parent / "work", optional=True)
     assert raw.labels.tolist() == ["ant", "ant", "cat", "cat"]
+
+
+def test_images_that_git_lfs_did_not_fetch(folder):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n"
+    (folder / "cat" / "0.png").write_text(pointer)
+    with pytest.raises(DataError, match=r"cat/0.png \(a pointer of Git LFS, not the file itself\)"):
+        read("images", DataConfig("images"), folder.parent, folder.parent / "work")

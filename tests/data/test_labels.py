@@ -42,6 +42,37 @@ def test_numbers_are_kept_and_counted_from_zero(labels):
     assert names == ("0", "1", "2")
 
 
+def test_yes_and_no_are_two_classes():
+    (encoded,), names = encode("classification", [True, False])
+    assert encoded.tolist() == [1, 0]
+    assert names == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([[0, 2, -100], [1, 1, 0]], [[0, 2, -100], [1, 1, 0]]),
+        ([["b", "a"], ["c", "c"]], [[1, 0], [2, 2]]),
+        (numpy.eye(3)[None, None], numpy.eye(3)[None].tolist()),
+    ],
+    ids=["tokens", "names of tokens", "a mask with a channel"],
+)
+def test_each_position_of_a_sample_may_have_a_label(labels, expected):
+    (encoded,), _ = encode("classification", labels)
+    assert encoded.dtype == numpy.int64
+    assert encoded.tolist() == expected
+
+
+def test_many_classes_are_no_mistake_where_as_many_positions_are_labelled():
+    _, names = encode("classification", [numpy.arange(2000), numpy.arange(2000)])
+    assert len(names) == 2000
+
+
+def test_names_that_are_no_text_stay_apart():
+    _, names = encode("classification", [b"\xe9", b"\xe8", b"a"])
+    assert names == ("\\xe8", "\\xe9", "a")
+
+
 def test_columns_of_zero_and_one():
     (encoded,), names = encode("multilabel", [[0, 1], [1, 1]])
     assert encoded.dtype == numpy.float32
@@ -66,8 +97,11 @@ def test_custom_takes_any_numbers_or_none():
     [
         ("classification", [0.5, 1], r"no classes but numbers such as 0.5. Set task: regression"),
         ("classification", [0, -1], r"label -1 of sample 1 is negative. Number .*\(-100 means"),
-        ("classification", [[0, 1], [1, 0]], r"shape \[2, 2\]; .*Set task: multilabel"),
-        ("classification", [0, 5000], r"largest label is 5000, which makes 5001 classes for 2 "),
+        ("classification", [[0, 1], [1, -1]], r"label -1 of sample 1 is negative"),
+        ("classification", [0, 5000], r"largest label is 5000, which makes 5001 classes for 2 la"),
+        ("classification", [0, 1e30], r"label 1e\+30 is too large to number a class. Number .*reg"),
+        ("classification", [0.0, -1e30], r"label -1e\+30 is too large to number a class"),
+        ("classification", numpy.array([2**63 + 9], "u8"), r"label 9.22337e\+18 is too large to n"),
         ("multilabel", [0, 1], r"labels are int64 \[2\]; multilabel needs a column"),
         ("multilabel", [[0, 2]], r"labels are int64 \[1, 2\]; multilabel needs .* task: classif"),
         ("multilabel", ["a", "b"], r"text, such as 'a'; the task is multilabel. Set task: clas"),
@@ -89,6 +123,13 @@ def test_a_label_beyond_the_class_names():
         DataError, match=r"label 2 of sample 1 is beyond the 2 classes, numbered 0 "
     ):
         encode("classification", [0, 2], class_names=["a", "b"])
+
+
+def test_positions_that_are_wrong_are_named_by_their_sample():
+    with pytest.raises(DataError, match=r"label 'cot' of sample 1 is none of"):
+        encode("classification", [["a", "a"], ["a", "cot"]], class_names=["a"])
+    with pytest.raises(DataError, match=r"label 2 of sample 1 is beyond the 2 classes"):
+        encode("classification", [[0, 0], [0, 2]], class_names=["a", "b"])
 
 
 def test_a_name_that_is_no_class():

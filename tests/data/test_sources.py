@@ -176,3 +176,14 @@ def test_an_input_that_the_function_does_not_give(tmp_path):
     config = DataConfig("load.py:data", inputs=("imag",))
     with pytest.raises(DataError, match=r"it gives no input 'imag'. Did you mean 'image'\?"):
         read_code(tmp_path, "return {'image': numpy.zeros(2)}, [0, 1]", config)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.npz", "a.parquet"])
+def test_a_file_that_git_lfs_did_not_fetch(tmp_path, name):
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n")
+    with pytest.raises(DataError) as error:
+        read(name, DataConfig(name), tmp_path, tmp_path)
+    assert str(error.value) == (
+        f"{tmp_path / name}: a pointer of Git LFS, not the file itself. Fetch the file: "
+        "git lfs pull"
+    )

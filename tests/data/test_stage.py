@@ -308,6 +308,21 @@ def test_only_samples_with_a_label_are_judged(tmp_path):
     ]
 
 
+def test_samples_of_which_some_positions_have_labels_are_judged(tmp_path):
+    """Tokens: what is padding has none, and a sample of nothing else is left out."""
+    labels = noise(400, 1).astype(numpy.int64) % 3
+    labels = numpy.where(numpy.arange(4) < numpy.arange(400)[:, None] % 5, labels, -100)
+    images = noise(400)
+    run = Run(tmp_path, DataConfig(save(tmp_path, "a.npz", images, labels)))
+    of_image = {image.tobytes(): own.tolist() for image, own in zip(images, labels, strict=True)}
+    for role, dataset in run.datasets.items():
+        inputs, found = load_inputs(dataset)["image"], load_labels(dataset)
+        assert found.dtype == numpy.int64
+        assert found.tolist() == [of_image[image.tobytes()] for image in inputs]
+        empty = (found == -100).all(axis=1).any()
+        assert empty == (role in ("train", "calibration"))
+
+
 def test_a_regression(tmp_path):
     name = save(tmp_path, "a.npz", noise(100), numpy.linspace(-1, 1, 100))
     run = Run(tmp_path, DataConfig(name), task="regression")

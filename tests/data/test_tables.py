@@ -36,7 +36,15 @@ def test_named_columns_are_inputs_of_their_own(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("cells", "kind"), [("0 1 007", "i"), ("0 1 1.5", "f"), ("0 1 cat", "U"), ("-1 +2 3", "i")]
+    ("cells", "kind"),
+    [
+        ("0 1 007", "i"),
+        ("0 1 1.5", "f"),
+        ("0 1 cat", "U"),
+        ("-1 +2 3", "i"),
+        ("NA US none", "U"),
+        (f"0 1 {10**30}", "f"),
+    ],
 )
 def test_labels_are_the_narrowest_kind_that_fits(tmp_path, cells, kind):
     lines = "\n".join(f"{index},{cell}" for index, cell in enumerate(cells.split()))
@@ -49,13 +57,34 @@ def test_tabs_and_byte_order_mark(tmp_path):
     assert raw.labels.tolist() == ['"x', "y"]
 
 
+def test_blanks_around_names_and_numbers_do_not_count(tmp_path):
+    raw = read_text(tmp_path, "a, b, label\n1, 2, x\n3 , 4, y\n")
+    assert raw.inputs["features"].tolist() == [[1, 2], [3, 4]]
+    assert raw.labels.tolist() == ["x", "y"]
+
+
+def test_commas_in_a_table_of_tabs(tmp_path):
+    with pytest.raises(DataError, match=r"separated by commas, not by a tab"):
+        read_text(tmp_path, "a,label\n1,0\n", "data.tsv")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", r"the file is empty"),
         ("1,2,3\n4,5,6\n", r"first line holds numbers.*Add a header line"),
         ("a,a,label\n1,2,3\n", r"data.csv:1: two columns are named 'a'"),
-        (",a,label\n1,2,3\n", r"data.csv:1: a column has no name"),
+        (
+            ",a,label\n1,2,3\n",
+            r"data.csv:1: a column has no name. Give every column a name of its own, or leave the "
+            r"row numbers of pandas out: to_csv\(index=False\)$",
+        ),
+        ("a,label,\n1,2,\n", r"a column has no name. Give every column a name of its own$"),
+        (
+            "a;b;label\n1,5;2;0\n",
+            r"data.csv:1: its columns seem to be separated by semicolons, not by a comma. Save it "
+            r"as .csv with commas, or as .tsv with tabs$",
+        ),
         ("a,label\n1,0\n2\n", r"data.csv:3: the line has 1 cells, the header 2"),
         (
             "a,label\n1,0\nhello there,1\n",
@@ -63,7 +92,14 @@ def test_tabs_and_byte_order_mark(tmp_path):
         ),
         ("a,label\n1,0\n,1\n", r"data.csv:3: column 'a' is empty. Fill in the value"),
         ("a,label\n1,0\nnan,1\n", r"data.csv:3: column 'a' is nan"),
+        ("a,label\n1,0\n1e39,1\n", r"data.csv:3: column 'a' is 1e39, too large for float32. Scale"),
         ("a,label\n", r"it has no samples"),
+        (
+            "a,label\n1,0\n2,NA\n3,1\n",
+            r"data.csv: label 'NA' of sample 1 is no number, unlike others. Leave the cell empty "
+            r"where a sample has no label$",
+        ),
+        ("a,label\n1,0.5\n2,nan\n", r"label 'nan' of sample 1 is no number, unlike others"),
     ],
 )
 def test_tables_that_are_refused(tmp_path, text, message):
@@ -73,7 +109,7 @@ def test_tables_that_are_refused(tmp_path, text, message):
 
 def test_a_table_that_is_no_text(tmp_path):
     (tmp_path / "data.csv").write_bytes(b"a,label\n\xff\xfe,1\n")
-    with pytest.raises(DataError, match=r"not a readable table \(UnicodeDecodeError"):
+    with pytest.raises(DataError, match=r"not a text in UTF-8 \(UnicodeDec.*Save it in UTF-8$"):
         read("data.csv", DataConfig("data.csv"), tmp_path, tmp_path)
 
 
@@ -271,6 +307,17 @@ def test_classes_that_differ_between_shards(tmp_path):
         r"ClassLabel\(names=\['cat', 'dog'\]\) in the first file \(.*0.parquet\). Give every file",
     ):
         read("*.parquet", DataConfig("*.parquet"), tmp_path, tmp_path)
+
+
+def test_sequences_of_classes_keep_the_names(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="pip install 'edgestill[build]'")
+    tags = datasets.Sequence(datasets.ClassLabel(names=["O", "PER"]))
+    features = datasets.Features({"ids": datasets.Sequence(datasets.Value("int64")), "label": tags})
+    held = {"ids": [[4, 5], [6, 7]], "label": [[0, 1], [1, 0]]}
+    datasets.Dataset.from_dict(held, features).to_parquet(tmp_path / "a.parquet")
+    raw = read("a.parquet", DataConfig("a.parquet"), tmp_path, tmp_path)
+    assert raw.class_names == ("O", "PER")
+    assert raw.labels.tolist() == [[0, 1], [1, 0]]
 
 
 def test_images_agree_with_hugging_face_datasets(cifar):

@@ -503,6 +503,32 @@ def test_classes_that_are_the_last_axis_unsaid(
         taken(dataset, context)
 
 
+def test_probabilities_of_several_labels_are_no_logits(
+    tmp_path: Path, context: StepContext, make_dataset: MakeDataset
+) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["features", "weight"], ["inner"]),
+        helper.make_node("Sigmoid", ["inner"], ["probabilities"]),
+    ]
+    outputs = [value("probabilities", ["n", 3])]
+    save(tmp_path, nodes, [value("features", ["n", 4])], outputs, {"weight": WEIGHT})
+    dataset = make_dataset({"features": X}, np.ones((5, 3), np.float32), "multilabel", classes=3)
+    with pytest.raises(ModelError, match=r"^model.onnx: its prediction comes out of a sigmoid"):
+        taken(dataset, context)
+
+
+def test_positions_whose_number_the_file_does_not_tell(
+    tmp_path: Path, context: StepContext, make_dataset: MakeDataset
+) -> None:
+    """A segmentation network that was exported for images of any size."""
+    nodes = [helper.make_node("Conv", ["image", "kernel"], ["logits"])]
+    free = [value("image", ["n", 1, "h", "w"])], [value("logits", ["n", 3, "h", "w"])]
+    save(tmp_path, nodes, *free, {"kernel": np.ones((3, 1, 1, 1), np.float32)})
+    images = np.zeros((5, 1, 4, 6), np.float32)
+    dataset = make_dataset({"image": images}, np.zeros((5, 4, 6), np.int64), classes=3)
+    assert run(taken(dataset, context), {"image": images})[0].shape == (5, 3, 4, 6)
+
+
 def test_a_file_without_positions_has_no_classes_to_move(
     tmp_path: Path, context: StepContext, make_dataset: MakeDataset
 ) -> None:

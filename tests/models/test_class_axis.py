@@ -146,6 +146,27 @@ def test_an_axis_that_is_not_the_first_or_not_sure(
 
 
 @pytest.mark.parametrize(
+    ("prediction", "labels", "fix"),
+    [
+        ((3,), (3,), "Set task: multilabel for columns of 0 and 1, or take argmax(1) of one-hot "),
+        ((3, 5), (6,), "Return [batch, classes, 6] for these labels"),
+        ((4, 5), (4, 5), "Return [batch, classes, 4, 5] for these labels"),
+        ((3, 1), (), "Return [batch, classes] for these labels"),
+        ((3,), (4, 5), "Return [batch, classes, 4, 5] for these labels"),
+    ],
+)
+def test_positions_that_are_not_those_of_the_labels(
+    prediction: Sequence[int], labels: Sequence[int], fix: str
+) -> None:
+    data = DatasetDescription("train", 9, "classification", (), ("a", "b", "c"))
+    with pytest.raises(ModelError) as error:
+        require_classes(prediction, data, labels)
+    assert str(error.value).startswith(
+        f"it predicts {list(prediction)} a sample, and labels are {list(labels)}. {fix}"
+    )
+
+
+@pytest.mark.parametrize(
     ("prediction", "labels"), [((3, 6), (6,)), ((3,), ()), ((3, 4, 5), (4, 5)), ((3, 6), None)]
 )
 def test_classes_that_come_first_pass(prediction: Sequence[int], labels: Any) -> None:

@@ -149,6 +149,25 @@ def test_weights_that_do_not_fit(base):
     )
 
 
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda v: (v * 100).to(torch.int8), "int8"),
+        (lambda v: v.to(torch.complex64), "complex64"),
+        (lambda v: v.to(torch.float8_e4m3fn), "float8_e4m3fn"),
+        (lambda v: v.to_sparse(), "sparse"),
+        (lambda v: v.to("meta"), "without values"),
+    ],
+)
+def test_weights_that_are_no_plain_floats(base, change, what):
+    state = build(model(), base).state_dict()
+    state["head.bias"] = change(state["head.bias"])
+    torch.save(state, base / "weights.pt")
+    with pytest.raises(ModelError) as error:
+        with_weights(base, "weights.pt")
+    assert f"1 of another type: head.bias is {what} where the model has floats." in str(error.value)
+
+
 def test_weights_with_nan(base):
     state = build(model(), base).state_dict()
     state["head.bias"][0] = torch.nan
@@ -192,6 +211,13 @@ def test_a_torch_file_without_a_state_dict(base):
     torch.save({"epoch": 3}, base / "weights.pt")
     with pytest.raises(ModelError, match=r"no state dict but the keys epoch. Save model.state_d"):
         with_weights(base, "weights.pt")
+
+
+def test_a_folder_of_weights(base):
+    (base / "weights").mkdir()
+    (base / "weights" / "best.pt").touch()
+    with pytest.raises(ModelError, match=r"weights is a folder. Name a file .* in it: best.pt$"):
+        with_weights(base, "weights")
 
 
 def test_a_missing_file(base):

@@ -63,6 +63,50 @@ def test_whole_numbers_that_are_no_indices_are_told_as_such():
 
 
 @pytest.mark.parametrize(
+    ("dtype", "arrives"),
+    [
+        ("uint8", "float32, as bytes and floats do"),
+        ("float32", "float32, as bytes and floats do"),
+        ("int16", "int16"),
+    ],
+)
+def test_indices_of_a_type_that_is_none_are_told_as_such(dtype, arrives):
+    spec = TensorSpec("ids", dtype, (None, 7))
+    for function in (nn.Embedding(9, 2), lambda x: nn.functional.one_hot(x)):
+        with pytest.raises(ModelError) as raised:
+            wrap(function, spec)
+        assert raised.value.fix == (
+            f"ids arrives as {arrives}: give indices as int32 or int64 in the data"
+        )
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_weights_of_another_width_are_told_as_such(dtype):
+    layer = nn.Linear(7, 2).to(getattr(torch, dtype))
+    with pytest.raises(ModelError) as raised:
+        wrap(layer, TensorSpec("x", "float32", (None, 7)))
+    assert raised.value.fix == (
+        f"Floats arrive as float32, and it has weights of torch.{dtype}: return module.float()"
+    )
+
+
+def test_a_module_without_a_forward():
+    with pytest.raises(ModelError) as raised:
+        DeviceModel(nn.ModuleList([nn.Linear(7, 2)]), None, (IDS,))
+    assert str(raised.value) == (
+        "ModuleList has no forward. Write one, or put the layers into an nn.Sequential"
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+def test_a_forward_that_writes_into_its_input_leaves_the_callers_as_it_was(dtype):
+    given = torch.ones(2, 7, dtype=getattr(torch, dtype))
+    model = wrap(lambda x: x.mul_(3), TensorSpec("x", dtype, (None, 7)))
+    assert model(given)[0].unique().tolist() == [3]
+    assert given.unique().tolist() == [1]
+
+
+@pytest.mark.parametrize(
     "shape", [(3, 4, 5), (4, 5, 3), (3, 8), (8, 3), (3,)], ids=lambda shape: str(shape)
 )
 def test_normalisation_along_the_channels(shape):

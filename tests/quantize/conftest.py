@@ -57,7 +57,12 @@ def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., OnnxMo
             helper.make_node(kind, list(read), [written], name=f"node_{written}", **attributes)
             for kind, read, written, attributes in nodes
         ]
-        kinds = {"i": TensorProto.INT64, "f": TensorProto.FLOAT, "h": TensorProto.FLOAT16}
+        kinds = {
+            "i": TensorProto.INT64,
+            "f": TensorProto.FLOAT,
+            "h": TensorProto.FLOAT16,
+            "d": TensorProto.DOUBLE,
+        }
         graph = helper.make_graph(
             made,
             "graph",

@@ -368,15 +368,26 @@ def test_nothing_to_quantize(
         quantized(model, make_dataset({"x": normal(5, 4)}), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("kind", "dtype", "message"),
+    [
+        ("h", "float16", r"\(Fail: .*float16.*\). Leave out quantize: in the recipe to ship the"),
+        ("d", "float64", r"\(.*double.*\). It computes in float64, which has no int8: return mod"),
+    ],
+)
 def test_what_nncf_cannot_quantize(
-    tmp_path: Path, make_model: MakeModel, make_dataset: MakeDataset
+    tmp_path: Path,
+    make_model: MakeModel,
+    make_dataset: MakeDataset,
+    kind: str,
+    dtype: str,
+    message: str,
 ) -> None:
     nodes = [("Gemm", ["x", "w", "b"], "logits", {})]
-    weights = {"w": normal(4, 3).astype(np.float16), "b": normal(3).astype(np.float16)}
-    model = make_model(nodes, {"x": ("h", "n", 4)}, weights, ("h", "n", 3))
-    message = r"^NNCF could not quantize the model \(Fail: .*float16.*\). Leave out quantize: in"
-    with pytest.raises(ExportError, match=message):
-        quantized(model, make_dataset({"x": normal(5, 4).astype(np.float16)}), tmp_path)
+    weights = {"w": normal(4, 3).astype(dtype), "b": normal(3).astype(dtype)}
+    model = make_model(nodes, {"x": (kind, "n", 4)}, weights, (kind, "n", 3))
+    with pytest.raises(ExportError, match=r"^NNCF could not quantize the model " + message):
+        quantized(model, make_dataset({"x": normal(5, 4).astype(dtype)}), tmp_path)
 
 
 def logarithms(make_model: MakeModel) -> OnnxModel:

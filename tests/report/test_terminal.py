@@ -12,7 +12,7 @@ from edgestill.report.figures import latencies
 from edgestill.report.model import Report
 from edgestill.report.terminal import render, render_figures
 from edgestill.stats import Verdict
-from edgestill.verify.results import GateResult
+from edgestill.verify.results import GateResult, HopResult
 
 REPORTS = ("passing", "loaded", "crashed", "elsewhere", "failing", "verification", "regression")
 WIDTHS = (60, 80, 120)
@@ -47,6 +47,24 @@ def test_long_names_make_no_line_wider(crashed: Report, width: int) -> None:
     text = render(report, width=width)
     assert max(len(line) for line in text.splitlines()) <= width
     assert path in text.replace("\n", "").replace(" ", "")
+
+
+def test_a_long_class_name_takes_no_room_from_the_figures(loaded: Report) -> None:
+    """Classes of ImageNet are lists of names."""
+    long = "great white shark, white shark, man-eater, man-eating shark, Carcharodon carcharias"
+
+    def renamed(hop: HopResult) -> HopResult:
+        if hop.overall is None:
+            return hop
+        classes = tuple(replace(drop, name=long) for drop in hop.overall.classes)
+        return replace(hop, overall=replace(hop.overall, classes=classes))
+
+    plain = render(loaded, width=100).splitlines()
+    lines = render(replace(loaded, hops=tuple(map(renamed, loaded.hops))), width=100).splitlines()
+    heads = [line for line in lines if line.startswith("class ")]
+    assert len(heads) == len([line for line in plain if line.startswith("class ")]) > 0
+    assert all(line.split() == ["class", "samples", "teacher", "now", "drop"] for line in heads)
+    assert any(line.split()[-4:] == ["70", "100.00%", "83.00%", "17.00pp"] for line in lines)
 
 
 def test_the_worst_gate_is_on_top(failing: Report) -> None:

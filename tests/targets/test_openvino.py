@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edgestill.artifact import Engine, OnnxModel
+from edgestill.artifact import Engine, OnnxModel, TensorSpec
+from edgestill.errors import ExportError
 from edgestill.targets import get_target
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.targets.options import OpenVinoOptions
@@ -40,6 +43,21 @@ def test_a_cpu_with_bfloat16_uses_it_only_where_that_was_chosen(
         errors[precision] = np.abs(answer - expected).max() / np.abs(expected).max()
     assert errors["f32"] < 1e-5
     assert 1e-4 < errors["bf16"] < 5e-2
+
+
+def test_an_operation_that_openvino_lacks_is_named_with_what_to_do(
+    make_onnx: Callable[..., OnnxModel], tmp_path: Path
+) -> None:
+    matrices = TensorSpec("x", "float32", (None, 3, 3))
+    model = make_onnx(
+        [("Det", "x", "y", {})], [matrices], [replace(matrices, name="y", shape=(None,))]
+    )
+    with pytest.raises(ExportError) as raised:
+        get_target("openvino").compile(model, "fp32", OpenVinoOptions(), tmp_path)
+    assert re.fullmatch(r"OpenVINO \S+ cannot compile the model \(.*Det.*\)", raised.value.what)
+    assert raised.value.fix == (
+        "Leave openvino out of targets:, or write what it names with operations that it has"
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from edgestill.train.losses.base import LossInputs
 
 def is_binary(logits: Tensor, task: str) -> bool:
     """Whether each logit is a yes or no of its own: multi-label, or one logit for two classes."""
-    return task == "multilabel" or logits.ndim == 1 or (logits.ndim == 2 and logits.shape[1] == 1)
+    return task == "multilabel" or logits.ndim == 1 or logits.shape[1] == 1
 
 
 def class_rows(logits: Tensor, task: str) -> Tensor:

@@ -329,13 +329,19 @@ def test_ce_of_positions_is_that_of_as_many_samples(
 
 @pytest.mark.parametrize(
     ("task", "shape"),
-    [("multilabel", (6, 3)), ("classification", (6, 1)), ("classification", (6,))],
+    [
+        ("multilabel", (6, 3)),
+        ("classification", (6, 1)),
+        ("classification", (6,)),
+        ("classification", (6, 1, 4, 2)),
+    ],
 )
 def test_ce_is_binary_where_each_logit_is_a_yes_or_no(
     rng: np.random.Generator, evaluate: Evaluate, task: str, shape: tuple[int, ...]
 ) -> None:
     logits = rng.normal(size=shape)
-    labels = rng.integers(0, 2, shape if task == "multilabel" else 6).astype(np.float64)
+    of_one = shape[1:] if task == "multilabel" else shape[2:]
+    labels = rng.integers(0, 2, (6, *of_one)).astype(np.float64)
     y, p = labels.reshape(shape), sigmoid(logits)
     expected = -(y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
     assert evaluate(CeLoss(), logits, None, labels, task=task) == pytest.approx(expected, rel=1e-9)
@@ -343,6 +349,18 @@ def test_ce_is_binary_where_each_logit_is_a_yes_or_no(
     expected = -(smooth * np.log(p) + (1 - smooth) * np.log(1 - p)).mean()
     found = evaluate(CeLoss(label_smoothing=0.2), logits, None, labels, task=task)
     assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_kd_of_a_mask_is_that_of_as_many_samples(
+    rng: np.random.Generator, evaluate: Evaluate
+) -> None:
+    student, teacher = rng.normal(size=(2, 3, 1, 4, 2))
+    labels = rng.integers(0, 2, (3, 4, 2))
+    labels[0, 1] = IGNORED
+    known = labels.reshape(-1) != IGNORED
+    expected = evaluate(KdLoss(), rows(student)[known], rows(teacher)[known])
+    assert evaluate(KdLoss(), student, teacher, labels) == pytest.approx(expected, rel=1e-9)
+    assert expected > 0
 
 
 def test_ce_of_a_multi_label_sample_leaves_out_its_unknown_labels(
