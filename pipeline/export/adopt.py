@@ -61,9 +61,7 @@ def adopt(config: AdoptStep, inputs: AdoptInputs, out: Path, context: StepContex
         if config.model.classes == "last":
             _move_classes(model, prediction)
         write_model(model, out)
-        signature = _tried(out / "model.onnx", inputs.samples, prediction)
-        answer = next(spec for spec in signature.outputs if spec.name == prediction)
-        predicted = [size or 1 for size in answer.shape[1:]]
+        signature, predicted = _tried(out / "model.onnx", inputs.samples, prediction)
         require_classes(predicted, data, label_shape(inputs.samples), config.model.classes)
     except EdgestillError as error:
         error.where = where
@@ -192,8 +190,9 @@ def _complete_shapes(model: Any) -> None:
         model.CopyFrom(onnx.shape_inference.infer_shapes(model))
 
 
-def _tried(path: Path, samples: Dataset, prediction: str) -> Signature:
-    """The signature of the model, once it has answered on real samples.
+def _tried(path: Path, samples: Dataset, prediction: str) -> tuple[Signature, tuple[int, ...]]:
+    """The signature of the model, once it has answered on real samples, and the shape of what it
+    predicts for one: the file may leave sizes open.
 
     Raises:
         ModelError: ONNX Runtime refuses the model or the samples, or an output is no row per
@@ -212,7 +211,8 @@ def _tried(path: Path, samples: Dataset, prediction: str) -> Signature:
                     f"sample{'s' * (count > 1)}: its first axis is not the batch",
                     fix="Take that output out of the graph, or export the model for any batch",
                 )
-    return Signature(inputs, outputs, prediction)
+    shapes = {spec.name: answer.shape[1:] for spec, answer in zip(outputs, found, strict=True)}
+    return Signature(inputs, outputs, prediction), shapes[prediction]
 
 
 def _answers(path: Path, samples: Dataset, count: int) -> list[NDArray[Any]]:
