@@ -135,7 +135,9 @@ class Trainer:
         if config.compile:
             for learner in self.learner.learners:
                 learner.student.module.compile()
-        self.optimizer = make_optimizer(self.learner, config)
+        # What losses learn is placed before the optimizer has it: not every device keeps parameters
+        # the same objects.
+        self.optimizer = make_optimizer(self.learner.to(self.device), config)
         self.wrapped, self.wrapped_optimizer = self.accelerator.prepare(
             self.learner, self.optimizer
         )
