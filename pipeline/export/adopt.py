@@ -191,8 +191,7 @@ def _complete_shapes(model: Any) -> None:
 
 
 def _tried(path: Path, samples: Dataset, prediction: str) -> tuple[Signature, tuple[int, ...]]:
-    """The signature of the model, once it has answered on real samples, and the shape of what it
-    predicts for one: the file may leave sizes open.
+    """The signature of the model, and what it predicts for one real sample, without the batch.
 
     Raises:
         ModelError: ONNX Runtime refuses the model or the samples, or an output is no row per
@@ -211,6 +210,7 @@ def _tried(path: Path, samples: Dataset, prediction: str) -> tuple[Signature, tu
                     f"sample{'s' * (count > 1)}: its first axis is not the batch",
                     fix="Take that output out of the graph, or export the model for any batch",
                 )
+    # The graph need not tell the sizes of its outputs.
     shapes = {spec.name: answer.shape[1:] for spec, answer in zip(outputs, found, strict=True)}
     return Signature(inputs, outputs, prediction), shapes[prediction]
 
