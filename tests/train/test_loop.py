@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +140,35 @@ def test_a_loss_that_is_not_finite_stops_the_training(
         + (f"; the last checkpoint is in {tmp_path}" if kept else "")
     )
     assert (tmp_path / "training.safetensors").is_file() == kept
+
+
+class Greedy(Loss):
+    """Asks for more memory than there is: a tensor's own, or its gradient's."""
+
+    def __init__(self, backward: bool) -> None:
+        super().__init__("greedy", 1.0, Reads(labels=True))
+        self.backward = backward
+
+    def forward(self, inputs: LossInputs) -> torch.Tensor:
+        logits = inputs.student.logits
+        if not self.backward:
+            return logits.new_empty(2**50).sum()
+        logits.register_hook(lambda slope: slope.new_empty(2**50))
+        return logits.sum()
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_memory_that_does_not_suffice(tmp_path: Path, backward: bool) -> None:
+    goal = Objective([Greedy(backward)], None, objective().score, True)
+    with reproducible(0, 2):
+        trainer = Trainer(model(), goal, CONFIG, 0, tmp_path, samples(), said.append)
+        with pytest.raises(ModelError) as error:
+            trainer.run(samples(1), lambda share, words: None)
+    assert re.fullmatch(
+        r"training: a step of the training raised RuntimeError: .*can't allocate memory.* It is "
+        "memory that is short: lower batch_size, or raise accumulate",
+        str(error.value),
+    )
 
 
 @pytest.mark.parametrize(("keep", "epoch"), [("best", 1), ("last", 4)])
