@@ -96,7 +96,7 @@ def make_ensemble(
 def heard_teachers(
     names: Iterable[str], losses: Sequence[Loss], weights: TeacherWeights | None
 ) -> dict[str, float]:
-    """How much the prediction of each of these teachers counts, of those whose losses read it."""
+    """How much each of these teachers' predictions counts; none does where no loss reads them."""
     return voices(weights, names) if any(loss.reads.prediction for loss in losses) else {}
 
 

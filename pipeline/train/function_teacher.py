@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from edgestill.errors import EnvironmentFailure, ModelError
+from edgestill.errors import EdgestillError, EnvironmentFailure, ModelError
 from edgestill.models.interface import require_positions
 from edgestill.models.resolve import load_callable
 from edgestill.reference import run
@@ -56,8 +56,7 @@ class FunctionTeacher(BlackBox):
         try:
             self._function = load_callable(reference, base)
         except ModelError as error:
-            error.where = f"{role}: {error.where}"
-            raise
+            raise self._told(error) from error.__cause__
         self._names = tuple(arrays)
         probe = [
             array.astype(numpy.float32) if name == mixed else array
@@ -76,10 +75,7 @@ class FunctionTeacher(BlackBox):
             answer = run(self._reference, self._base, lambda: self._function(given), ModelError)
             return self._classes_first(_prediction(answer, len(inputs[0])))
         except ModelError as error:
-            error.where = f"{self.role}: {error.where or self._reference}"
-            if _unreachable(error.__cause__):
-                raise EnvironmentFailure(error.what, where=error.where, fix=_AGAIN) from error
-            raise
+            raise self._told(error) from error.__cause__
 
     def predict(self, arrays: Arrays) -> NDArray[numpy.float32]:
         """The prediction for all samples of a split, asked for in batches."""
@@ -87,6 +83,13 @@ class FunctionTeacher(BlackBox):
         return numpy.concatenate(
             [self._asked([a[start : start + BATCH] for a in arrays.values()]) for start in starts]
         )
+
+    def _told(self, error: ModelError) -> EdgestillError:
+        """What a failure of the user's code is to the user."""
+        error.where = f"{self.role}: {error.where or self._reference}"
+        if _unreachable(error.__cause__):
+            return EnvironmentFailure(error.what, where=error.where, fix=_AGAIN)
+        return error
 
     def _classes_first(self, prediction: NDArray[numpy.float32]) -> NDArray[numpy.float32]:
         if not self._classes_last:

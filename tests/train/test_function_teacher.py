@@ -214,6 +214,17 @@ def test_what_it_asks_is_not_there_for_now(tmp_path: Path, raising: str, told: s
     )
 
 
+def test_what_it_asks_is_not_there_when_its_code_is_imported(tmp_path: Path) -> None:
+    code = "raise ConnectionRefusedError('port 8000')\n\ndef answers(batch): ...\n"
+    (tmp_path / "asked.py").write_text(code, "utf-8")
+    with pytest.raises(EnvironmentFailure) as error:
+        FunctionTeacher("asked.py:answers", tmp_path, {"image": PIXELS}, None)
+    assert str(error.value).startswith(
+        "teacher: asked.py:answers (asked.py:1): asked.py cannot be imported: "
+        "ConnectionRefusedError: port 8000. Run again once it answers: "
+    )
+
+
 def test_a_file_that_it_does_not_find_is_a_mistake_in_its_code(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="raised FileNotFoundError") as error:
         teacher(tmp_path, "return np.load('vocabulary.npy')")
