@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,4 +44,20 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
     assert (progress.epoch, progress.best_epoch) == (1, 1)
     assert torch.equal(best["best"], torch.ones(2))
     assert torch.equal(now.modules["learner"].weight, torch.ones(100, 100))
-    assert [file.name for file in tmp_path.iterdir()] == [FILE], "what was left is cleaned up"
+
+
+def test_a_save_does_not_write_into_the_one_before(tmp_path: Path) -> None:
+    """A kill in the midst of it would leave neither."""
+    save(tmp_path, tracked(1.0), {}, Progress(epoch=1))
+    before = (tmp_path / FILE).read_bytes()
+    os.link(tmp_path / FILE, tmp_path / "the one before")
+    save(tmp_path, tracked(2.0), {}, Progress(epoch=2))
+    assert (tmp_path / "the one before").read_bytes() == before
+    assert (tmp_path / FILE).read_bytes() != before
+
+
+def test_what_a_killed_save_left_is_cleaned_up(tmp_path: Path) -> None:
+    save(tmp_path, tracked(1.0), {}, Progress(epoch=1))
+    (tmp_path / f"{FILE}.4711").write_bytes(b"half of it")
+    assert load(tmp_path, tracked(0.0)) is not None
+    assert [file.name for file in tmp_path.iterdir()] == [FILE]
