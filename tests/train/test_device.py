@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PROGRAM = Path(__file__).with_name("another_device.py")
 
 
+@pytest.mark.slow
 def test_on_another_device_every_distillation_gives_what_it_gives_on_the_cpu(
     tmp_path: Path,
 ) -> None:
