@@ -133,6 +133,7 @@ class CheckpointDescription:
         origin: "trained", "distilled", "loaded" or "built" (the callable brought its own weights).
         validation: the metric on the validation split for each epoch; empty when not trained here.
         best_epoch: the epoch whose weights these are; None when not trained here.
+        processes: how many trained it together; None when not trained here.
     """
 
     model: str
@@ -140,6 +141,7 @@ class CheckpointDescription:
     parameters: int
     validation: tuple[float, ...] = ()
     best_epoch: int | None = None
+    processes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,13 @@ from edgestill.distill.stage import (
     require_same_prediction,
     student_losses,
 )
-from edgestill.distill.teacher import Asking, BlackBoxTeacher, make_ensemble, open_black_box
+from edgestill.distill.teacher import (
+    Asking,
+    BlackBoxTeacher,
+    heard_teachers,
+    make_ensemble,
+    open_black_box,
+)
 from edgestill.errors import ModelError, about
 from edgestill.export.config import CheckStep, Lesson
 from edgestill.export.logits import require_logits
@@ -43,7 +49,7 @@ from edgestill.train.reproducible import reproducible
 from edgestill.train.stage import wrap
 from edgestill.train.teachers import LiveTeacher, Teacher
 from edgestill.train.views import Views, require_whole_labels
-from edgestill.train.voices import TEACHER, role_of, voices
+from edgestill.train.voices import TEACHER, role_of
 
 SAMPLES = 8
 EXPORTED = (TEACHER, "student")
@@ -128,6 +134,7 @@ def _built(
     """Every PyTorch model, fed with samples; what is derived from the teacher is told."""
     models: dict[str, DeviceModel] = {}
     configs = {role: model for role, model in config.models.items() if model.model}
+    judged = _judged(config, batch.train)
     for role, model_config in configs.items():
 
         def told(line: str, role: str = role) -> None:
@@ -137,8 +144,19 @@ def _built(
         context.progress(len(models) / len(configs) / 2, f"build {role}")
         with about(role):
             models[role] = wrap(model_config, batch.train, config.task, context.base, say=told)
-            _require_classes(models[role].prediction_shape, model_config, batch.train)
+            if role in judged:
+                _require_classes(models[role].prediction_shape, model_config, batch.train)
     return models
+
+
+def _judged(config: CheckStep, train: Dataset) -> set[str]:
+    """The roles whose predictions somebody looks at: not those read for their layers alone."""
+    roles = {*EXPORTED, *(lesson.learner for lesson in config.lessons)}
+    for lesson in config.lessons:
+        losses = _losses(lesson, config.task, train)
+        heard = heard_teachers(lesson.teachers, losses, lesson.weights)
+        roles |= {lesson.teachers[name] for name in heard}
+    return roles
 
 
 def _black_boxes(
@@ -201,7 +219,8 @@ def _try_lesson(
     context: StepContext,
 ) -> None:
     """One step of a training's objective on the first samples, backwards too, and of its peers'."""
-    for name in voices(lesson.weights, teachers):
+    losses = _losses(lesson, config.task, batch.train)
+    for name in heard_teachers(teachers, losses, lesson.weights):
         shape = teachers[name].prediction_shape
         called = f"the {_called(name, lesson)}"
         require_same_prediction(shape, model.prediction_shape, called, lesson.name)
@@ -209,9 +228,7 @@ def _try_lesson(
     peers = _peers(lesson, model, config, batch, context)
     if lesson.learn_from == "average":
         teachers = {TEACHER: deepcopy(model)}  # as which it starts
-    taught = lesson.learn_from == "teacher"
     with about(lesson.name), _trainable_again(model):
-        losses = student_losses(lesson.losses, config.task, batch.train, taught=taught)
         answers = _answers(lesson, teachers, losses, config.task, batch)
         attended = attended_tokens(batch.arrays, batch.inputs)
         given = partial(LossInputs, teacher=answers, labels=batch.labels, attended=attended)
@@ -228,6 +245,12 @@ def _try_lesson(
         _require_reached(model, lesson.only)
         learner.taps.close()
     model.zero_grad()
+
+
+def _losses(lesson: Lesson, task: str, train: Dataset) -> tuple[Loss, ...]:
+    with about(lesson.name):
+        taught = lesson.learn_from == "teacher"
+        return student_losses(lesson.losses, task, train, taught=taught)
 
 
 @contextmanager

@@ -501,6 +501,22 @@ def test_classes_that_are_said_to_be_the_last_axis_become_the_first(base: Path) 
     assert run(base, config, data) == "teacher: predicts (3, 4)\nstudent: predicts (3, 4)\n"
 
 
+@pytest.mark.parametrize("axis", ["first", "last", None])
+def test_a_function_says_which_axis_its_classes_are(base: Path, axis: Any) -> None:
+    """Three tokens of three classes: the shape alone does not tell."""
+    data = dataset(base, np.stack([CLASSES] * 3, axis=1))
+    student = net(then="y[:, :, None].expand(-1, -1, 3)")
+    teacher = replace(asked(base, "return batch['x'][:, :3, None] * [1.0, 2.0, 3.0]"), classes=axis)
+    student = replace(student, classes="first")
+    config = step(taught(CeLoss(), KdLoss()), teacher=teacher, student=student)
+    if axis is not None:
+        run(base, config, data)
+        return
+    message = r"^teacher: it predicts \[3, 3\] .*Say which with classes: first or classes: last$"
+    with pytest.raises(EdgestillError, match=message):
+        run(base, config, data)
+
+
 def test_heads_need_a_layer_and_a_prediction_for_whole_samples(base: Path) -> None:
     data = dataset(base, CLASSES)
     there = step(taught(CeLoss(), HeadsLoss(("laye",)), teachers=()))
@@ -604,7 +620,7 @@ BOTH = ("teacher", "wide")
             r"student: layer layr of the teacher wide: there is no such layer. Did you mean 'layer",
         ),
         (
-            (taught(teachers=("teacher",)),),
+            (taught(teachers=BOTH),),
             net(outputs=2),
             r"teacher wide: it predicts 2 classes, the labels have 3",
         ),
@@ -619,10 +635,23 @@ def test_a_further_teacher_that_does_not_fit(
         run(base, config, dataset(base, CLASSES))
 
 
-def test_a_teacher_that_nobody_hears_may_predict_something_else(base: Path) -> None:
-    losses, weights = (KdLoss(), HintLoss("layer", "wide:layer")), {"teacher": 1.0, "wide": 0.0}
-    lesson = taught(*losses, teachers=BOTH, weights=weights)
-    config = step(lesson, **{"teacher": net(), "teacher wide": net(outputs=5)})
+WIDE_HINT = HintLoss("layer", "wide:layer")
+
+
+@pytest.mark.parametrize(
+    "lesson",
+    [
+        taught(KdLoss(), WIDE_HINT, teachers=BOTH, weights={"teacher": 1.0, "wide": 0.0}),
+        taught(CeLoss(), WIDE_HINT, teachers=("wide",)),
+    ],
+    ids=["weight 0", "no loss compares predictions"],
+)
+@pytest.mark.parametrize("outputs", [2, 5], ids=["fewer", "more"])
+def test_a_teacher_that_nobody_hears_may_predict_something_else(
+    base: Path, lesson: Lesson, outputs: int
+) -> None:
+    """More or fewer values than there are classes: its layers are all that is read."""
+    config = step(lesson, **{"teacher": net(), "teacher wide": net(outputs=outputs)})
     run(base, config, dataset(base, CLASSES))
 
 
@@ -669,7 +698,7 @@ def test_views_of_a_teachers_own_training_are_not_those_it_is_asked_about(base: 
     file = onnx_teacher(base, (1, 4, 4), TensorProto.UINT8)
     mixing = replace(alone("teacher wide"), augment=AugmentConfig(mixup=1.0))
     models = {"teacher wide": model, "student": model}
-    config = step(mixing, taught(CeLoss(), teachers=BOTH), **models)
+    config = step(mixing, taught(KdLoss(), teachers=BOTH), **models)
     with pytest.raises(EdgestillError, match=r"^student: the teacher predicts \[1, 4, 3\]"):
         run(base, config, dataset(base, CLASSES, x=pixels), file)
 

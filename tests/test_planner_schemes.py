@@ -116,6 +116,14 @@ def test_code_and_files_of_an_assistant_count_where_it_learns_teaches_or_is_trie
     assert {name for name, step in steps.items() if step.files} - {"data"} == using
 
 
+def test_nothing_that_takes_long_begins_before_the_check(plan: MakePlan) -> None:
+    made = plan("distill.cache={}", "teachers={wide: {model: model.py:teacher, train: {}}}")
+    kinds = ("train", "load", "record", "distill")
+    found = [step for step in made.steps.values() if step.kind in kinds]
+    assert {step.kind for step in found} == {"train", "record", "distill"}
+    assert all("check" in step.after for step in found)
+
+
 def test_each_teachers_answers_are_kept_for_the_one_after_it(plan: MakePlan) -> None:
     made = plan("distill.cache={}", "assistants.0.distill.cache={views: 1}")
     assert inputs(made, "recording") == {

@@ -31,9 +31,13 @@ TOP = (
     "Allowed keys: name, seed, threads, task, metric, data, teacher, teachers, assistants, "
     "student, distill, export, quantize, targets, measure, gates."
 )
-MODEL_KEYS = (
+STUDENT_KEYS = (
+    "Allowed keys: model, arguments, onnx, weights, files, normalize, output, classes, from, "
+    "depth, width, train, pretrained."
+)
+TEACHER_KEYS = (
     "Allowed keys: model, arguments, onnx, function, weights, files, normalize, output, classes, "
-    "from, depth, width, train, pretrained."
+    "train, pretrained."
 )
 WIDE = "wide: {model: model.py:teacher, train: {}}"
 LOSSES = (
@@ -156,8 +160,7 @@ CASES = {
     "an assistant by its name alone": (
         RECIPE + "assistants: [model.py:student]\n",
         "9: assistants[0]: found 'model.py:student' where a mapping is expected. Allowed keys: "
-        "model, arguments, onnx, function, weights, files, normalize, output, classes, from, "
-        "depth, width, distill.",
+        "model, arguments, files, normalize, output, classes, from, depth, width, distill.",
     ),
     "an assistant without a model": (
         RECIPE + "assistants: [{model: model.py:student}, {}]\n",
@@ -165,8 +168,8 @@ CASES = {
     ),
     "an assistant that trains alone": (
         RECIPE + "assistants: [{model: model.py:student, train: {}}]\n",
-        "9: assistants[0].train: unknown key. Allowed keys: model, arguments, onnx, function, "
-        "weights, files, normalize, output, classes, from, depth, width, distill.",
+        "9: assistants[0].train: unknown key. Allowed keys: model, arguments, files, normalize, "
+        "output, classes, from, depth, width, distill.",
     ),
     "an assistant that came trained": (
         RECIPE + "assistants: [{model: model.py:student, weights: weights.safetensors}]\n",
@@ -305,7 +308,7 @@ CASES = {
     ),
     "misspelt model counts as given": (
         changed("{model: model.py:student}", "{modle: model.py:student}"),
-        f"4: student.modle: unknown key. Did you mean model? {MODEL_KEYS}",
+        f"4: student.modle: unknown key. Did you mean model? {STUDENT_KEYS}",
     ),
     "misspelt required key counts as given": (
         changed("source:", "sorce:"),
@@ -873,7 +876,7 @@ CASES = {
     ),
     "an unknown key of a further teacher": (
         several("wide: {modl: model.py:teacher, train: {}}"),
-        f"6: teachers.wide.modl: unknown key. Did you mean model? {MODEL_KEYS}",
+        f"6: teachers.wide.modl: unknown key. Did you mean model? {TEACHER_KEYS}",
     ),
     "an untrained further teacher": (
         several("wide: {model: model.py:teacher}"),

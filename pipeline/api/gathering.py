@@ -132,6 +132,7 @@ class Gathering:
             best_epoch=found.best_epoch,
             best_validation=trained[found.best_epoch - 1] if found.best_epoch else None,
             last_validation=trained[-1] if trained else None,
+            processes=found.processes,
         )
 
     def quantization(self) -> tuple[QuantizedModel, ...]:

@@ -16,6 +16,7 @@ from edgestill.distill.config import DistillStep
 from edgestill.distill.teacher import (
     Asking,
     TeacherModel,
+    heard_teachers,
     identity,
     make_ensemble,
     open_teacher,
@@ -42,7 +43,7 @@ from edgestill.train.stage import (
     write_trained,
 )
 from edgestill.train.teachers import AverageTeacher, Teacher
-from edgestill.train.voices import TEACHER, role_of, voices
+from edgestill.train.voices import TEACHER, role_of
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def _teachers(
 ) -> Ensemble | None:
     distill = config.distill
     asking = Asking(inputs.train, distill.augment, config.task, config.threads, context.base)
-    heard = voices(distill.teachers, config.teachers)
+    heard = heard_teachers(config.teachers, losses, distill.teachers)
 
     def opened(name: str, layers: tuple[Tap, ...]) -> Teacher:
         if average is not None:

@@ -67,7 +67,8 @@ def open_black_box(
     if model is not None:
         return OnnxTeacher(model, arrays, asking.threads, mixed, role)
     assert config is not None and config.function is not None
-    return FunctionTeacher(config.function, asking.base, arrays, mixed, role)
+    last = config.classes == "last"
+    return FunctionTeacher(config.function, asking.base, arrays, mixed, role, classes_last=last)
 
 
 def identity(config: ModelConfig | None, model: TeacherModel | None) -> str:
@@ -85,12 +86,18 @@ def make_ensemble(
     """The teachers that the losses read, each opened with the layers that they read of it; None
     where they read none."""
     names = tuple(names)
-    predicts = any(loss.reads.prediction for loss in losses)
-    heard = voices(weights, names) if predicts else {}
+    heard = heard_teachers(names, losses, weights)
     layers = {name: teacher_layers(losses, name) for name in names}
     members = {name: open_(name, layers[name]) for name in names if name in heard or layers[name]}
     weighing = weights if isinstance(weights, str) else None
     return Ensemble(members, heard, task, weighing) if members else None
+
+
+def heard_teachers(
+    names: Iterable[str], losses: Sequence[Loss], weights: TeacherWeights | None
+) -> dict[str, float]:
+    """How much each of these teachers' predictions counts; none does where no loss reads them."""
+    return voices(weights, names) if any(loss.reads.prediction for loss in losses) else {}
 
 
 def teacher_layers(losses: Iterable[Loss], name: str) -> tuple[Tap, ...]:

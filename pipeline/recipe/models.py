@@ -8,16 +8,14 @@ from typing import TypeVar
 from edgestill.models.config import ModelConfig
 from edgestill.recipe.draft import Draft
 from edgestill.recipe.problems import Path
-from edgestill.recipe.schema import AssistantConfig, Recipe, TrainedModelConfig
+from edgestill.recipe.schema import REFUSED_KEYS, AssistantConfig, Recipe, TrainedModelConfig
 
 AnyModel = TypeVar("AnyModel", AssistantConfig, TrainedModelConfig)
 
 # Keys that say something about PyTorch code, which an ONNX file has none of.
 _PYTORCH_KEYS = ("arguments", "weights", "train", "pretrained")
 # Keys of models, of which a function is none.
-_MODELS_KEYS = (*_PYTORCH_KEYS, "normalize", "output", "classes")
-# Keys of a model that came trained.
-_FINISHED_KEYS = ("onnx", "function", "weights")
+_MODELS_KEYS = (*_PYTORCH_KEYS, "normalize", "output")
 _KINDS = ("model", "onnx", "function")
 _STUDENT: Path = ("student",)
 # Keys that a student has from its teacher.
@@ -102,7 +100,7 @@ def check_classes(draft: Draft, path: Path, model: ModelConfig) -> None:
 
 
 def _check_assistant(draft: Draft, path: Path, model: ModelConfig) -> None:
-    finished = [key for key in _FINISHED_KEYS if draft.given(*path, key)]
+    finished = [key for key in REFUSED_KEYS["assistants"] if draft.given(*path, key)]
     for key in finished:
         what = f"an assistant is distilled here, and {key} is for models that came trained"
         draft.problems.add((*path, key), what, "Give it a model: or from: teacher.")

@@ -40,19 +40,23 @@ class Reader:
         path: Path,
         *,
         own: Mapping[str, FieldReader] | None = None,
+        refused: Sequence[str] = (),
     ) -> Config | None:
         """A `kind` from a mapping; wrong values take their defaults and leave a problem.
 
         Args:
             own: how to read the fields that are not written in YAML as their type is.
+            refused: keys of the type that a later check refuses here, with its reason: no message
+                names them as allowed.
 
         Returns:
             None when the value is no mapping, or a field without a default is missing or wrong.
         """
         fields = {key_of(field): field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-        if not self.mapping(value, path, list(fields)):
+        allowed = [name for name in fields if name not in refused]
+        if not self.mapping(value, path, allowed):
             return None
-        self.unknown_keys(value, path, list(fields))
+        self.unknown_keys(value, path, allowed, refused)
         given: dict[str, Any] = {}
         annotations = _annotations(kind)
         for name, field in fields.items():
@@ -87,10 +91,16 @@ class Reader:
         )
         return False
 
-    def unknown_keys(self, value: Mapping[str, Any], path: Path, known: Sequence[str]) -> None:
-        """Note every key of `value` that is not in `known`."""
+    def unknown_keys(
+        self,
+        value: Mapping[str, Any],
+        path: Path,
+        known: Sequence[str],
+        refused: Sequence[str] = (),
+    ) -> None:
+        """Note every key of `value` that is neither in `known` nor refused elsewhere."""
         for key in value:
-            if key not in known:
+            if key not in known and key not in refused:
                 fix = did_you_mean(key, known, "Allowed keys")
                 self.problems.add((*path, key), "unknown key", fix)
 

@@ -62,6 +62,15 @@ class AssistantConfig(ModelConfig):
     distill: SchemeConfig | None = None
 
 
+# Keys of a model that make no sense of one in this section, where they are refused with the reason.
+REFUSED_KEYS: Mapping[str, tuple[str, ...]] = {
+    "teacher": ("from", "depth", "width"),
+    "teachers": ("from", "depth", "width"),
+    "assistants": ("onnx", "function", "weights"),
+    "student": ("function",),
+}
+
+
 @config
 class TargetConfig:
     """One runtime that the model is compiled for.

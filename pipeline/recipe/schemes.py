@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ from edgestill.recipe.draft import Draft
 from edgestill.recipe.losses import read_losses
 from edgestill.recipe.problems import Path, show_value
 from edgestill.recipe.reader import BROKEN, FieldReader, Reader
-from edgestill.recipe.schema import AssistantConfig
+from edgestill.recipe.schema import REFUSED_KEYS, AssistantConfig
 from edgestill.recipe.teachers import read_weights
 from edgestill.train.losses.config import LossConfig
 
@@ -45,7 +46,8 @@ class SchemeReader:
             scheme = self.scheme(value, path)
             return BROKEN if scheme is None else scheme
 
-        return self._list(AssistantConfig, value, path, {"distill": read}, _MODEL_EXAMPLE)
+        refused = REFUSED_KEYS["assistants"]
+        return self._list(AssistantConfig, value, path, {"distill": read}, _MODEL_EXAMPLE, refused)
 
     def _losses(self, value: Any, path: Path) -> tuple[LossConfig, ...]:
         found = read_losses(self.reader, value, path)
@@ -60,7 +62,13 @@ class SchemeReader:
         return tuple(peer for _, peer in self._list(PeerConfig, value, path, {}, _MODEL_EXAMPLE))
 
     def _list(
-        self, kind: type[Any], value: Any, path: Path, own: dict[str, FieldReader], example: str
+        self,
+        kind: type[Any],
+        value: Any,
+        path: Path,
+        own: dict[str, FieldReader],
+        example: str,
+        refused: Sequence[str] = (),
     ) -> list[tuple[Path, Any]]:
         if not isinstance(value, list):
             what = f"found {show_value(value)} where a list is expected"
@@ -68,7 +76,7 @@ class SchemeReader:
             return []
         found = []
         for index, entry in enumerate(value):
-            config = self.reader.config(kind, entry, (*path, index), own=own)
+            config = self.reader.config(kind, entry, (*path, index), own=own, refused=refused)
             if config is not None:
                 found.append(((*path, index), config))
         return found

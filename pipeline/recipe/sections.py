@@ -17,7 +17,14 @@ from edgestill.recipe.draft import KEYS, Draft
 from edgestill.recipe.gates import read_gates
 from edgestill.recipe.problems import Path, show_value
 from edgestill.recipe.reader import BROKEN, FieldReader, Reader
-from edgestill.recipe.schema import GateConfig, Recipe, TargetConfig, Task, TrainedModelConfig
+from edgestill.recipe.schema import (
+    REFUSED_KEYS,
+    GateConfig,
+    Recipe,
+    TargetConfig,
+    Task,
+    TrainedModelConfig,
+)
 from edgestill.recipe.schemes import SchemeReader
 from edgestill.recipe.targets import read_targets
 from edgestill.recipe.tasks import DEFAULT_METRICS, metrics_of
@@ -81,7 +88,9 @@ class Sections:
     def section(self, key: str, kind: type[Any]) -> Any:
         """A section that is one config type; None where it is left out."""
         value = self.tree.get(key)
-        return None if value is None else self.reader.config(kind, value, (key,))
+        if value is None:
+            return None
+        return self.reader.config(kind, value, (key,), refused=REFUSED_KEYS.get(key, ()))
 
     def own(self, key: str, read: FieldReader, default: Any) -> Any:
         """A section that is read in its own way; `default` where it is left out."""

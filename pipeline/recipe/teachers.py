@@ -9,7 +9,7 @@ from edgestill.bounds import NonNegative
 from edgestill.recipe.draft import Draft
 from edgestill.recipe.problems import Path, show_path, show_value
 from edgestill.recipe.reader import BROKEN, Reader
-from edgestill.recipe.schema import TrainedModelConfig
+from edgestill.recipe.schema import REFUSED_KEYS, TrainedModelConfig
 from edgestill.spelling import best_match, nearest
 from edgestill.train.voices import TEACHER, TeacherWeights
 
@@ -36,7 +36,9 @@ def read_teachers(reader: Reader, value: Any, path: Path) -> dict[str, TrainedMo
             fix = "Use letters, digits, '.', '_' and '-', and neither teacher nor student."
             reader.problems.add(place, what, fix)
         elif entry is not None:
-            teacher = reader.config(TrainedModelConfig, entry, place)
+            teacher = reader.config(
+                TrainedModelConfig, entry, place, refused=REFUSED_KEYS["teachers"]
+            )
             if teacher is not None:
                 teachers[name] = teacher
     return teachers

@@ -70,6 +70,11 @@ def models(report: Report) -> Section:
     if "validation" in report.splits and any(m.best_validation is not None for m in report.models):
         samples = report.splits["validation"]
         lines.append(f"Validation is {report.metric} on {samples} samples, which chose the epoch.")
+    lines += [
+        f"{model.role} was trained by {model.processes} processes together."
+        for model in report.models
+        if model.processes is not None and model.processes > 1
+    ]
     return Section("Models", columns, rows, tuple(lines)).without_empty_columns()
 
 

@@ -37,6 +37,7 @@ class ModelSummary:
         best_epoch: the epoch that was kept, of `epochs`; None when not trained here.
         best_validation: the metric on the validation split at the best epoch.
         last_validation: the same after the last epoch.
+        processes: how many trained it together; None when not trained here.
     """
 
     role: str
@@ -48,6 +49,7 @@ class ModelSummary:
     best_epoch: int | None = None
     best_validation: float | None = None
     last_validation: float | None = None
+    processes: int | None = None
 
 
 @dataclass(frozen=True)

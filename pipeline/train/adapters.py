@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgestill.errors import ModelError
+from edgestill.train.voices import TEACHER
 
 Channels = Literal["first", "last"]
 
@@ -36,6 +37,7 @@ class Adapter(nn.Module):
     Args:
         student: `[b, ..., c_s]`, an example with channels last.
         teacher: `[b, ..., c_t]`.
+        role: what messages call the teacher.
 
     Attributes:
         words: what had to be brought together; None for nothing.
@@ -44,16 +46,16 @@ class Adapter(nn.Module):
         ModelError: a sequence whose positions are no image's, beside an image's feature.
     """
 
-    def __init__(self, student: Tensor, teacher: Tensor) -> None:
+    def __init__(self, student: Tensor, teacher: Tensor, role: str = TEACHER) -> None:
         super().__init__()
         positions = one_grid(student, teacher)[0].shape[1]
         widths = student.shape[-1], teacher.shape[-1]
         self.project: nn.Module = nn.Identity()
         self.words: str | None = None
         if student.shape != teacher.shape:
-            shapes = (list(feature.shape[1:]) for feature in (student, teacher))
+            own, other = (list(feature.shape[1:]) for feature in (student, teacher))
             one = "1 position" if positions == 1 else f"{positions} positions"
-            self.words = "{} and the teacher's {}".format(*shapes) + f" meet at {one}"
+            self.words = f"{own} and the {role}'s {other} meet at {one}"
         if widths[0] != widths[1]:
             self.project = nn.Linear(*widths, bias=False)
             self.words = f"{self.words}, a linear map takes {widths[0]} channels to {widths[1]}"

@@ -8,12 +8,18 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from edgestill.errors import ModelError
+from edgestill.errors import EdgestillError, EnvironmentFailure, ModelError
+from edgestill.models.interface import require_positions
 from edgestill.models.resolve import load_callable
 from edgestill.reference import run
 from edgestill.train.black_box import BlackBox, Samples, few
 from edgestill.train.predict import BATCH, Arrays
 from edgestill.train.voices import TEACHER
+
+_AGAIN = (
+    "Run again once it answers: finished steps are kept, a training goes on from its last "
+    "checkpoint, and distill.cache keeps each view that is complete"
+)
 
 
 class FunctionTeacher(BlackBox):
@@ -26,9 +32,12 @@ class FunctionTeacher(BlackBox):
         mixed: the input whose values are blended from two samples, if one is: it is given floats,
             whatever the samples are.
         role: what messages call it.
+        classes_last: whether its prediction has its classes on the last axis; they become the
+            first one after the batch.
 
     Raises:
         ModelError: the function cannot be found, raises, or returns no prediction.
+        EnvironmentFailure: what it asks, such as a server, cannot be reached.
     """
 
     def __init__(
@@ -38,14 +47,16 @@ class FunctionTeacher(BlackBox):
         arrays: Arrays,
         mixed: str | None,
         role: str = TEACHER,
+        *,
+        classes_last: bool = False,
     ) -> None:
         self.role = role
+        self._classes_last = classes_last
         self._reference, self._base = reference, base
         try:
             self._function = load_callable(reference, base)
         except ModelError as error:
-            error.where = f"{role}: {error.where}"
-            raise
+            raise self._told(error) from error.__cause__
         self._names = tuple(arrays)
         probe = [
             array.astype(numpy.float32) if name == mixed else array
@@ -62,10 +73,9 @@ class FunctionTeacher(BlackBox):
         given = {name: array.copy() for name, array in zip(self._names, inputs, strict=True)}
         try:
             answer = run(self._reference, self._base, lambda: self._function(given), ModelError)
-            return _prediction(answer, len(inputs[0]))
+            return self._classes_first(_prediction(answer, len(inputs[0])))
         except ModelError as error:
-            error.where = f"{self.role}: {error.where or self._reference}"
-            raise
+            raise self._told(error) from error.__cause__
 
     def predict(self, arrays: Arrays) -> NDArray[numpy.float32]:
         """The prediction for all samples of a split, asked for in batches."""
@@ -73,6 +83,29 @@ class FunctionTeacher(BlackBox):
         return numpy.concatenate(
             [self._asked([a[start : start + BATCH] for a in arrays.values()]) for start in starts]
         )
+
+    def _told(self, error: ModelError) -> EdgestillError:
+        """What a failure of the user's code is to the user."""
+        error.where = f"{self.role}: {error.where or self._reference}"
+        if _unreachable(error.__cause__):
+            return EnvironmentFailure(error.what, where=error.where, fix=_AGAIN)
+        return error
+
+    def _classes_first(self, prediction: NDArray[numpy.float32]) -> NDArray[numpy.float32]:
+        if not self._classes_last:
+            return prediction
+        require_positions(prediction.shape[1:])
+        return numpy.ascontiguousarray(numpy.moveaxis(prediction, -1, 1))
+
+
+def _unreachable(raised: BaseException | None) -> bool:
+    """Whether what was raised comes of a network, a disk or a device: clients of servers have
+    exceptions of their own, which name the system's as their cause."""
+    while raised is not None:
+        if isinstance(raised, OSError):
+            return not isinstance(raised, FileNotFoundError)  # that is a name in their code
+        raised = raised.__cause__
+    return False
 
 
 def _prediction(answer: Any, count: int) -> NDArray[numpy.float32]:

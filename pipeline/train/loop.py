@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from edgestill.errors import ModelError
 from edgestill.models.wrapper import SMALLER, DeviceModel, out_of_memory
+from edgestill.reference import describe
 from edgestill.train import state
 from edgestill.train.accelerator import start_accelerator
 from edgestill.train.batches import Part, epoch_batches, parts_of
@@ -135,7 +136,9 @@ class Trainer:
         if config.compile:
             for learner in self.learner.learners:
                 learner.student.module.compile()
-        self.optimizer = make_optimizer(self.learner, config)
+        # What losses learn is placed before the optimizer has it: not every device keeps parameters
+        # the same objects.
+        self.optimizer = make_optimizer(self.learner.to(self.device), config)
         self.wrapped, self.wrapped_optimizer = self.accelerator.prepare(
             self.learner, self.optimizer
         )
@@ -197,7 +200,8 @@ class Trainer:
         batches = epoch_batches(len(self.train), self.config.batch_size, self.seed, at.epoch)
         self.wrapped.train()
         for step in range(at.step, steps):
-            self._step(batches[step], at, steps)
+            with _within_memory():
+                self._step(batches[step], at, steps)
             at.step = step + 1
             self._save_if_due(at, best)
 
@@ -255,13 +259,8 @@ class Trainer:
             rows = sum(part.sizes) if loss.relates_samples else len(part.rows) * len(part.sizes)
             total = total + weights[index] * (rows / part.whole) * term
             at.terms.setdefault(loss.name, state.Term()).add(value, len(part.rows))
-        try:
-            # Not through Accelerate: a variable of its own would divide the loss.
-            torch.autograd.backward(total)
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            raise ModelError(f"backward raised {error}", where="training", fix=SMALLER) from error
+        # Not through Accelerate: a variable of its own would divide the loss.
+        torch.autograd.backward(total)
         return seen
 
     def _given(self, view: View, part: Part, number: int, progress: float) -> Given:
@@ -348,6 +347,18 @@ class Trainer:
                 where="training",
                 fix=_ADVICE + (f"; the last checkpoint is in {self.work}" if kept else ""),
             )
+
+
+@contextmanager
+def _within_memory() -> Iterator[None]:
+    """Where a model's own forward is not what asks for too much: losses, gradients, optimizers."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        what = f"a step of the training raised {describe(error)}"
+        raise ModelError(what, where="training", fix=SMALLER) from error
 
 
 _ADVICE = "Lower learning_rate, set clip_norm, or look for extreme values in the data"

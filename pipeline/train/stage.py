@@ -101,7 +101,13 @@ def ask(config: AskStep, inputs: AskInputs, out: Path, context: StepContext) -> 
         names: tuple[str, ...]
         if inputs.checkpoint is None:
             assert config.model.function is not None
-            function = FunctionTeacher(config.model.function, context.base, arrays, None)
+            function = FunctionTeacher(
+                config.model.function,
+                context.base,
+                arrays,
+                None,
+                classes_last=config.model.classes == "last",
+            )
             prediction, runtime = single_output(config.task), "function"
             outputs, names = [function.predict(arrays)], (prediction,)
         else:
@@ -223,7 +229,8 @@ def write_trained(
     with (out / "log" / "history.jsonl").open("w", encoding="utf-8") as file:
         file.writelines(record.to_json() + "\n" for record in trained.history)
     validation = tuple(record.validation for record in trained.history)
-    return _write(model, config, origin, out, validation, trained.best_epoch)
+    together = trainer.accelerator.num_processes
+    return _write(model, config, origin, out, validation, trained.best_epoch, together)
 
 
 def _write(
@@ -233,6 +240,7 @@ def _write(
     out: Path,
     validation: tuple[float, ...] = (),
     best_epoch: int | None = None,
+    processes: int | None = None,
 ) -> Checkpoint:
     safetensors = require("safetensors.torch", extra="build")
     module = model.module
@@ -248,6 +256,7 @@ def _write(
             parameters=number_of_parameters(module),
             validation=validation,
             best_epoch=best_epoch,
+            processes=processes,
         ),
     )
 

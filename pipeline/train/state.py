@@ -90,16 +90,11 @@ def save(folder: Path, tracked: Tracked, best: Mapping[str, Tensor], progress: P
     tensors = {f"best.{name}": tensor for name, tensor in best.items()}
     for module, values in tracked.modules.items():
         tensors |= {f"{module}.{name}": t for name, t in values.state_dict().items()}
-    scalars: dict[str, Any] = {}
     for optimizer, holder in tracked.optimizers.items():
         for index, values in holder.state_dict()["state"].items():
-            for name, value in values.items():
-                key = f"{optimizer}.{index}.{name}"
-                if isinstance(value, Tensor):
-                    tensors[key] = value
-                elif value is not None:
-                    scalars[key] = value
-    metadata = {"progress": json.dumps(asdict(progress)), "scalars": json.dumps(scalars)}
+            given = {name: value for name, value in values.items() if value is not None}
+            tensors |= {f"{optimizer}.{index}.{name}": value for name, value in given.items()}
+    metadata = {"progress": json.dumps(asdict(progress))}
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f"{FILE}.{os.getpid()}"
     save_file(
@@ -126,15 +121,14 @@ def load(folder: Path, tracked: Tracked) -> tuple[Progress, dict[str, Tensor]] |
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
         progress = _progress(json.loads(metadata["progress"]))
-        scalars = json.loads(metadata["scalars"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         path.unlink()  # cannot be used: start from the beginning
         return None
     for name, module in tracked.modules.items():
         module.load_state_dict(_below(f"{name}.", tensors))
     for name, optimizer in tracked.optimizers.items():
-        values: dict[int, dict[str, Any]] = {}
-        for key, value in (_below(f"{name}.", tensors) | _below(f"{name}.", scalars)).items():
+        values: dict[int, dict[str, Tensor]] = {}
+        for key, value in _below(f"{name}.", tensors).items():
             index, _, entry = key.partition(".")
             values.setdefault(int(index), {})[entry] = value
         groups = optimizer.state_dict()["param_groups"]
@@ -142,7 +136,7 @@ def load(folder: Path, tracked: Tracked) -> tuple[Progress, dict[str, Tensor]] |
     return progress, _below("best.", tensors)
 
 
-def _below(prefix: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _below(prefix: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in values.items() if k.startswith(prefix)}
 
 

@@ -136,9 +136,26 @@ def test_a_student_learns_the_same_from_kept_answers_as_from_the_teacher(
         assert from_disk == pytest.approx(from_teacher, rel=1e-4)
 
 
-def history(out: Path, context: StepContext, inputs: DistillInputs, losses: Any) -> Any:
+def test_of_fewer_views_than_epochs_each_is_seen_again_by_both(
+    base: Path, context: StepContext
+) -> None:
+    """By a student that hardly learns: each epoch's loss is that of its view."""
+    train, validation = dataset(base), dataset(base, "validation", 1)
+    config = step(cache=CacheConfig(views=2, dtype="float32"), layers=())
+    kept = recorded(base, context, config, train)
+    checkpoint = Checkpoint(base / "teacher0", kept.description.teacher)
+    inputs = DistillInputs(train, validation, {"teacher": checkpoint}, {"teacher": kept})
+    found = history(base / "kept", context, inputs, (KdLoss(),), learning_rate=1e-12)
+    first, second, *again = [epoch["kd"] for epoch in found]
+    assert again == pytest.approx([first, second], rel=1e-5)
+    assert first != pytest.approx(second, rel=1e-3)
+
+
+def history(
+    out: Path, context: StepContext, inputs: DistillInputs, losses: Any, **changes: Any
+) -> Any:
     """Each epoch's losses of a student that is distilled in the folder `out`."""
-    schedule = DistillConfig(epochs=4, batch_size=16, augment=AUGMENT, losses=losses)
+    schedule = DistillConfig(epochs=4, batch_size=16, augment=AUGMENT, losses=losses, **changes)
     model = TEACHER if isinstance(inputs.teachers["teacher"], Checkpoint) else None
     config = DistillStep(STUDENT, {"teacher": model}, schedule, "classification", "accuracy", 0, 2)
     (out / "work").mkdir(parents=True)
@@ -210,6 +227,9 @@ def test_what_is_kept_takes_the_space_that_it_should(
     train = dataset(base)
     cache = CacheConfig(views=2, dtype=dtype, top_k=4)
     recording = recorded(base, context, step(cache=cache, layers=(Tap("0"),)), train)
+    answer = reader(recording, train).answer([torch.zeros(1)], np.arange(COUNT), 0)
+    for tensor in (answer.logits, *answer.features.values()):
+        assert tensor.dtype == torch.float32, "what losses compute with"
     files = {
         file.relative_to(recording.path).as_posix(): len(np.load(file, mmap_mode="r").tobytes())
         for file in recording.path.rglob("*.npy")
@@ -227,29 +247,26 @@ def test_a_killed_recording_goes_on_with_the_view_it_was_at(
 ) -> None:
     train = dataset(base)
     whole = recorded(base, context, step(), train)
-    begun: list[int] = []
-    record_view = recording_stage._record_view
+    told: list[str] = []
 
-    def killed(*args: Any) -> None:
-        begun.append(args[3])
-        if begun == [0, 1]:
-            (args[5].with_name("1.part")).mkdir()
+    def killed(share: float, words: str) -> None:
+        told.append(words)
+        if len(told) == 6:  # in the midst of the second view
             raise KeyboardInterrupt
-        record_view(*args)
 
-    monkeypatch.setattr(recording_stage, "_record_view", killed)
+    monkeypatch.setattr(recording_stage, "BATCH", COUNT // 4)
     inputs = RecordInputs(train, Checkpoint(base / "teacher0", whole.description.teacher))
-    elsewhere = replace(context, work=base / "other work")
+    elsewhere = replace(context, work=base / "other work", progress=killed)
     (base / "again").mkdir()
     with pytest.raises(KeyboardInterrupt):
         record(step(), inputs, base / "again", elsewhere)
     again = record(step(), inputs, base / "again", elsewhere)
-    assert begun == [0, 1, 1, 2]
+    assert told == [f"view {view}/3" for view in (1, 1, 1, 1, 2, 2, *[2] * 4, *[3] * 4)]
     assert again.digest == whole.digest
     # A result that could not be committed leaves its views to the next try.
     (base / "once more").mkdir()
     assert record(step(), inputs, base / "once more", elsewhere).digest == whole.digest
-    assert begun == [0, 1, 1, 2]
+    assert len(told) == 14, "no view was asked about again"
 
 
 def test_of_many_views_few_files_are_open(base: Path, context: StepContext) -> None:

@@ -202,6 +202,15 @@ def test_layers_of_a_teacher_without_a_voice_are_read(tmp_path: Path) -> None:
     assert not np.allclose(own.history(configs, weights, of_teacher, teachers=models), live)
 
 
+def test_where_no_loss_compares_predictions_a_teacher_may_have_any(tmp_path: Path) -> None:
+    own = school(tmp_path, 1)
+    models, configs = {"wide": own.checkpoint("wide", 7)}, {"wide": own.config(9, 7)}
+    losses: tuple[LossConfig, ...] = (CeLoss(), HintLoss("0", "wide:0"))
+    found = own.history(configs, None, losses, teachers=models)
+    assert found.shape == (EPOCHS, 2)
+    assert (found[1] < found[0]).all(), "both are learnt"
+
+
 @pytest.mark.parametrize("kept", [False, True], ids=["live", "recorded"])
 def test_teachers_that_predict_different_shapes(tmp_path: Path, kept: bool) -> None:
     own = school(tmp_path, 1)

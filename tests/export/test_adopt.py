@@ -467,14 +467,14 @@ def test_fewer_answers_than_classes(
         taken(dataset, context)
 
 
-def tokens(folder: Path, *, read_again: bool = False) -> None:
-    """`logits = features @ WEIGHT` for each of two tokens; perhaps something else reads them."""
+def tokens(folder: Path, *, read_again: bool = False, count: int | str = 2) -> None:
+    """`logits = features @ WEIGHT` for each token; perhaps something else reads them."""
     nodes = [helper.make_node("MatMul", ["features", "weight"], ["logits"])]
-    outputs = [value("logits", ["n", 2, 3])]
+    outputs = [value("logits", ["n", count, 3])]
     if read_again:
         nodes.append(helper.make_node("Neg", ["logits"], ["other"]))
         outputs.append(value("other", ["n", 2, 3]))
-    save(folder, nodes, [value("features", ["n", 2, 4])], outputs, {"weight": WEIGHT})
+    save(folder, nodes, [value("features", ["n", count, 4])], outputs, {"weight": WEIGHT})
 
 
 @pytest.mark.parametrize("read_again", [False, True])
@@ -493,10 +493,11 @@ def test_classes_that_are_the_last_axis_are_made_the_first(
         np.testing.assert_allclose(unmoved, -(x @ WEIGHT), rtol=1e-5)
 
 
+@pytest.mark.parametrize("count", [2, "tokens"], ids=["two tokens", "any number of tokens"])
 def test_classes_that_are_the_last_axis_unsaid(
-    tmp_path: Path, context: StepContext, make_dataset: MakeDataset
+    tmp_path: Path, context: StepContext, make_dataset: MakeDataset, count: int | str
 ) -> None:
-    tokens(tmp_path)
+    tokens(tmp_path, count=count)
     dataset = make_dataset({"features": np.stack([X, X], axis=1)}, np.zeros((5, 2), np.int64))
     message = r"^model.onnx: it predicts \[2, 3\] a sample, and labels are \[2\]: its classes are"
     with pytest.raises(ModelError, match=message):

@@ -184,6 +184,16 @@ class Scores(nn.Module):
         return scores
 
 
+def test_of_pixels_the_order_stays_as_it_is() -> None:
+    """Rows and columns are not swapped when the classes pass them."""
+    specs = (TensorSpec("x", "float32", (None, 2, 5, 4)),)
+    model = DeviceModel(Scores(), None, specs, classes_last=True)
+    pixels = torch.randn(3, 2, 5, 4)
+    assert model.prediction_shape == (3, 2, 5)
+    expected = model.module(pixels).permute(0, 3, 1, 2)
+    assert torch.equal(model.prediction(pixels), expected)
+
+
 def test_a_model_without_positions_has_no_classes_to_move() -> None:
     with pytest.raises(ModelError) as error:
         DeviceModel(Scores(), None, (TensorSpec("x", "float32", (None, 4)),), classes_last=True)

@@ -250,6 +250,11 @@ def test_the_recipe_chooses_the_prediction():
         (lambda x: {"a": (x,), "a_0": x}, None, r"output a_0 has the name of another output"),
         (lambda x: None, None, r"forward returns no tensor"),
         (lambda x: x[:, 9], None, r"test_wrapper.py:\d+: forward raised IndexError.*given image u"),
+        (
+            lambda x: x.new_empty(2**50),
+            None,
+            r"forward raised .*allocate.* It is memory that is sh",
+        ),
     ],
 )
 def test_outputs_that_do_not_work(function, output, message):

@@ -124,3 +124,10 @@ def test_a_model_that_is_not_exported_has_no_file(passing: Report) -> None:
         before.rows[1][column].text,
     ]
     assert found.lines == before.lines
+
+
+def test_a_model_that_several_processes_trained(passing: Report) -> None:
+    teacher, student = passing.models
+    models = (replace(teacher, processes=1), replace(student, processes=4))
+    found = content.models(replace(passing, models=models)).lines
+    assert found == (*content.models(passing).lines, "student was trained by 4 processes together.")

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from edgestill.errors import ModelError
+from edgestill.errors import EnvironmentFailure, ModelError
 from edgestill.train.function_teacher import FunctionTeacher
 from edgestill.train.predict import to_tensors
 
@@ -64,6 +64,28 @@ def test_it_may_be_a_classifier_of_another_library(tmp_path: Path) -> None:
     model = LogisticRegression().fit(PIXELS / 255, labels)
     expected = model.decision_function(PIXELS / 255)
     np.testing.assert_allclose(answer(asked, PIXELS), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [2, 3], ids=["two tokens", "as many tokens as classes"])
+def test_classes_that_it_has_on_the_last_axis_become_the_first(tmp_path: Path, tokens: int) -> None:
+    code = f"def answers(batch):\n    return batch['image'][:, :{tokens}, None] * [1.0, 2.0, 3.0]\n"
+    (tmp_path / "asked.py").write_text(code, "utf-8")
+    data = {"image": PIXELS}
+    asked = FunctionTeacher("asked.py:answers", tmp_path, data, None, classes_last=True)
+    assert asked.prediction_shape == (3, tokens)
+    expected = PIXELS[:, None, :tokens] * np.array([1.0, 2.0, 3.0])[:, None]
+    np.testing.assert_array_equal(answer(asked, PIXELS), expected)
+    np.testing.assert_array_equal(asked.predict(data), expected)
+
+
+def test_a_function_without_positions_has_no_classes_to_move(tmp_path: Path) -> None:
+    (tmp_path / "asked.py").write_text("def answers(batch):\n    return batch['image'] / 2\n")
+    with pytest.raises(ModelError) as error:
+        FunctionTeacher("asked.py:answers", tmp_path, {"image": PIXELS}, None, classes_last=True)
+    assert str(error.value) == (
+        "teacher: asked.py:answers: classes: last is for models that classify each position, and "
+        "it predicts [4] a sample. Leave classes out"
+    )
 
 
 def test_what_it_does_to_its_arrays_does_not_reach_the_student(tmp_path: Path) -> None:
@@ -166,6 +188,47 @@ def test_an_answer_that_is_not_of_the_sample_alone(tmp_path: Path, body: str) ->
         "one. Let it answer each sample by itself: no random numbers, nothing that it keeps "
         "between calls, no statistics over the batch"
     )
+
+
+@pytest.mark.parametrize(
+    ("raising", "told"),
+    [
+        ("raise ConnectionRefusedError('port 8000')", "ConnectionRefusedError: port 8000"),
+        ("raise TimeoutError('after 30 s')", "TimeoutError: after 30 s"),
+        ("raise OSError(28, 'No space left')", "OSError: [Errno 28] No space left"),
+        ("raise RuntimeError('no answer') from OSError('gone')", "RuntimeError: no answer"),
+    ],
+    ids=["refused", "late", "full", "a client's own"],
+)
+def test_what_it_asks_is_not_there_for_now(tmp_path: Path, raising: str, told: str) -> None:
+    """It answered at first: the environment failed, and not the recipe."""
+    body = f"calls.append(1)\nif len(calls) > 3:\n    {raising}\nreturn batch['other']"
+    asked = teacher(tmp_path, body, role="teacher wide")
+    with pytest.raises(EnvironmentFailure) as error:
+        answer(asked, PIXELS, OTHER)
+    assert error.value.exit_code == 3
+    assert str(error.value) == (
+        f"teacher wide: asked.py:answers (asked.py:9): answers() raised {told}. Run again once it "
+        "answers: finished steps are kept, a training goes on from its last checkpoint, and "
+        "distill.cache keeps each view that is complete"
+    )
+
+
+def test_what_it_asks_is_not_there_when_its_code_is_imported(tmp_path: Path) -> None:
+    code = "raise ConnectionRefusedError('port 8000')\n\ndef answers(batch): ...\n"
+    (tmp_path / "asked.py").write_text(code, "utf-8")
+    with pytest.raises(EnvironmentFailure) as error:
+        FunctionTeacher("asked.py:answers", tmp_path, {"image": PIXELS}, None)
+    assert str(error.value).startswith(
+        "teacher: asked.py:answers (asked.py:1): asked.py cannot be imported: "
+        "ConnectionRefusedError: port 8000. Run again once it answers: "
+    )
+
+
+def test_a_file_that_it_does_not_find_is_a_mistake_in_its_code(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="raised FileNotFoundError") as error:
+        teacher(tmp_path, "return np.load('vocabulary.npy')")
+    assert error.value.exit_code == 2
 
 
 def test_a_function_that_is_not_there(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +17,13 @@ from edgestill.errors import ModelError
 from edgestill.metrics import METRICS, score
 from edgestill.models.wrapper import DeviceModel
 from edgestill.train import loop
-from edgestill.train.config import Keep, TrainConfig
+from edgestill.train.config import AugmentConfig, Keep, TrainConfig
 from edgestill.train.loop import Objective, Samples, Trained, Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss, LossInputs
-from edgestill.train.losses.config import Reads
+from edgestill.train.losses.config import HeadsLoss, Reads
 from edgestill.train.reproducible import reproducible
+from edgestill.train.state import Progress
 
 CONFIG = TrainConfig(epochs=3, batch_size=16, learning_rate=1e-2)
 
@@ -139,6 +142,35 @@ def test_a_loss_that_is_not_finite_stops_the_training(
     assert (tmp_path / "training.safetensors").is_file() == kept
 
 
+class Greedy(Loss):
+    """Asks for more memory than there is: a tensor's own, or its gradient's."""
+
+    def __init__(self, backward: bool) -> None:
+        super().__init__("greedy", 1.0, Reads(labels=True))
+        self.backward = backward
+
+    def forward(self, inputs: LossInputs) -> torch.Tensor:
+        logits = inputs.student.logits
+        if not self.backward:
+            return logits.new_empty(2**50).sum()
+        logits.register_hook(lambda slope: slope.new_empty(2**50))
+        return logits.sum()
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_memory_that_does_not_suffice(tmp_path: Path, backward: bool) -> None:
+    goal = Objective([Greedy(backward)], None, objective().score, True)
+    with reproducible(0, 2):
+        trainer = Trainer(model(), goal, CONFIG, 0, tmp_path, samples(), said.append)
+        with pytest.raises(ModelError) as error:
+            trainer.run(samples(1), lambda share, words: None)
+    assert re.fullmatch(
+        r"training: a step of the training raised RuntimeError: .*can't allocate memory.* It is "
+        "memory that is short: lower batch_size, or raise accumulate",
+        str(error.value),
+    )
+
+
 @pytest.mark.parametrize(("keep", "epoch"), [("best", 1), ("last", 4)])
 def test_which_epoch_is_kept(tmp_path: Path, keep: Keep, epoch: int) -> None:
     """Validated by how little has been learnt, the first epoch is the best."""
@@ -153,3 +185,101 @@ def test_which_epoch_is_kept(tmp_path: Path, keep: Keep, epoch: int) -> None:
     last = trainer.model.state_dict()
     same = [torch.equal(tensor, last[name]) for name, tensor in trained.weights.items()]
     assert all(same) == (keep == "last")
+
+
+def test_the_best_epoch_before_a_stop_is_what_a_resumed_training_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As above, stopped after the second epoch, which is no better than the first."""
+    forgetful = replace(objective(), bigger_is_better=False)
+
+    def run(work: Path, progress: Callable[[float, str], None]) -> Trained:
+        with reproducible(seed=0, threads=2):
+            trainer = Trainer(model(), forgetful, CONFIG, 0, work, samples(), said.append)
+            return trainer.run(samples(1), progress)
+
+    def stop(share: float, words: str) -> None:
+        if words == "epoch 2/3":
+            raise Stopped
+
+    whole = run(tmp_path / "whole", lambda share, words: None)
+    monkeypatch.setattr(loop, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "CHECKPOINT_SHARE", 1e9)
+    with pytest.raises(Stopped):
+        run(tmp_path / "stopped", stop)
+    resumed = run(tmp_path / "stopped", lambda share, words: None)
+    assert (whole.best_epoch, resumed.best_epoch) == (1, 1)
+    for name, tensor in whole.weights.items():
+        assert torch.equal(tensor, resumed.weights[name]), name
+
+
+class Watching(Loss):
+    """Keeps what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__("watching", 1.0, Reads(labels=True))
+        self.given: list[LossInputs] = []
+
+    def forward(self, inputs: LossInputs) -> torch.Tensor:
+        self.given.append(inputs)
+        return inputs.student.logits.mean()
+
+
+class Masked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, image: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(image.flatten(1)) + attention_mask.sum(1, keepdim=True)
+        return logits
+
+
+def test_of_mixed_samples_a_loss_is_given_both_labels_and_which_tokens_are_no_padding(
+    tmp_path: Path,
+) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 255, (70, 1, 4, 4), dtype=np.uint8)
+    mask, ids = rng.integers(0, 2, (70, 5)), np.arange(70, dtype=np.uint64)
+    data = Samples({"image": images, "attention_mask": mask}, np.arange(70) % 3, ids)
+    specs = (
+        TensorSpec("image", "uint8", (None, 1, 4, 4)),
+        TensorSpec("attention_mask", "int64", (None, 5)),
+    )
+    watching = Watching()
+    goal = Objective([watching], None, objective().score, True)
+    config = replace(CONFIG, augment=AugmentConfig(mixup=0.5))
+    with reproducible(0, 2):
+        net = DeviceModel(Masked(), None, specs)
+        trainer = Trainer(net, goal, config, 0, tmp_path, data, said.append)
+        rows = np.array([5, 2, 68, 40])
+        trainer._step(rows, Progress(epoch=2), 18)
+        view = trainer.views.of(rows, 2, torch.device("cpu"))
+    (given,) = watching.given
+    assert given.labels is not None
+    assert given.labels.partner is not None
+    assert given.attended is not None
+    assert view.partners is not None
+    assert (view.partners % 3 != rows % 3).any()
+    np.testing.assert_array_equal(given.labels.own, rows % 3)
+    np.testing.assert_array_equal(given.labels.partner, view.partners % 3)
+    np.testing.assert_array_equal(given.labels.share, view.share)
+    np.testing.assert_array_equal(given.attended, mask[rows])
+
+
+def test_adapters_begin_alike_whatever_was_drawn_before(tmp_path: Path) -> None:
+    begun = []
+    for draws in (0, 7):
+        (loss,) = make_losses([HeadsLoss(("0",))], "classification")
+        torch.rand(draws)
+        Trainer(
+            model(),
+            Objective([loss], None, objective().score, True),
+            CONFIG,
+            0,
+            tmp_path,
+            samples(),
+            said.append,
+        )
+        begun.append(list(loss.parameters()))
+    assert all(map(torch.equal, *begun))

@@ -196,6 +196,15 @@ def test_a_training_that_no_longer_helps_is_stopped(tmp_path: Path) -> None:
     assert max(scores[-4:]) <= max(scores[:-4])
 
 
+def test_epochs_that_are_as_good_as_the_best_do_not_put_off_the_stop(tmp_path: Path) -> None:
+    with reproducible(0, 2):
+        training = trainer(tmp_path, replace(CONFIG, epochs=20, early_stop=4))
+        training.objective = replace(training.objective, score=lambda outputs, labels: 0.5)
+        trained = training.run(samples(1), lambda share, words: None)
+    assert len(trained.history) == 5
+    assert trained.best_epoch == 5, "of equals the one that was annealed for longest"
+
+
 @pytest.mark.filterwarnings("ignore")  # of the compiler
 @pytest.mark.parametrize(
     "change",

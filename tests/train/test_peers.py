@@ -193,8 +193,9 @@ def test_of_each_model_the_gradients_are_clipped_by_themselves(
     assert sum(map(len, clipped)) == len(set.union(*clipped))
 
 
-def test_a_step_is_the_step_that_each_would_make_alone(tmp_path: Path) -> None:
-    """From what the others said before it: by hand, one model after the other."""
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_step_is_the_step_that_each_would_make_alone(tmp_path: Path, count: int) -> None:
+    """From the mean of what the others said before it: by hand, one model after the other."""
 
     def linear(seed: int) -> DeviceModel:
         torch.manual_seed(seed)
@@ -204,23 +205,24 @@ def test_a_step_is_the_step_that_each_would_make_alone(tmp_path: Path) -> None:
     losses = [CeLoss(), KdLoss(temperature=2.0)]
     config = replace(CONFIG, optimizer="sgd", momentum=0.0, weight_decay=0.0, warmup=0.0)
     config = replace(config, learning_rate=1e-4, schedule="constant")
-    models = [linear(seed) for seed in (1, 2)]
+    models = [linear(seed) for seed in range(count)]
     goal = Objective(
         make_losses(losses, "classification"),
         None,
         right,
         True,
-        [Peer(models[1], named(1, losses), right)],
+        [Peer(model, named(n, losses), right) for n, model in enumerate(models[1:], 1)],
     )
     with reproducible(0, 2):
         training = Trainer(models[0], goal, config, 0, tmp_path, samples(), lambda line: None)
         training._step(np.arange(16), Progress(), 5)
     x = torch.from_numpy(samples().inputs["image"][:16].reshape(16, 16).astype(np.float32))
     labels = torch.from_numpy(samples().labels)[:16]
-    before = [linear(seed).module[1] for seed in (1, 2)]
+    before = [linear(seed).module[1] for seed in range(count)]
     said = [layer(x) for layer in before]
     for index, layer in enumerate(before):
-        other = (said[1 - index].detach() / 2).log_softmax(1)
+        others = torch.stack([logits.detach() for logits in said if logits is not said[index]])
+        other = (others.mean(0) / 2).log_softmax(1)
         apart = (other.exp() * (other - (said[index] / 2).log_softmax(1))).sum(1).mean() * 4
         term = nn.functional.cross_entropy(said[index], labels) + apart
         (slope,) = torch.autograd.grad(term, layer.weight, retain_graph=True)

@@ -145,6 +145,7 @@ def test_a_launched_run_is_one_run_which_a_plain_one_finds_done(
     assert len(list((tmp_path / ".edgestill" / "objects").glob("*/*"))) == 10
     monkeypatch.chdir(tmp_path)
     report = run_recipe("recipe.yaml")
+    assert [model.processes for model in report.models] == [2, 2], "also where it is reused"
     assert [step.name for step in report.steps if not step.reused] == []
     student = next(hop.score for hop in report.hops if hop.name == "student torch")
     assert student is not None

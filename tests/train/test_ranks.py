@@ -6,14 +6,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, distributed, nn
 
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.base import Labels, Loss, LossInputs, Outputs
 from edgestill.train.losses.config import DistLoss, LossConfig, RelationLoss, SimilarityLoss
-from edgestill.train.ranks import gatherer, processes
+from edgestill.train.ranks import from_first, gatherer, mean_terms, processes
 
 SIZES = (3, 2)
 CONFIGS: tuple[LossConfig, ...] = (
@@ -58,17 +60,37 @@ def run(rank: int, folder: Path) -> None:
         distributed.all_reduce(student.weight.grad)  # as the wrapper of a training averages them
         student.weight.grad /= 2
         found.append((value.detach(), student.weight.grad))
-    torch.save(found, folder / f"{rank}.pt")
+    mean = mean_terms({"kd": (5.0 * rank, 1 + rank), "ce": (1.0, 1)})
+    torch.save({"terms": found, "mean": mean, "first": from_first(rank)}, folder / f"{rank}.pt")
     distributed.destroy_process_group()
 
 
-def test_value_and_gradient_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def found_by_two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two processes found."""
+    folder = tmp_path_factory.mktemp("ranks")
     ranks = [
-        subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)]) for rank in range(2)
+        subprocess.Popen([sys.executable, __file__, str(rank), str(folder)]) for rank in range(2)
     ]
     assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
-    results = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+def test_a_mean_is_over_the_samples_of_both(found_by_two: list[dict[str, Any]]) -> None:
+    """5 from two samples of one, 0 from one of the other."""
+    for found in found_by_two:
+        assert found["mean"] == pytest.approx({"kd": 5 / 3, "ce": 1.0})
+
+
+def test_what_the_first_has_is_what_both_go_on_with(found_by_two: list[dict[str, Any]]) -> None:
+    assert [found["first"] for found in found_by_two] == [0, 0]
+
+
+def test_value_and_gradient_are_those_of_the_whole_batch(
+    found_by_two: list[dict[str, Any]],
+) -> None:
     losses = make_losses(CONFIGS, "classification")
+    results = [found["terms"] for found in found_by_two]
     for loss, *found in zip(losses, *results, strict=True):
         student = batch()[0]
         whole = term(loss, slice(5), (5,), student)

@@ -184,6 +184,7 @@ def test_every_task_is_learnt(
     description = checkpoint.description
     scores = description.validation
     assert description.origin == "trained"
+    assert description.processes == 1
     assert len(scores) == 25
     assert description.best_epoch is not None
     best = scores[description.best_epoch - 1]
@@ -306,6 +307,7 @@ def test_loaded_weights_answer_as_the_model_that_had_them(
     loaded = load(step, LoadInputs(inputs.train), out, context)
     assert loaded.description.origin == "loaded"
     assert loaded.description.best_epoch is None
+    assert loaded.description.processes is None
     expected = prediction(predictions(first, inputs.validation, context))
     (base / "predictions").rename(base / "former")
     answered = prediction(predictions(loaded, inputs.validation, context))

@@ -12,6 +12,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from edgestill.train.adapters import Adapter, channels_last
 from edgestill.train.losses.base import Loss, LossInputs
 from edgestill.train.losses.config import AdversarialLoss, reads_of
+from edgestill.train.voices import role_of
 
 # How far apart two outputs are judged at most that lie one deviation of the teacher's apart. The
 # margins of `hinge` are 2 apart: with less it stays unsure, with much more students collapse.
@@ -48,7 +49,8 @@ class Adversarial(Loss):
         words = None
         if self.reads.teacher:
             student, teacher = self._features(example)
-            self.adapter = Adapter(student, teacher).to(student.device)
+            role = role_of(self.reads.teacher[0].teacher)
+            self.adapter = Adapter(student, teacher, role).to(student.device)
             words = self.adapter.words
         real = _some_rows(self._judged(example)[1], 0)
         self.discriminator = Discriminator(real, self.config.width).to(real.device)

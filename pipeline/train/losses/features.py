@@ -34,7 +34,8 @@ class Hint(Loss):
 
     def adapt(self, example: LossInputs) -> str | None:
         student, teacher = self._features(example)
-        self.adapter = Adapter(student, teacher).to(student.device)
+        role = role_of(self.reads.teacher[0].teacher)
+        self.adapter = Adapter(student, teacher, role).to(student.device)
         return self.adapter.words and f"{self.name}: {self.adapter.words}"
 
     def forward(self, inputs: LossInputs) -> Tensor:

@@ -159,14 +159,15 @@ def test_nobody_moves_what_is_the_others(layer: str | None) -> None:
     assert [id(p) for p in trained] == [id(p) for p in adapter], "no optimizer finds the rest"
 
 
-def test_each_position_of_a_feature_is_judged() -> None:
+@pytest.mark.parametrize(("layer", "whose"), [("b", "teacher"), ("wide:b", "teacher wide")])
+def test_each_position_of_a_feature_is_judged(layer: str, whose: str) -> None:
     student, teacher = torch.randn(2, 3, 4, 4), torch.randn(2, 5, 2, 2)
     torch.manual_seed(0)
-    (loss,) = make_losses([AdversarialLoss(student="a", teacher="b")], "classification")
+    (loss,) = make_losses([AdversarialLoss(student="a", teacher=layer)], "classification")
     words = loss.adapt(inputs_of(student, teacher, loss))  # type: ignore[arg-type]
     assert words == (
-        "adversarial a: a discriminator of 5 values; [4, 4, 3] and the teacher's [2, 2, 5] meet at "
-        "4 positions, a linear map takes 3 channels to 5"
+        f"adversarial a: a discriminator of 5 values; [4, 4, 3] and the {whose}'s [2, 2, 5] meet "
+        "at 4 positions, a linear map takes 3 channels to 5"
     )
 
 

@@ -134,6 +134,15 @@ def test_an_adapted_hint_is_that_of_the_adapted_feature(rng: np.random.Generator
     assert found == pytest.approx(np.mean(ratios), rel=1e-6)
 
 
+def test_the_adapter_of_another_teacher_says_which(rng: np.random.Generator) -> None:
+    (loss,) = make_losses([HintLoss("a", "wide:b")], "classification")
+    words = loss.adapt(inputs_of(rng.normal(size=(3, 6)), rng.normal(size=(3, 4)), loss))
+    assert words == (
+        "hint a: [6] and the teacher wide's [4] meet at 1 position, a linear map takes 6 channels "
+        "to 4"
+    )
+
+
 def test_an_adapter_learns_to_bring_a_feature_to_the_teachers(rng: np.random.Generator) -> None:
     teacher = rng.normal(size=(16, 5, 3, 3))
     student = np.einsum("oc,bchw->bohw", rng.normal(size=(6, 5)), teacher)

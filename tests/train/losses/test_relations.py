@@ -160,7 +160,7 @@ def test_similarity_is_the_formula_of_its_paper(
 # relation
 
 
-@pytest.mark.parametrize(("distance", "angle"), [(1.0, 0.0), (0.0, 2.0), (1.0, 2.0)])
+@pytest.mark.parametrize(("distance", "angle"), [(3.0, 0.0), (0.0, 2.0), (1.0, 2.0)])
 def test_relation_is_the_formula_of_its_paper(
     rng: np.random.Generator, evaluate: Evaluate, distance: float, angle: float
 ) -> None:
