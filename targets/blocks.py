@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 # How requests come: see `edgestill.targets.modes`.
-Mode = Literal["latency", "throughput", "paced"]
+Mode = Literal["single", "offline", "paced"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class MeasureConfig:
 
     Attributes:
         rounds: blocks of each candidate at the first look, after which more may be asked for.
-        batch: samples of one call; in the mode `throughput`, of the largest that is tried.
+        batch: samples of one call; in the mode `offline`, of the largest that is tried.
         threads: that a CPU runtime may use, for all calls that it serves at once.
         block_seconds: how long the timed calls of a block take together, at least.
         min_calls: timed calls of a block, at least.
@@ -39,7 +39,7 @@ class MeasureConfig:
     min_calls: int = 10
     warmup_limit_s: float = 0.5
     time_limit_s: float = 60.0
-    mode: Mode = "latency"
+    mode: Mode = "single"
     rate: float | None = None
 
 
@@ -67,7 +67,7 @@ class Timing:
             the time that a request waits for its turn counts.
         service_ns: in that mode, the part of it that the call itself took.
         unserved: in that mode, requests that were given up since the queue had grown too long.
-        elapsed_ns: in the mode `throughput`, in which all calls were served.
+        elapsed_ns: in the mode `offline`, in which all calls were served.
         load_ns: from the file to a session; the runtime's own import is not in it.
         first_call_ns: of the very first call.
         warmup_calls: before the timed ones, the first included.

@@ -137,7 +137,7 @@ def arriving(dues: NDArray[numpy.int64]) -> Due:
 
 
 MODES: Mapping[Mode, Serve] = {
-    "latency": one_after_the_other,
-    "throughput": several_at_once,
+    "single": one_after_the_other,
+    "offline": several_at_once,
     "paced": as_they_arrive,
 }

@@ -24,7 +24,7 @@ from edgestill.verify.results import OfflineResult, PacedResult
 def offline(evidence: Evidence, candidate: str, load: Load, level: float) -> OfflineResult | None:
     """The samples a second of one candidate; None when it was not measured."""
     blocks = evidence.blocks(candidate, load)
-    if not blocks or load.mode != "throughput":
+    if not blocks or load.mode != "offline":
         return None
     batch = blocks[0].batch
     elapsed_ns = [block.elapsed_ns for block in blocks if block.elapsed_ns is not None]
