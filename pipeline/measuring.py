@@ -38,11 +38,17 @@ class Session:
 
 
 def series_key(
-    target: str, engines: Mapping[str, str], samples: str, config: MeasureConfig, device: str
+    name: str,
+    target: str,
+    engines: Mapping[str, str],
+    samples: str,
+    config: MeasureConfig,
+    device: str,
 ) -> Key:
     """Everything that the blocks of a target's engines belong to.
 
     Args:
+        name: what people call the measurement; it is no part of what blocks belong to.
         engines: the digest of each engine by its candidate's name.
         samples: the digest of what they are fed; its labels have no say in how long a call takes.
         device: the digest of its fingerprint.
@@ -56,7 +62,7 @@ def series_key(
         "device": device,
         "libraries": {spec.distribution: spec.version},
     }
-    return Key(f"measure {target}", "measure", parts)
+    return Key(name, "measure", parts)
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ class Gathering:
     ) -> Series:
         measured = timed_under(load, candidates)
         session = Session(measured, self.split("test"), rules.timing(load))
-        facts = series_of(self.runner, target, session.config, self.fingerprint)
+        facts = series_of(self.runner, target, load, session.config, self.fingerprint)
         return Series(session, facts, None if self.fresh else latest_series(facts))
 
     def _runtime(self, target: TargetPlan) -> str:

@@ -22,14 +22,19 @@ def measurement(target: TargetPlan, load: int | Load) -> str:
 
 
 def series_of(
-    runner: Runner, target: TargetPlan, config: MeasureConfig, device: Fingerprint
+    runner: Runner,
+    target: TargetPlan,
+    load: int | Load,
+    config: MeasureConfig,
+    device: Fingerprint,
 ) -> Facts:
     """The blocks of a target's engines, which have to be resolved, on a device."""
     engines = {
         name: runner.entries[ref.step].digest(ref.part) for name, ref in target.engines.items()
     }
     samples = runner.entries["data"].digest("test/inputs")
-    key = series_key(target.config.target, engines, samples, config, device.digest)
+    name = measurement(target, load)
+    key = series_key(name, target.config.target, engines, samples, config, device.digest)
     return runner.store.facts(key)
 
 
@@ -51,7 +56,7 @@ def measurements(runner: Runner, steps: Mapping[str, Prospect]) -> Iterator[Pros
                 yield Prospect(name, "unknown", (f"until {origin}",), origin)
                 continue
             config = timing(recipe.measure, recipe.threads, load)
-            facts = series_of(runner, target, config, runner.machine.fingerprint)
+            facts = series_of(runner, target, load, config, runner.machine.fingerprint)
             found = latest_series(facts, mend=False)
             if found is not None and len(found.rounds) >= config.rounds:
                 yield Prospect(name, "hit", ())

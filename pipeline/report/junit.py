@@ -48,16 +48,16 @@ def render(found: Judged) -> str:
 
 def _cases(gates: Sequence[GateResult]) -> dict[str, dict[str, GateResult]]:
     """By target and precision, each gate by a name that no other gate of its target has."""
-    cases = {}
+    cases: dict[str, dict[str, GateResult]] = {}
     for shipped in dict.fromkeys(gate.target for gate in gates):
         own = [gate for gate in gates if gate.target == shipped]
         cases[shipped] = dict(zip(_names(own), own, strict=True))
-    used = Counter((_target(shipped), name) for shipped, own in cases.items() for name in own)
-    for shipped, own in cases.items():
+    used = Counter((_target(shipped), name) for shipped, named in cases.items() for name in named)
+    for shipped, named in cases.items():
         target, _, precision = shipped.partition(" ")
         cases[shipped] = {
             f"{name} ({precision})" if used[target, name] > 1 else name: gate
-            for name, gate in own.items()
+            for name, gate in named.items()
         }
     return cases
 
