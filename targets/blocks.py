@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 # How requests come: see `edgestill.targets.modes`.
 Mode = Literal["single", "offline", "paced"]
 
+# Of a block, at rates that no device can serve: what can be served has to be known there too.
+MOST_ARRIVALS = 10_000
+_QUEUE_LEAD_IN = 3  # of the arrivals, the first third finds a queue that is still filling
+
 
 @dataclass(frozen=True)
 class MeasureConfig:
@@ -41,6 +45,24 @@ class MeasureConfig:
     time_limit_s: float = 60.0
     mode: Mode = "single"
     rate: float | None = None
+
+    @property
+    def arriving_s(self) -> float:
+        """How long the requests of a block take to arrive, on average, where they have a rate."""
+        if self.rate is None:
+            return 0.0
+        counted = counted_arrivals(self.rate, self.block_seconds, self.min_calls)
+        return (counted + lead_in_of(counted)) / self.rate
+
+
+def counted_arrivals(rate: float, block_seconds: float, min_calls: int) -> int:
+    """How many requests of a block count: as many as arrive in it, or `min_calls`."""
+    return max(min_calls, round(min(rate * block_seconds, MOST_ARRIVALS)))
+
+
+def lead_in_of(counted: int) -> int:
+    """How many requests come before so many that count, while the queue fills."""
+    return counted // (_QUEUE_LEAD_IN - 1)
 
 
 @dataclass(frozen=True)

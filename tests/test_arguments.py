@@ -21,7 +21,7 @@ def test_a_path_is_a_str_or_a_path(kind: Callable[[Path], Any], tmp_path: Path) 
     folder, store = kind(tmp_path / "project"), kind(tmp_path / "store")
     recipe, _ = edgestill.write_templates(folder)
     change = "data.limit=200"
-    (data, *_) = edgestill.plan_recipe(kind(recipe), overrides=change, store=store)
+    (data, *_) = edgestill.plan_recipe(kind(recipe), overrides=change, store=store).steps
     assert (data.name, data.state) == ("data", "miss")
     assert edgestill.Store(store).entries() == []
 

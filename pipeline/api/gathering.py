@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
+from edgestill.api.cautions import too_fine
 from edgestill.api.series import measurement, series_of
 from edgestill.artifact import Checkpoint, Dataset, Engine, OnnxModel, Predictions
 from edgestill.capture import captured
@@ -62,6 +63,8 @@ class Gathering:
             for role, entry in entries.items()
             if not entry.train
         ]
+        if (undecidable := too_fine(recipe, self.split("validation"))) is not None:
+            notes.append(f"{undecidable.what}. {undecidable.fix}.")
         remarks = read_remarks(self.runner.resolve("data").path)
         return (*notes, *(f"Data: {line}." for line in remarks))
 
@@ -193,6 +196,8 @@ class Gathering:
         for load, one in series.items():
             if one.measured:
                 self.runner.note(measurement(target, load), one.seconds)
+            else:
+                self.runner.note_reused(measurement(target, load), one.former_seconds)
         return judged
 
     def _candidates(self, target: TargetPlan) -> tuple[Candidate, ...]:

@@ -28,7 +28,7 @@ from edgestill.data.raw import INPUT_NAME
 from edgestill.digest import digest_folder
 from edgestill.errors import DeviceError, UsageError
 from edgestill.measuring import Session, measured_rounds
-from edgestill.quantities import size_text, time_text
+from edgestill.quantities import duration_text, size_text, time_text
 from edgestill.release import MANIFEST, open_release
 from edgestill.spelling import did_you_mean
 from edgestill.targets import TARGETS, get_target
@@ -46,6 +46,7 @@ from edgestill.verify.results import LatencyResult, OfflineResult, PacedResult
 MODES = ("single", "offline")  # a rate stands for itself, as in a recipe
 SYNTHETIC_SAMPLES = 32
 LEVEL = 0.95
+_LONG_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,9 @@ def profile_model(
                 answers = predict(engine, dataset, out, threads=threads)
                 answered.append(Answered(label, engine, None, answers))
         measured = [Candidate(c.name, c.engine, c.test) for c in answered]
+        lasts_s = config.arriving_s * config.rounds * len(measured)
+        if lasts_s > _LONG_S:
+            console.say(f"it takes {duration_text(lasts_s)} until all requests have come")
         with console.step(f"measure {chosen}"), captured(log):
             session = Session(measured, dataset, config)
             collected = tuple(measured_rounds(session, console.progress))

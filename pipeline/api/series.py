@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from edgestill.measuring import latest_series, series_key
 from edgestill.plan import TargetPlan
+from edgestill.recipe import Recipe
 from edgestill.runner import Prospect, Runner
 from edgestill.store import Facts
 from edgestill.targets.blocks import MeasureConfig
@@ -38,6 +39,12 @@ def series_of(
     return runner.store.facts(key)
 
 
+def arriving_s(recipe: Recipe, target: TargetPlan, load: Load) -> float:
+    """How long it takes until all requests of a target's first look have come; 0 offline."""
+    block_s = timing(recipe.measure, recipe.threads, load).arriving_s
+    return block_s * recipe.measure.rounds * len(target.candidates)
+
+
 def measurements(runner: Runner, steps: Mapping[str, Prospect]) -> Iterator[Prospect]:
     """For each measurement of a run whether there is one that fits, from what each step would do.
 
@@ -52,8 +59,9 @@ def measurements(runner: Runner, steps: Mapping[str, Prospect]) -> Iterator[Pros
         loads: list[int | Load] = [*measured_batches(recipe.measure, recipe.gates)]
         for load in (*loads, *measured_loads(recipe.gates)):
             name = measurement(target, load)
+            lasts_s = arriving_s(recipe, target, load) if isinstance(load, Load) else 0.0
             if origin is not None:
-                yield Prospect(name, "unknown", (f"until {origin}",), origin)
+                yield Prospect(name, "unknown", (f"until {origin}",), origin, lasts_s)
                 continue
             config = timing(recipe.measure, recipe.threads, load)
             facts = series_of(runner, target, load, config, runner.machine.fingerprint)
@@ -61,4 +69,5 @@ def measurements(runner: Runner, steps: Mapping[str, Prospect]) -> Iterator[Pros
             if found is not None and len(found.rounds) >= config.rounds:
                 yield Prospect(name, "hit", ())
             else:
-                yield Prospect(name, "miss", ("no complete measurement of these engines here",))
+                reasons = ("no complete measurement of these engines here",)
+                yield Prospect(name, "miss", reasons, lasts_s=lasts_s)

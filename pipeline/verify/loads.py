@@ -11,8 +11,7 @@ import numpy
 from numpy.typing import NDArray
 
 from edgestill.stats import Estimate, mean_throughput, percentile, smallest_sample, throughput
-from edgestill.targets.blocks import Block
-from edgestill.targets.modes import MOST_ARRIVALS, lead_in_of
+from edgestill.targets.blocks import MOST_ARRIVALS, Block, lead_in_of
 from edgestill.verify.conditions import conditions_of
 from edgestill.verify.config import Load
 from edgestill.verify.energy import energy_of

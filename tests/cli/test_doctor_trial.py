@@ -168,13 +168,28 @@ def test_every_step_of_digits_is_tried_and_passes(digits: Tried) -> None:
     assert digits.diagnosis.exit_code == 0
 
 
+def test_what_a_run_would_warn_of_is_a_warning_here(project: Project) -> None:
+    diagnosis = project.diagnose(
+        "threads=1024", "targets=[onnxruntime]", "gates.latency.rate=6/min"
+    )
+    assert diagnosis.exit_code == 0
+    warnings = [finding for finding in diagnosis.findings if finding.subject == "recipe"]
+    assert [(f.state, f.found.partition(": ")[0]) for f in warnings] == [
+        (State.OK, "small"),
+        (State.WARNING, "threads"),
+        (State.WARNING, "gates.latency"),
+    ]
+    assert warnings[1].found.startswith("threads: 1024 threads share ")
+    assert warnings[1].fix.startswith("Write threads: ")
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("doctor")
 def test_only_what_a_run_will_use_is_kept_and_spoken_of(digits: Tried) -> None:
     store = digits.store
     assert {entry.step for entry in Store(store, print).entries()} == {"data", "check"}
     assert [path for name in ("work", "facts", "damaged") for path in store.glob(f"{name}/*")] == []
-    states = {p.name: p.state for p in plan_recipe("digits", store=store)}
+    states = {p.name: p.state for p in plan_recipe("digits", store=store).steps}
     assert (states["data"], states["check"], states["teacher"]) == ("hit", "hit", "miss")
     assert re.findall(r"^  (.*?) +[\d.]+ s$", digits.said, re.MULTILINE) == ["data", "check"]
 

@@ -11,8 +11,7 @@ import numpy
 import pytest
 
 from edgestill.stats import percentile
-from edgestill.targets.blocks import Failure, Round, Trial
-from edgestill.targets.modes import lead_in_of
+from edgestill.targets.blocks import Failure, Round, Trial, lead_in_of
 from edgestill.verify.assess import assess
 from edgestill.verify.config import (
     OFFLINE,
