@@ -108,7 +108,7 @@ def measure(
 ) -> Iterator[Round]:
     """Time candidates in interleaved blocks, each in a fresh process; yields round by round.
 
-    In the mode `throughput`, the first round begins with a search for the batch size and the number
+    In the mode `offline`, the first round begins with a search for the batch size and the number
     of streams with which each candidate serves most; its blocks are then timed with these.
 
     A candidate that fails is named in its round's `failures` and not tried again; the others go on.

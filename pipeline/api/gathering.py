@@ -101,7 +101,15 @@ class Gathering:
             test=Scorer(recipe.task, metric, load_labels(self.split("test"))),
             validation=Scorer(recipe.task, metric, load_labels(self.split("validation"))),
             references=references,
+            float_validation=self._float_validation(),
         )
+
+    def _float_validation(self) -> Predictions | None:
+        """What the float student answered on validation before it was compiled, if it was asked."""
+        name = "evaluate onnx"
+        datasets = self.runner.plan.steps[name].inputs["datasets"]
+        asked = isinstance(datasets, Mapping) and "validation" in datasets
+        return self.predictions(Ref(name, f"{FLOAT}/validation")) if asked else None
 
     def models(self) -> tuple[ModelSummary, ...]:
         """Teachers, student and what is between, how they came about and how large they are."""
@@ -147,9 +155,9 @@ class Gathering:
     def elsewhere(self, target: TargetPlan) -> TargetResult:
         """What was built for a target that another machine verifies."""
         engines = {name: self.engine(ref) for name, ref in target.engines.items()}
-        auto, rules = target.config.auto, self.rules
-        drops = self._drops_as_onnx(target, rules) if auto else {}
-        choice = choose_unmeasured(tuple(engines), drops, rules.budget, auto=auto)
+        rules = self.rules
+        drops = self._drops_as_onnx(target, rules)
+        choice = choose_unmeasured(tuple(engines), drops, rules.budget, auto=target.config.auto)
         return TargetResult(
             target=target.config.target,
             runtime=self._runtime(target),
@@ -168,12 +176,11 @@ class Gathering:
 
     def _drops_as_onnx(self, target: TargetPlan, rules: Rules) -> dict[str, Estimate]:
         """What int8 loses on validation before it is compiled: it is all that is known here."""
-        if "int8" not in target.candidates or rules.validation is None:
+        reference = rules.float_validation
+        if "int8" not in target.candidates or rules.validation is None or reference is None:
             return {}
         scheme = TARGETS[target.config.target].scheme
-        reference, quantized = (
-            self.predictions(Ref("evaluate onnx", f"{name}/validation")) for name in (FLOAT, scheme)
-        )
+        quantized = self.predictions(Ref("evaluate onnx", f"{scheme}/validation"))
         return {"int8": rules.validation.drop(reference, quantized, rules.measure.level)}
 
     def judged(self, target: TargetPlan, rules: Rules) -> Assessment:

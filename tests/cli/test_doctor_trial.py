@@ -334,6 +334,30 @@ def test_what_only_the_runtime_shows(
     assert diagnosis.exit_code == project.exit_code_of_run("targets=[onnxruntime]") == code
 
 
+@pytest.mark.parametrize(
+    ("gate", "told"),
+    [
+        (
+            "gates={throughput: {mode: offline, at_least: 1/s}}",
+            "calls gave other outputs than expected",
+        ),
+        (
+            "gates={latency: {rate: 6/min, at_most: 1 s, batch: 2}}",
+            " timed calls at 0.1/s batch 2 gave other outputs",
+        ),
+    ],
+    ids=["offline", "at a rate"],
+)
+def test_loads_are_tried_too(project: Project, gate: str, told: str) -> None:
+    changes = ("targets=[onnxruntime]", gate)
+    assert "measure onnxruntime" in with_state(project.diagnose(*changes), State.OK)
+    # In batches of eight samples are answered as before, in others they are not.
+    project.write(BATCH_MEAN)
+    alike = ("measure.batch=8", "measure.rounds=1")
+    found = with_state(project.diagnose(*changes, *alike), State.PROBLEM)
+    assert told in found["measure onnxruntime"]
+
+
 def test_what_the_split_remarked_is_a_warning_whenever_it_was_computed(project: Project) -> None:
     leak = "data.source={train: data.npz, test: data.npz}"
     shares = "data.split={train: 0.6, calibration: 0.2, validation: 0.2}"
