@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,8 @@ def run_recipe(
         with captured(runner.log):  # a user's own metric may print, too
             report = _judge(gathering)
         write_release(writer, gathering, report, overrides)
+    if writer.kept is not None:
+        console.say(f"the release before, which passed, is kept in {os.path.relpath(writer.kept)}")
     dismiss()
     return report
 
