@@ -405,5 +405,5 @@ def test_a_run_that_fails_keeps_the_release_that_passed(
     passed = project.release.with_name("release.passed")
     told = f"the release before, which passed, is kept in {os.path.relpath(passed)}\n"
     assert told in capfd.readouterr().err
-    assert read_report(project.release).verdict is Verdict.FAIL
-    assert read_report(passed).verdict is Verdict.PASS
+    assert read_report(project.release / "report.json").verdict is Verdict.FAIL
+    assert read_report(passed / "report.json").verdict is Verdict.PASS
