@@ -62,7 +62,7 @@ def too_fine(recipe: Recipe, validation: Dataset) -> Caution | None:
         return None
     if recipe.task == "classification" and _has_positions(validation):
         return None
-    # 1 / 0.07 is no whole number, and 1 / 0.01 has to be one.
+    # 1 / 0.01 is 100, whatever binary fractions make of it.
     enough = math.ceil(round(1 / budget, 6))
     shown, one = score_text(budget, "pp", drop=True), score_text(1 / count, "pp", drop=True)
     return Caution(

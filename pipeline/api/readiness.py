@@ -9,8 +9,12 @@ from edgestill.errors import DeviceError, EdgestillError, MissingExtra, UsageErr
 from edgestill.extras import installed
 from edgestill.installed import installed_version
 from edgestill.plan import Plan
+from edgestill.quantities import count_text
 from edgestill.recipe import Recipe
 from edgestill.targets import TARGETS, get_target
+from edgestill.targets.fingerprint import usable_cores
+
+_MOST_THREADS_PER_CORE = 2
 
 
 def require_ready(plan: Plan) -> None:
@@ -37,11 +41,35 @@ def hindrances(plan: Plan) -> Iterator[EdgestillError]:
             where=str(plan.recipe.path),
             fix="Install it: pip install 'edgestill[build]'",
         )
+    if (crowded := crowding(plan)) is not None:
+        yield crowded
     found = (
         hindrance(plan.recipe, index, run=target.verify == "here")
         for index, target in enumerate(plan.recipe.targets)
     )
     yield from (error for error in found if error is not None)
+
+
+def crowding(plan: Plan) -> EdgestillError | None:
+    """Why a CPU target cannot be verified here with so many threads.
+
+    A few more than there are cores have to do, with a warning: threads also decide the bits of a
+    training, and who has one core may repeat what was trained with two. Many more take the machine
+    from everybody, and what is timed is how they wait for each other.
+    """
+    threads, cores = plan.recipe.threads, usable_cores()
+    here = [target.target for target in plan.recipe.targets if target.verify == "here"]
+    timed = [name for name in here if not TARGETS[name].gpu]
+    if not timed or threads <= _MOST_THREADS_PER_CORE * cores:
+        return None
+    verb = "is" if len(timed) == 1 else "are"
+    return DeviceError(
+        f"{threads} threads are more than twice the {count_text(cores, 'core', 'cores')} that this "
+        f"process gets, and {' and '.join(timed)} {verb} verified here: what is timed would be "
+        "how they wait for each other",
+        where=f"{plan.recipe.path}: threads",
+        fix=f"Write threads: {cores}, or leave it out; for a larger device, set verify: elsewhere",
+    )
 
 
 def hindrance(recipe: Recipe, index: int, *, run: bool) -> EdgestillError | None:

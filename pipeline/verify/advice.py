@@ -41,8 +41,7 @@ def rounds_to_tell_apart(evidence: Evidence, batch: int, speedup: Estimate, leve
     enough = look_to_decide(speedup, 1.0, look, first, level)
     if enough is None or speedup.value == 1.0:
         return f"even {look.rounds * MOST_FORESEEN} rounds like these would not tell them apart"
-    measured = f"{look.rounds} {'was' if look.rounds == 1 else 'were'} measured"
-    return f"about {enough.rounds} rounds would tell, {measured} (measure.rounds)"
+    return f"about {enough.rounds} rounds would tell (measure.rounds), {look.rounds} were measured"
 
 
 def more_calls(

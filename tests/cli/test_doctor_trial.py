@@ -32,6 +32,7 @@ from edgestill.planner import make_plan
 from edgestill.planner.schemes import trainings
 from edgestill.recipe import load_recipe
 from edgestill.store import Store
+from edgestill.targets.fingerprint import usable_cores
 
 pytest.importorskip("torch", reason="pip install 'edgestill[build]'")
 pytest.importorskip("openvino", reason="pip install 'edgestill[openvino]'")
@@ -169,8 +170,9 @@ def test_every_step_of_digits_is_tried_and_passes(digits: Tried) -> None:
 
 
 def test_what_a_run_would_warn_of_is_a_warning_here(project: Project) -> None:
+    many = usable_cores() + 1
     diagnosis = project.diagnose(
-        "threads=1024", "targets=[onnxruntime]", "gates.latency.rate=6/min"
+        f"threads={many}", "targets=[onnxruntime]", "gates.latency.rate=6/min"
     )
     assert diagnosis.exit_code == 0
     warnings = [finding for finding in diagnosis.findings if finding.subject == "recipe"]
@@ -179,8 +181,18 @@ def test_what_a_run_would_warn_of_is_a_warning_here(project: Project) -> None:
         (State.WARNING, "threads"),
         (State.WARNING, "gates.latency"),
     ]
-    assert warnings[1].found.startswith("threads: 1024 threads share ")
+    assert warnings[1].found.startswith(f"threads: {many} threads share ")
     assert warnings[1].fix.startswith("Write threads: ")
+
+
+def test_a_crowd_of_threads_is_refused_and_not_tried(project: Project) -> None:
+    changes = ("threads=1024", "targets=[onnxruntime]")
+    diagnosis = project.diagnose(*changes)
+    (problem,) = [f for f in diagnosis.findings if f.state is State.PROBLEM]
+    assert "recipe.yaml: threads: 1024 threads are more than twice the " in problem.found
+    tried = {f.subject for f in diagnosis.findings if f.found.startswith("tried in")}
+    assert tried == set()
+    assert diagnosis.exit_code == project.exit_code_of_run(*changes) == 3
 
 
 @pytest.mark.slow

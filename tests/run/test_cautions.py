@@ -11,6 +11,7 @@ import pytest
 import edgestill
 from edgestill.api.plan import Outlook
 from edgestill.cli import run
+from edgestill.quantities import count_text
 from edgestill.targets.fingerprint import Fingerprint
 
 if TYPE_CHECKING:
@@ -45,13 +46,14 @@ def test_a_plan_of_what_is_well_warns_of_nothing(finished: tuple[Project, Report
 def test_more_threads_than_cores(
     verify: str, elsewhere: str, new_project: Project, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    overrides = ["threads=1024"]
+    many = CORES + 1
+    overrides = [f"threads={many}"]
     if verify == "other":
         overrides += ["targets.0.verify=elsewhere", "gates=null"]
     found = outlook(new_project, *overrides)
     ((where, what, fix),) = told(found, new_project)
     assert (where, found.exit_code) == ("threads", 0)
-    assert what == Fingerprint.read().crowd(1024)
+    assert what == Fingerprint.read().crowd(many)
     assert fix == f"Write threads: {CORES}, or leave it out{elsewhere}"
     arguments = ["plan", str(new_project.recipe), "--store", str(new_project.store)]
     run([*arguments, *(word for override in overrides for word in ("--set", override))])
@@ -117,6 +119,11 @@ def test_a_rate_at_which_measuring_takes_hours(
 
 
 CANNOT = [
+    (
+        "threads=1024",
+        3,
+        f"1024 threads are more than twice the {count_text(CORES, 'core', 'cores')}",
+    ),
     ("targets.0.target=tensorrt", 3, "tensorrt cannot compile here"),
     ("targets.0.target=tensorrt-rtx", 2, "there is no GPU here that tensorrt-rtx could build for"),
 ]
@@ -137,10 +144,16 @@ def test_a_plan_ends_with_what_a_run_would_end_with(
     arguments = [str(new_project.recipe), "--store", str(new_project.store), "--set", override]
     assert run(["plan", *arguments]) == code
     planned = capfd.readouterr().out
-    assert f"\n\nproblem: {new_project.recipe}: " in planned and words in planned
+    assert f"\n\nproblem: {new_project.recipe}: " in planned
+    assert f": {words}" in planned
     assert planned.endswith(f"\nA run would end before any work, exit code {code}\n")
     assert run(["run", *arguments, "--out", str(tmp_path / "out")]) == code
     assert words in capfd.readouterr().err
+
+
+def test_threads_for_a_device_that_is_elsewhere_are_not_refused(new_project: Project) -> None:
+    found = outlook(new_project, "threads=1024", "targets.0.verify=elsewhere", "gates=null")
+    assert (len(found.cautions), found.hindrances) == (1, ())
 
 
 def test_every_hindrance_is_told_at_once(new_project: Project) -> None:

@@ -498,3 +498,18 @@ def test_a_rate_is_written_as_in_a_recipe(
     assert capfd.readouterr().err == f"error: {words}\n"
     assert run(["profile", place, "--rate", "60000/min", "--rounds", "1"]) == ExitCode.PASSED
     assert "fp32, requests at 1000/s" in " ".join(capfd.readouterr().out.split())
+
+
+def test_options_of_another_version_are_refused_before_anything_is_timed(
+    release: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def edit(writer: ReleaseWriter) -> None:
+        place = "targets/onnxruntime/int8/engine.json"
+        content = json.loads((writer.folder / place).read_text("utf-8"))
+        writer.add_text(place, json.dumps({**content, "options": {"provider": "npu"}}))
+
+    change(release, edit)
+    assert run(["verify", str(release)]) == ExitCode.USAGE
+    err = capfd.readouterr().err
+    assert "options that onnxruntime does not have in this version" in err
+    assert "(provider: npu)" in err and "evaluate onnxruntime" not in err

@@ -82,7 +82,7 @@ def test_int8_that_is_faster_and_accurate_enough_ships(
             0.0,
             12,
             "1.04x [0.93, 1.16] the speed of fp32, which is not surely faster: about 192 rounds "
-            "would tell, 12 were measured (measure.rounds)",
+            "would tell (measure.rounds), 12 were measured",
         ),
         (50.0, 0.0, 11, "2.00x the speed of fp32, from too few blocks to be sure"),
         (50.0, 0.011, 12, "loses 1.10pp on 200 validation samples, budget 1.00pp"),

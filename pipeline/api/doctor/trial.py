@@ -20,7 +20,7 @@ from edgestill.api.doctor.findings import Finding, State, problems
 from edgestill.api.doctor.miniature import miniature, write_sample
 from edgestill.api.doctor.outcome import require_measurable, require_score
 from edgestill.api.opening import import_index, open_store
-from edgestill.api.readiness import hindrance
+from edgestill.api.readiness import crowding, hindrance
 from edgestill.arguments import PathLike
 from edgestill.artifact import Dataset
 from edgestill.console import Console
@@ -74,7 +74,11 @@ class Trial:
         self.lacking: dict[str, str] = {}
 
     def hindrances(self) -> Iterator[Finding]:
-        """What a target cannot do here, where a look at the machine alone has not told it."""
+        """What cannot be done here, where a look at the machine alone has not told it."""
+        if (crowded := crowding(self.real.plan)) is not None:
+            steps = [name for name in self.small.plan.steps if name not in _KEPT]
+            self.lacking |= dict.fromkeys(steps, crowded.what)
+            yield from problems("recipe", crowded)
         for index, target in enumerate(self.small.plan.targets):
             compiling = hindrance(self.recipe, index, run=False)
             running = hindrance(self.recipe, index, run=True)
