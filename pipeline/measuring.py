@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,11 +39,17 @@ class Session:
 
 
 def series_key(
-    target: str, engines: Mapping[str, str], samples: str, config: MeasureConfig, device: str
+    name: str,
+    target: str,
+    engines: Mapping[str, str],
+    samples: str,
+    config: MeasureConfig,
+    device: str,
 ) -> Key:
     """Everything that the blocks of a target's engines belong to.
 
     Args:
+        name: what people call the measurement; it is no part of what blocks belong to.
         engines: the digest of each engine by its candidate's name.
         samples: the digest of what they are fed; its labels have no say in how long a call takes.
         device: the digest of its fingerprint.
@@ -56,15 +63,20 @@ def series_key(
         "device": device,
         "libraries": {spec.distribution: spec.version},
     }
-    return Key(f"measure {target}", "measure", parts)
+    return Key(name, "measure", parts)
 
 
 @dataclass(frozen=True)
 class Noted:
-    """A series in the store, where a run may go on with it."""
+    """A series in the store, where a run may go on with it.
+
+    Attributes:
+        seconds: how long it took to measure.
+    """
 
     name: str
     rounds: tuple[Round, ...]
+    seconds: float
 
 
 def latest_series(facts: Facts, *, mend: bool = True) -> Noted | None:
@@ -75,17 +87,19 @@ def latest_series(facts: Facts, *, mend: bool = True) -> Noted | None:
     are passed over.
     """
     series: dict[str, dict[int, Round]] = {}
+    seconds: dict[str, float] = defaultdict(float)
     for record in facts.read(mend=mend):
         with suppress(ValidationError):
             round_ = Round.from_json(record["round"])
             # Two runs that go on with one series at once both note a round of the same index.
             series.setdefault(record["series"], {}).setdefault(round_.index, round_)
+            seconds[record["series"]] += record.get("seconds", 0.0)
     for name, found in reversed(series.items()):
         rounds = tuple(found[index] for index in takewhile(found.__contains__, count()))
         if any(map(_failed, found.values())):
             return None
         if rounds:
-            return Noted(name, rounds)
+            return Noted(name, rounds, seconds[name])
     return None
 
 
@@ -99,12 +113,17 @@ class Series:
     Args:
         facts: where every round is kept as soon as it is there; None to keep none.
         former: what there is already, to go on from.
+
+    Attributes:
+        former_seconds: how long that took.
+        measured: rounds of this process, which took `seconds`.
     """
 
     def __init__(self, session: Session, facts: Facts | None = None, former: Noted | None = None):
         self.session = session
         self.rounds = former.rounds if former else ()
-        self.measured = 0  # rounds of this process
+        self.former_seconds = former.seconds if former else 0.0
+        self.measured = 0
         self.seconds = 0.0
         self._name = former.name if former else uuid.uuid4().hex
         self._facts = facts
@@ -129,11 +148,13 @@ class Series:
         started = time.monotonic()
         indices = range(len(self.rounds), self._next_look())
         for round_ in measured_rounds(self.session, progress, indices, self.rounds):
+            took_s = time.monotonic() - started
             if self._facts is not None:
-                self._facts.append({"series": self._name, "round": round_.to_json()})
+                record = {"series": self._name, "round": round_.to_json(), "seconds": took_s}
+                self._facts.append(record)
             self.rounds += (round_,)
             self.measured += 1
-            self.seconds += time.monotonic() - started
+            self.seconds += took_s
             started = time.monotonic()
 
     def _next_look(self) -> int:

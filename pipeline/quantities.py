@@ -27,6 +27,14 @@ def time_text(seconds: float) -> str:
     return _in_fitting_unit(seconds, _TIMES)
 
 
+def duration_text(seconds: float) -> str:
+    """How long something lasts, to read and not to compare: `45 s`, `12 min`, `7.5 h`, `3 days`."""
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{digits(seconds / size, 2)} {unit}"
+    return time_text(seconds)
+
+
 def size_text(size_bytes: float) -> str:
     """A size such as `97.2 kB`, in powers of 1000."""
     return _in_fitting_unit(size_bytes, _SIZES)

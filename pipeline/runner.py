@@ -36,12 +36,14 @@ class Prospect:
         state: `hit`, `miss`, `damaged` (computed again) or `unknown`.
         reasons: for a miss, what changed; for unknown, the step that has to run first.
         origin: the step that has to run before its result is known: itself, or one before it.
+        lasts_s: how long it takes at least, where the recipe tells.
     """
 
     name: str
     state: str
     reasons: tuple[str, ...]
     origin: str | None = None
+    lasts_s: float = 0.0
 
 
 class Runner:
@@ -81,6 +83,10 @@ class Runner:
         """Record work that is not a step of the plan, such as a measurement."""
         self.records.append(StepSummary(name, reused=False, seconds=seconds))
         self.console.say(f"  {name:<28} {seconds:6.1f} s")
+
+    def note_reused(self, name: str, seconds: float) -> None:
+        """Record such work that was done before, and how long it took then."""
+        self.records.append(StepSummary(name, reused=True, seconds=seconds))
 
     def resolve(self, name: str) -> Entry:
         """The committed result of a step, after those that it needs."""

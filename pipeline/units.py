@@ -47,6 +47,8 @@ def quantity(value: Any, units: Mapping[str, float], example: str) -> float:
     if match is None:
         raise ValueError(f"{value!r} is not a quantity. Write it as {example}")
     number, unit = match.groups()
+    if not unit:
+        raise ValueError(f"{value!r} has no unit. Write it as {example} (units: {allowed})")
     if unit not in units:
         raise ValueError(f"{value!r} has the unit {unit!r}. Known units: {allowed}")
     result = float(number) * units[unit]
@@ -57,6 +59,15 @@ def quantity(value: Any, units: Mapping[str, float], example: str) -> float:
 
 def _parser(units: Mapping[str, float], example: str) -> Callable[[Any], float]:
     return lambda value: quantity(value, units, example)
+
+
+def per_second(value: Any) -> float:
+    """The value of a rate such as `100/s`.
+
+    Raises:
+        ValueError: no unit, an unknown unit, or not a number.
+    """
+    return quantity(value, _PER_SECOND, "100/s")
 
 
 def _parse_bytes(value: Any) -> int:
@@ -73,4 +84,4 @@ Score = Annotated[float, BeforeValidator(_parse_score)]
 Seconds = Annotated[float, BeforeValidator(_parser(_SECONDS, "5 ms"))]
 Bytes = Annotated[int, BeforeValidator(_parse_bytes)]
 Factor = Annotated[float, BeforeValidator(_parser(_FACTOR, "2x"))]
-PerSecond = Annotated[float, BeforeValidator(_parser(_PER_SECOND, "1000/s"))]
+PerSecond = Annotated[float, BeforeValidator(per_second)]

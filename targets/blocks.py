@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 # How requests come: see `edgestill.targets.modes`.
-Mode = Literal["latency", "throughput", "paced"]
+Mode = Literal["single", "offline", "paced"]
+
+# Of a block, at rates that no device can serve: what can be served has to be known there too.
+MOST_ARRIVALS = 10_000
+_QUEUE_LEAD_IN = 3  # of the arrivals, the first third finds a queue that is still filling
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class MeasureConfig:
 
     Attributes:
         rounds: blocks of each candidate at the first look, after which more may be asked for.
-        batch: samples of one call; in the mode `throughput`, of the largest that is tried.
+        batch: samples of one call; in the mode `offline`, of the largest that is tried.
         threads: that a CPU runtime may use, for all calls that it serves at once.
         block_seconds: how long the timed calls of a block take together, at least.
         min_calls: timed calls of a block, at least.
@@ -39,8 +43,26 @@ class MeasureConfig:
     min_calls: int = 10
     warmup_limit_s: float = 0.5
     time_limit_s: float = 60.0
-    mode: Mode = "latency"
+    mode: Mode = "single"
     rate: float | None = None
+
+    @property
+    def arriving_s(self) -> float:
+        """How long the requests of a block take to arrive, on average, where they have a rate."""
+        if self.rate is None:
+            return 0.0
+        counted = counted_arrivals(self.rate, self.block_seconds, self.min_calls)
+        return (counted + lead_in_of(counted)) / self.rate
+
+
+def counted_arrivals(rate: float, block_seconds: float, min_calls: int) -> int:
+    """How many requests of a block count: as many as arrive in it, or `min_calls`."""
+    return max(min_calls, round(min(rate * block_seconds, MOST_ARRIVALS)))
+
+
+def lead_in_of(counted: int) -> int:
+    """How many requests come before so many that count, while the queue fills."""
+    return counted // (_QUEUE_LEAD_IN - 1)
 
 
 @dataclass(frozen=True)
@@ -67,7 +89,7 @@ class Timing:
             the time that a request waits for its turn counts.
         service_ns: in that mode, the part of it that the call itself took.
         unserved: in that mode, requests that were given up since the queue had grown too long.
-        elapsed_ns: in the mode `throughput`, in which all calls were served.
+        elapsed_ns: in the mode `offline`, in which all calls were served.
         load_ns: from the file to a session; the runtime's own import is not in it.
         first_call_ns: of the very first call.
         warmup_calls: before the timed ones, the first included.

@@ -94,6 +94,23 @@ class Fingerprint:
         return digest_value(self)
 
     @property
+    def usable_cores(self) -> int:
+        """How many cores' worth of time a process gets here."""
+        return _usable(self.cores, self.cpu_quota)
+
+    def crowd(self, threads: int) -> str:
+        """Why so many threads are too many for it; empty where they are not."""
+        if threads <= self.usable_cores:
+            return ""
+        cores = count_text(self.cores, "core", "cores")
+        if self.cpu_quota is not None and self.cpu_quota < self.cores:
+            cores = f"{self.cpu_quota:g} of {cores} (the quota of its control group)"
+        return (
+            f"{threads} threads share {cores} here and wait for each other: training and timed "
+            "calls take longer than with fewer"
+        )
+
+    @property
     def name(self) -> str:
         """What people call it: `Raspberry Pi 5 Model B Rev 1.0, 4 cores`."""
         return device_name(asdict(self))
@@ -162,7 +179,11 @@ def _gpu_state() -> GpuState | None:
 
 def usable_cores() -> int:
     """How many cores' worth of time this process gets: by affinity and control group."""
-    return max(1, min(available_cores(), math.ceil(_cpu_quota() or available_cores())))
+    return _usable(available_cores(), _cpu_quota())
+
+
+def _usable(cores: int, quota: float | None) -> int:
+    return max(1, min(cores, math.ceil(quota or cores)))
 
 
 def available_cores() -> int:

@@ -94,7 +94,7 @@ class TimeJob:
     block_ns: int
     min_calls: int
     warmup_limit_ns: int
-    mode: Mode = "latency"
+    mode: Mode = "single"
     streams: int = 1
     rate: float | None = None
     seed: int = 0

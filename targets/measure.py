@@ -108,7 +108,7 @@ def measure(
 ) -> Iterator[Round]:
     """Time candidates in interleaved blocks, each in a fresh process; yields round by round.
 
-    In the mode `throughput`, the first round begins with a search for the batch size and the number
+    In the mode `offline`, the first round begins with a search for the batch size and the number
     of streams with which each candidate serves most; its blocks are then timed with these.
 
     A candidate that fails is named in its round's `failures` and not tried again; the others go on.
@@ -148,7 +148,7 @@ def _rounds(
             blocks: list[Block] = []
             failures: list[Failure] = []
             trials: list[Trial] = []
-            if index == 0 and config.mode == "throughput":
+            if index == 0 and config.mode == "offline":
                 settings, trials, failures = _searched(left, session)
             # A drift of the machine weighs on all alike: A B C, then C B A.
             for candidate in left if index % 2 == 0 else reversed(left):
@@ -265,7 +265,7 @@ def _require_fit(candidate: Candidate, dataset: Dataset, config: MeasureConfig) 
     model = Model.of(candidate.engine)
     fixed, largest = model.signature.inputs[0].shape[0], model.largest_batch
     too_large = fixed not in (None, config.batch) or config.batch > (largest or config.batch)
-    if too_large and config.mode != "throughput":
+    if too_large and config.mode != "offline":
         limit = f"takes {fixed} samples at a time" if fixed else f"takes at most {largest} samples"
         raise UsageError(
             f"{candidate.name} {limit}, not {config.batch}",

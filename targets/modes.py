@@ -1,8 +1,8 @@
 """The ways in which requests come to a session, after the scenarios of MLPerf Inference.
 
-`latency` (single stream): each as soon as the one before is answered. `throughput` (offline): all
-are there from the start, and as many are served at once as there are streams. `paced` (server):
-each comes at a time of its own, whether or not the one before is answered.
+`single` (single stream): each as soon as the one before is answered. `offline`: all are there from
+the start, and as many are served at once as there are streams. `paced` (server): each comes at a
+time of its own, whether or not the one before is answered.
 """
 
 from __future__ import annotations
@@ -17,17 +17,13 @@ import numpy
 from numpy.typing import NDArray
 
 from edgestill.targets.base import Session
-from edgestill.targets.blocks import Mode
+from edgestill.targets.blocks import Mode, counted_arrivals, lead_in_of
 from edgestill.targets.checking import Check
 from edgestill.targets.jobs import TimeJob
 from edgestill.targets.loop import Alive, Call, Due, back_to_back, time_calls
 from edgestill.targets.samples import Feeds
 
 _LEAD_IN = 4  # the streams serve for a quarter of a block before it begins
-_QUEUE_LEAD_IN = 3  # of the arrivals, the first third finds a queue that is still filling
-
-# Of a block, at rates that no device can serve: what can be served has to be known there too.
-MOST_ARRIVALS = 10_000
 _FEWEST_CALLS = 10
 
 
@@ -100,7 +96,7 @@ def as_they_arrive(
     """Arrivals are a Poisson process; a request waits where the one before is still served."""
     del check
     assert job.rate is not None
-    wanted = max(job.min_calls, round(min(job.rate * job.block_ns / 1e9, MOST_ARRIVALS)))
+    wanted = counted_arrivals(job.rate, job.block_ns / 1e9, job.min_calls)
     lead_in = lead_in_of(wanted)
     dues = arrivals_ns(job.rate, wanted + lead_in, job.seed) + perf_counter_ns()
     answers: dict[int, Feeds] = {}
@@ -108,11 +104,6 @@ def as_they_arrive(
     # Where the queue grew before the lead-in was over, all that was served is what there is.
     unserved = len(dues) - len(calls)
     return Served(calls[lead_in:] or calls, len(calls), [answers], unserved=unserved)
-
-
-def lead_in_of(counted: int) -> int:
-    """How many requests come before so many that count, while the queue fills."""
-    return counted // (_QUEUE_LEAD_IN - 1)
 
 
 def arrivals_ns(rate: float, number: int, seed: int) -> NDArray[numpy.int64]:
@@ -137,7 +128,7 @@ def arriving(dues: NDArray[numpy.int64]) -> Due:
 
 
 MODES: Mapping[Mode, Serve] = {
-    "latency": one_after_the_other,
-    "throughput": several_at_once,
+    "single": one_after_the_other,
+    "offline": several_at_once,
     "paced": as_they_arrive,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ def test_a_path_is_a_str_or_a_path(kind: Callable[[Path], Any], tmp_path: Path) 
     folder, store = kind(tmp_path / "project"), kind(tmp_path / "store")
     recipe, _ = edgestill.write_templates(folder)
     change = "data.limit=200"
-    (data, *_) = edgestill.plan_recipe(kind(recipe), overrides=change, store=store)
+    (data, *_) = edgestill.plan_recipe(kind(recipe), overrides=change, store=store).steps
     assert (data.name, data.state) == ("data", "miss")
     assert edgestill.Store(store).entries() == []
 
@@ -68,29 +69,22 @@ def test_what_else_is_refused_by_name(
 
 MODES = [
     (
-        {"mode": "pacd"},
-        "mode: 'pacd' is not a mode. Did you mean paced? Modes: latency, throughput, paced",
+        {"mode": "ofline"},
+        "mode: 'ofline' is not a mode. Did you mean offline? Modes: single, offline. "
+        "With a rate, such as --rate 100/s, requests arrive at random times",
     ),
+    ({"rate": 0.0}, "rate: 0/s is no rate. Give one above 0, such as --rate 100/s"),
+    ({"rate": math.inf}, "rate: inf/s is no rate. Give one above 0, such as --rate 100/s"),
     (
-        {"mode": "paced"},
-        "rate: there is no rate, and the mode is paced. "
-        "Give the requests a second, such as --rate 100",
-    ),
-    (
-        {"mode": "paced", "rate": 0.0},
-        "rate: the rate is 0.0, and the mode is paced. "
-        "Give the requests a second, such as --rate 100",
-    ),
-    (
-        {"mode": "throughput", "rate": 9},
-        "rate: requests come at a rate in the mode paced alone, this is throughput. "
-        "Add --mode paced, or leave the rate out",
+        {"mode": "offline", "rate": 9},
+        "rate: offline, all samples are there, and none arrives at a rate. "
+        "Leave out the rate, or the mode",
     ),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "text"), MODES)
-def test_a_mode_and_its_rate_are_given_together(arguments: dict[str, Any], text: str) -> None:
+def test_a_mode_and_a_rate_have_to_fit(arguments: dict[str, Any], text: str) -> None:
     with pytest.raises(UsageError) as raised:
         edgestill.profile_model("x", **arguments)
     assert str(raised.value) == text

@@ -165,11 +165,13 @@ def test_engines_are_for_the_gpu_that_is_here_where_none_is_named(folder: Path) 
     ("target", "roles"),
     [
         ("{target: tensorrt-rtx, compute_capability: [8.6], verify: elsewhere}", True),
-        ("{target: tensorrt-rtx, precision: int8, verify: elsewhere}", False),
+        ("{target: tensorrt-rtx, precision: int8, verify: elsewhere}", True),
+        ("{target: onnxruntime, precision: int8}", True),
+        ("{target: onnxruntime, precision: [fp32, int8]}", False),
         ("onnxruntime", False),
     ],
 )
-def test_the_onnx_models_are_asked_on_validation_where_a_choice_rests_on_them(
+def test_the_onnx_models_are_asked_on_validation_where_a_drop_rests_on_them(
     folder: Path, target: str, roles: bool
 ) -> None:
     text = RECIPE + f"quantize: {{budget: {{accuracy_drop: 0.1}}}}\ntargets: [{target}]\n"

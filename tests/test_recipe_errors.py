@@ -1168,7 +1168,7 @@ CASES = {
     ),
     "rate without a unit": (
         changed("{size: {at_most: 1 MB}}", "{latency: {at_most: 5 ms, rate: 100}}"),
-        "8: gates.latency.rate: 100 has no unit. Write it as 1000/s (units: /s, /min).",
+        "8: gates.latency.rate: 100 has no unit. Write it as 100/s (units: /s, /min).",
     ),
     "batch where it is searched for": (
         changed(

@@ -21,13 +21,13 @@ from edgestill.release import ReleaseDescription, open_release, writing
 from edgestill.verdict import Verdict
 
 
-def described(name: str) -> ReleaseDescription:
-    return ReleaseDescription(name, "custom", "x", 1, 0, (), {}, None, (), (), Verdict.PASS)
+def described(name: str, verdict: Verdict = Verdict.PASS) -> ReleaseDescription:
+    return ReleaseDescription(name, "custom", "x", 1, 0, (), {}, None, (), (), verdict)
 
 
-def write(place: Path, name: str) -> None:
+def write(place: Path, name: str, verdict: Verdict = Verdict.PASS) -> None:
     with writing(place) as writer:
-        writer.describe(described(name))
+        writer.describe(described(name, verdict))
         writer.add_text(f"code/{name}.py", "pass\n")
 
 
@@ -52,6 +52,53 @@ def test_a_former_release_is_replaced_as_a_whole(place: Path) -> None:
     assert name_of(place) == "second"
     assert [file.name for file in (place / "code").iterdir()] == ["second.py"]
     assert [file.name for file in place.parent.iterdir()] == ["small"]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.INCONCLUSIVE])
+def test_a_release_that_passed_stays_beside_one_that_did_not(place: Path, verdict: Verdict) -> None:
+    passed = place.with_name("small.passed")
+    write(place, "good")
+    with writing(place) as writer:
+        writer.describe(described("bad", verdict))
+    assert writer.kept == passed
+    assert (name_of(place), name_of(passed)) == ("bad", "good")
+    # One that did not pass takes no place of one that did, and one that did takes every place.
+    write(place, "worse", verdict)
+    assert (name_of(place), name_of(passed)) == ("worse", "good")
+    write(place, "better")
+    assert (name_of(place), name_of(passed)) == ("better", "good")
+    write(place, "bad", verdict)
+    assert (name_of(place), name_of(passed)) == ("bad", "better")
+    assert {file.name for file in place.parent.iterdir()} == {"small", "small.passed"}
+
+
+def test_one_without_gates_is_none_that_failed(place: Path) -> None:
+    write(place, "good")
+    write(place, "without", Verdict.NOT_RUN)
+    assert [file.name for file in place.parent.iterdir()] == ["small"]
+    write(place, "bad", Verdict.FAIL)
+    assert name_of(place.with_name("small.passed")) == "without"
+
+
+def test_what_somebody_has_where_it_would_be_kept_is_refused_before_any_work(place: Path) -> None:
+    passed = place.with_name("small.passed")
+    passed.mkdir(parents=True)
+    (passed / "notes.txt").write_text("mine")
+    text = f"{passed}: the output folder is not empty and not a release. Choose another with --out"
+    with pytest.raises(UsageError, match=re.escape(text)):
+        write(place, "first")
+    assert not place.exists()
+
+
+def test_a_kill_before_the_release_that_passed_was_put_aside_loses_nothing(place: Path) -> None:
+    write(place, "good")
+    place.rename(place.with_name(".small.999999999.former"))
+    # As a killed run leaves them: the new one is in its place, the former one beside it.
+    write(place.with_name("other"), "bad", Verdict.FAIL)
+    place.with_name("other").rename(place)
+    with pytest.raises(KeyboardInterrupt), writing(place):
+        raise KeyboardInterrupt
+    assert name_of(place.with_name("small.passed")) == "good"
 
 
 def test_an_error_inside_leaves_the_former_release_untouched(place: Path) -> None:

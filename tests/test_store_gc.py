@@ -62,6 +62,36 @@ def test_results_go_by_their_last_use(root: Path) -> None:
     assert kept(root) == [1]
 
 
+def everything(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_a_look_names_what_would_go_and_leaves_it(root: Path) -> None:
+    for number, days in enumerate((1, 100)):
+        age(compute(root, number=number).path.parent, days)
+        open_store(root).facts(key(number=number)).append({"a": 1})
+        age(root / "facts" / key(number=number).digest, days)
+    (root / "logs").mkdir()
+    (root / "logs" / "old.log").write_bytes(b"x" * 5000)
+    age(root / "logs", 100)
+    gc_leaves = {name for name in everything(root) if "locks" not in name}
+    found = open_store(root).collectable(keep_days=30)
+    assert found.keys == (key(number=1).digest,) * 2  # the result, and the facts
+    assert gc_leaves <= everything(root).keys()
+    assert open_store(root).gc(keep_days=30) == found.size_bytes > 6000
+    assert kept(root) == [0]
+    assert [info.key for info in open_store(root).all_facts()] == [key(number=0).digest]
+
+
+def test_what_a_living_process_may_read_would_not_go(root: Path) -> None:
+    age(compute(root).path.parent, 100)
+    reader = open_store(root)
+    assert reader.find(key()) is not None
+    assert open_store(root).collectable(keep_days=-1).keys == ()
+    del reader
+    assert open_store(root).collectable(keep_days=-1).keys == (key().digest,)
+
+
 def test_everything_can_go(root: Path) -> None:
     compute(root)
     open_store(root).facts(key()).append({"a": 1})

@@ -53,7 +53,7 @@ def test_bytes_are_whole() -> None:
     [
         (units.Seconds, 5, "5 has no unit. Write it as 5 ms (units: s, ms, us, µs, ns, min)"),
         (units.Seconds, "5 h", "'5 h' has the unit 'h'. Known units: s, ms, us, µs, ns, min"),
-        (units.Seconds, "5", "'5' has the unit ''. Known units: s, ms, us, µs, ns, min"),
+        (units.Seconds, "5", "'5' has no unit. Write it as 5 ms (units: s, ms, us, µs, ns, min)"),
         (units.Seconds, "soon", "'soon' is not a quantity. Write it as 5 ms"),
         (units.Seconds, True, "True is not a quantity. Write it as 5 ms"),
         (units.Seconds, None, "None is not a quantity. Write it as 5 ms"),

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from edgestill.api.report import read_report
 from edgestill.arguments import PathLike, as_path
 from edgestill.baseline.accept import accepted_figures
 from edgestill.baseline.check import Check, check
 from edgestill.baseline.file import Accepted, Baseline, read_baseline, write_baseline
+from edgestill.verdict import Verdict
 from edgestill.verify.budgets import DEFAULTS, Budgets
 
 FILE = "baseline.json"
 
 
-def accept_baseline(
-    report: PathLike, *, reason: str, file: PathLike = FILE
-) -> tuple[Accepted, ...]:
+@dataclass(frozen=True)
+class Acceptance:
+    """What was noted.
+
+    Attributes:
+        entries: each new one, with the one that it took the place of.
+        undecided: the gates that the report could not decide: nothing shows that they are kept.
+    """
+
+    entries: tuple[tuple[Accepted, Accepted | None], ...]
+    undecided: tuple[str, ...]
+
+
+def accept_baseline(report: PathLike, *, reason: str, file: PathLike = FILE) -> Acceptance:
     """Note what a report found as what later ones are held against, on its machine.
 
     Entries of other releases, targets, precisions and machines stay as they are.
@@ -28,10 +42,16 @@ def accept_baseline(
         DamagedRelease: the report is not the one that the release was written with.
     """
     place = as_path(file, "file")
-    new = accepted_figures(read_report(report), reason, str(report))
+    found = read_report(report)
+    new = accepted_figures(found, reason, str(report))
     former = read_baseline(place) if place.exists() else Baseline()
     write_baseline(former.with_entries(new), place)
-    return new
+    undecided = (
+        f"{gate.gate} on {gate.target}"
+        for gate in found.gates
+        if gate.verdict is Verdict.INCONCLUSIVE or gate.withheld
+    )
+    return Acceptance(tuple((entry, former.at(entry)) for entry in new), tuple(undecided))
 
 
 def check_baseline(

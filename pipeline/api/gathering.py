@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
+from edgestill.api.cautions import too_fine
 from edgestill.api.series import measurement, series_of
 from edgestill.artifact import Checkpoint, Dataset, Engine, OnnxModel, Predictions
 from edgestill.capture import captured
@@ -62,6 +63,8 @@ class Gathering:
             for role, entry in entries.items()
             if not entry.train
         ]
+        if (undecidable := too_fine(recipe, self.split("validation"))) is not None:
+            notes.append(f"{undecidable.what}. {undecidable.fix}.")
         remarks = read_remarks(self.runner.resolve("data").path)
         return (*notes, *(f"Data: {line}." for line in remarks))
 
@@ -98,7 +101,15 @@ class Gathering:
             test=Scorer(recipe.task, metric, load_labels(self.split("test"))),
             validation=Scorer(recipe.task, metric, load_labels(self.split("validation"))),
             references=references,
+            float_validation=self._float_validation(),
         )
+
+    def _float_validation(self) -> Predictions | None:
+        """What the float student answered on validation before it was compiled, if it was asked."""
+        name = "evaluate onnx"
+        datasets = self.runner.plan.steps[name].inputs["datasets"]
+        asked = isinstance(datasets, Mapping) and "validation" in datasets
+        return self.predictions(Ref(name, f"{FLOAT}/validation")) if asked else None
 
     def models(self) -> tuple[ModelSummary, ...]:
         """Teachers, student and what is between, how they came about and how large they are."""
@@ -145,9 +156,9 @@ class Gathering:
     def elsewhere(self, target: TargetPlan) -> TargetResult:
         """What was built for a target that another machine verifies."""
         engines = {name: self.engine(ref) for name, ref in target.engines.items()}
-        auto, rules = target.config.auto, self.rules
-        drops = self._drops_as_onnx(target, rules) if auto else {}
-        choice = choose_unmeasured(tuple(engines), drops, rules.budget, auto=auto)
+        rules = self.rules
+        drops = self._drops_as_onnx(target, rules)
+        choice = choose_unmeasured(tuple(engines), drops, rules.budget, auto=target.config.auto)
         return TargetResult(
             target=target.config.target,
             runtime=self._runtime(target),
@@ -166,12 +177,11 @@ class Gathering:
 
     def _drops_as_onnx(self, target: TargetPlan, rules: Rules) -> dict[str, Estimate]:
         """What int8 loses on validation before it is compiled: it is all that is known here."""
-        if "int8" not in target.candidates or rules.validation is None:
+        reference = rules.float_validation
+        if "int8" not in target.candidates or rules.validation is None or reference is None:
             return {}
         scheme = TARGETS[target.config.target].scheme
-        reference, quantized = (
-            self.predictions(Ref("evaluate onnx", f"{name}/validation")) for name in (FLOAT, scheme)
-        )
+        quantized = self.predictions(Ref("evaluate onnx", f"{scheme}/validation"))
         return {"int8": rules.validation.drop(reference, quantized, rules.measure.level)}
 
     def judged(self, target: TargetPlan, rules: Rules) -> Assessment:
@@ -194,6 +204,8 @@ class Gathering:
         for load, one in series.items():
             if one.measured:
                 self.runner.note(measurement(target, load), one.seconds)
+            else:
+                self.runner.note_reused(measurement(target, load), one.former_seconds)
         return judged
 
     def _candidates(self, target: TargetPlan) -> tuple[Candidate, ...]:
@@ -217,7 +229,7 @@ class Gathering:
     ) -> Series:
         measured = timed_under(load, candidates)
         session = Session(measured, self.split("test"), rules.timing(load))
-        facts = series_of(self.runner, target, session.config, self.fingerprint)
+        facts = series_of(self.runner, target, load, session.config, self.fingerprint)
         return Series(session, facts, None if self.fresh else latest_series(facts))
 
     def _runtime(self, target: TargetPlan) -> str:

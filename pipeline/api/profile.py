@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar, get_args
+from typing import TypeVar
 
 import numpy
 
@@ -28,12 +28,11 @@ from edgestill.data.raw import INPUT_NAME
 from edgestill.digest import digest_folder
 from edgestill.errors import DeviceError, UsageError
 from edgestill.measuring import Session, measured_rounds
-from edgestill.quantities import size_text, time_text
+from edgestill.quantities import duration_text, size_text, time_text
 from edgestill.release import MANIFEST, open_release
 from edgestill.spelling import did_you_mean
 from edgestill.targets import TARGETS, get_target
 from edgestill.targets.blocks import MeasureConfig as TimingConfig
-from edgestill.targets.blocks import Mode
 from edgestill.targets.energy import find_meter
 from edgestill.targets.fingerprint import Fingerprint, usable_cores
 from edgestill.targets.measure import Candidate, predict
@@ -44,9 +43,10 @@ from edgestill.verify.latency import summarize
 from edgestill.verify.loads import offline, paced
 from edgestill.verify.results import LatencyResult, OfflineResult, PacedResult
 
-MODES: tuple[str, ...] = get_args(Mode)
+MODES = ("single", "offline")  # a rate stands for itself, as in a recipe
 SYNTHETIC_SAMPLES = 32
 LEVEL = 0.95
+_LONG_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ class Profile:
     """Figures of engines that were measured together, interleaved.
 
     Attributes:
-        latencies: of each engine by its name, in the mode `latency`.
-        offline: the same in the mode `throughput`.
-        paced: the same in the mode `paced`.
+        latencies: of each engine by its name, one call after the other.
+        offline: the same in the mode `offline`.
+        paced: the same at a rate.
         notes: what was fed, and how much is shipped.
         failures: engines that crashed, hung or answered otherwise; the figures are of the others.
     """
@@ -76,7 +76,7 @@ def profile_model(
     path: PathLike,
     *,
     target: str | None = None,
-    mode: str = "latency",
+    mode: str = "single",
     batch: int | None = None,
     rate: float | None = None,
     threads: int | None = None,
@@ -87,17 +87,16 @@ def profile_model(
 
     Args:
         target: which runtime; by default the first that can run here.
-        mode: `latency`, one call after the other; `throughput`, all samples are there and as many
-            are served at once as is best; or `paced`, requests arrive at a rate.
-        batch: samples of one call, by default 1; in the mode `throughput` the largest that is
-            tried, by default 64.
-        rate: requests a second, in the mode `paced`.
+        mode: `single`, one call after the other; or `offline`, all samples are there and as many
+            are served at once as is best.
+        batch: samples of one call, by default 1; offline the largest that is tried, by default 64.
+        rate: requests a second, which arrive at random times.
         threads: of the runtime; by default the cores that this process may use.
         rounds: blocks of each candidate; fewer than 12 give no interval.
 
     Raises:
-        UsageError: nothing that can be profiled lies there; a mode that there is not, a rate
-            without its mode, or that mode without a rate.
+        UsageError: nothing that can be profiled lies there; a mode that there is not, or a rate
+            that is none or has no meaning.
         DeviceError: the target cannot run here.
     """
     console = console or Console()
@@ -122,10 +121,13 @@ def profile_model(
                 answers = predict(engine, dataset, out, threads=threads)
                 answered.append(Answered(label, engine, None, answers))
         measured = [Candidate(c.name, c.engine, c.test) for c in answered]
+        lasts_s = config.arriving_s * config.rounds * len(measured)
+        if lasts_s > _LONG_S:
+            console.say(f"it takes {duration_text(lasts_s)} until all requests have come")
         with console.step(f"measure {chosen}"), captured(log):
             session = Session(measured, dataset, config)
             collected = tuple(measured_rounds(session, console.progress))
-        at = load.batch if load.mode == "latency" else load
+        at = load.batch if load.mode == "single" else load
         evidence = Evidence(chosen, tuple(answered), {at: collected})
         notes = [f"Fed: {subject.fed}."]
         if subject.compile_s is not None:
@@ -173,24 +175,22 @@ def _load(mode: str, batch: int | None, rate: float | None) -> Load:
     """What is asked of the engines."""
     if mode not in MODES:
         fix = did_you_mean(mode, MODES, "Modes")
+        fix = f"{fix}. With a rate, such as --rate 100/s, requests arrive at random times"
         raise UsageError(f"'{mode}' is not a mode", where="mode", fix=fix)
-    if mode == "paced":
-        if rate is None or not 0 < rate < math.inf:
-            found = "there is no rate" if rate is None else f"the rate is {rate}"
-            fix = "Give the requests a second, such as --rate 100"
-            raise UsageError(f"{found}, and the mode is paced", where="rate", fix=fix)
-        return Load("paced", batch or 1, rate)
-    if rate is not None:
+    if rate is None:
+        offline = mode == "offline"
+        return Load("offline", batch or LARGEST_BATCH) if offline else Load("single", batch or 1)
+    if mode == "offline":
         raise UsageError(
-            f"requests come at a rate in the mode paced alone, this is {mode}",
+            "offline, all samples are there, and none arrives at a rate",
             where="rate",
-            fix="Add --mode paced, or leave the rate out",
+            fix="Leave out the rate, or the mode",
         )
-    return (
-        Load("throughput", batch or LARGEST_BATCH)
-        if mode == "throughput"
-        else Load("latency", batch or 1)
-    )
+    if not 0 < rate < math.inf:
+        raise UsageError(
+            f"{rate:g}/s is no rate", where="rate", fix="Give one above 0, such as --rate 100/s"
+        )
+    return Load("paced", batch or 1, rate)
 
 
 Found = TypeVar("Found")

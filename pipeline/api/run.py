@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from edgestill.api.cautions import cautions
 from edgestill.api.departing import with_departures
 from edgestill.api.gathering import Gathering
 from edgestill.api.opening import import_index, new_log, open_store
+from edgestill.api.readiness import require_ready
 from edgestill.api.releasing import write_release
-from edgestill.api.requirements import requirements_of
 from edgestill.arguments import Names, PathLike, as_names, as_path
 from edgestill.capture import captured
 from edgestill.companions import dismiss
 from edgestill.console import Console
-from edgestill.errors import DeviceError, MissingExtra, UsageError
-from edgestill.extras import installed
-from edgestill.installed import installed_version
-from edgestill.plan import Plan
+from edgestill.errors import UsageError
 from edgestill.planner import make_plan
 from edgestill.recipe import Recipe, load_recipe
 from edgestill.release import writing
@@ -27,7 +26,6 @@ from edgestill.report.model import Report
 from edgestill.runner import Runner
 from edgestill.source_code import remembered_imports
 from edgestill.spelling import nearest
-from edgestill.targets import TARGETS, get_target
 from edgestill.verify.assess import hop_results, not_run
 from edgestill.verify.changes import with_changes
 from edgestill.verify.results import GateResult, TargetResult
@@ -67,11 +65,16 @@ def run_recipe(
     # The folder is claimed first, so that an unfit one is refused before hours of training.
     with writing(place, keep=(opened.root,)) as writer, remembered_imports(import_index(opened)):
         gathering = Gathering(runner, runner.machine.fingerprint, fresh=fresh)
+        runner.resolve("data")
+        for caution in cautions(runner):
+            console.say(f"warning: {caution}")
         for name in runner.plan.steps:
             runner.resolve(name)
         with captured(runner.log):  # a user's own metric may print, too
             report = _judge(gathering)
         write_release(writer, gathering, report, overrides)
+    if writer.kept is not None:
+        console.say(f"the release before, which passed, is kept in {os.path.relpath(writer.kept)}")
     dismiss()
     return report
 
@@ -151,51 +154,3 @@ def select_targets(recipe: Recipe, names: Sequence[str]) -> Recipe:
             fix="Name a target that is verified here too, or build without gates: --set gates=null",
         )
     return replace(recipe, targets=left)
-
-
-def require_ready(plan: Plan) -> None:
-    """Refuse, before any work, what this machine lacks for the rest of it.
-
-    Raises:
-        MissingExtra: libraries that build are not installed.
-        DeviceError: a target is not installed or cannot run here; with how to get it.
-        UsageError: nothing says which GPU to build for, and there is none here.
-    """
-    steps = plan.steps.values()
-    used = {name for step in steps for name in (*step.stage.libraries, *step.libraries)}
-    brought = {r.name for r in requirements_of("edgestill") if r.extra == "build"}
-    missing = sorted(n for n in used & brought if not (installed_version(n) or installed(n)))
-    if missing:
-        raise MissingExtra(
-            f"this needs the extra build (not installed: {', '.join(missing)})",
-            where=str(plan.recipe.path),
-            fix="Install it: pip install 'edgestill[build]'",
-        )
-    for index, target in enumerate(plan.recipe.targets):
-        require_target(plan.recipe, index, run=target.verify == "here")
-
-
-def require_target(recipe: Recipe, index: int, *, run: bool) -> None:
-    """Refuse a target of a recipe that cannot be compiled for here or, with `run`, not be run.
-
-    Raises:
-        DeviceError: with how to get it.
-        UsageError: nothing says which GPU to build for, and there is none here.
-    """
-    target = recipe.targets[index]
-    found = get_target(target.target).probe()
-    here = TARGETS[target.target].for_gpu_here(target.options)
-    if here and found.can_compile and not found.can_run:
-        raise UsageError(
-            f"there is no GPU here that {target.target} could build for",
-            where=f"{recipe.path}: targets[{index}]",
-            fix="Say which GPUs it is for, such as compute_capability: [8.6, 8.9]",
-        )
-    if not (found.can_compile and (found.can_run or not run)):
-        elsewhere = ", or set verify: elsewhere" if found.can_compile else ""
-        raise DeviceError(
-            f"{target.target} cannot {'run' if found.can_compile else 'compile'} here "
-            f"({found.reason})",
-            where=str(recipe.path),
-            fix=f"{found.fix or 'Leave out this target'}{elsewhere}",
-        )

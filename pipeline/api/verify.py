@@ -234,6 +234,8 @@ class _Verification:
         if target.baseline is not None:
             folders = {BASELINE: target.baseline, **folders}
         engines = {name: self.release.engine(folder) for name, folder in folders.items()}
+        for engine in engines.values():
+            options_of(engine)  # what cannot be compared in the end is refused before it is timed
         out = self.scratch / target.target
         out.mkdir()
         context = StepContext(self.release.path, out, self.console.progress, self.console.say)

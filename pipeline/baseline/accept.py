@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timezone
 
 from edgestill.baseline.file import Accepted
 from edgestill.digest import digest_value
 from edgestill.errors import ExitCode, UsageError
+from edgestill.metrics import METRICS
+from edgestill.quantities import digits, score_text, size_text
+from edgestill.report.figures import ns_text
 from edgestill.report.model import Report
 from edgestill.verdict import Estimate
 
@@ -68,3 +72,25 @@ def accepted_figures(report: Report, reason: str, where: str) -> tuple[Accepted,
             fix="Run or verify it where a target can run",
         )
     return tuple(entries)
+
+
+def changed_figures(former: Accepted, entry: Accepted) -> list[str]:
+    """Each figure as it was and as it is: `p50: 51.2 µs -> 48 µs`."""
+    unit = METRICS[entry.metric].unit if entry.metric in METRICS else "plain"
+    figures: list[tuple[str, float | None, float | None, Callable[[float], str]]] = [
+        (entry.metric, former.score, entry.score, lambda value: score_text(value, unit)),
+        ("p50", former.latency_ns.value, entry.latency_ns.value, ns_text),
+        (
+            "speedup over the teacher",
+            former.speedup.value if former.speedup else None,
+            entry.speedup.value if entry.speedup else None,
+            lambda value: f"{digits(value)}x",
+        ),
+        ("size", former.size_bytes, entry.size_bytes, size_text),
+        ("memory", former.memory_bytes, entry.memory_bytes, size_text),
+    ]
+    return [
+        f"{name}: {' -> '.join('none' if v is None else text(v) for v in (before, after))}"
+        for name, before, after, text in figures
+        if (before, after) != (None, None)
+    ]

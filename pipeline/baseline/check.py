@@ -182,9 +182,11 @@ def _latency(place: _Place, accepted: Accepted, budget: float | None) -> GateRes
     alike = place.target.runtime == accepted.runtime and over and over.digest == accepted.over
     if alike and speedup and accepted.speedup:
         sides, basis = (accepted.speedup, speedup), "relative to the teacher's engine"
+        counted = "pairs of blocks"
     else:
         now = latency.percentiles_ns.get("50", Estimate(latency.median_ns, None, latency.calls))
         sides, basis = (now, accepted.latency_ns), "of times that were measured apart"
+        counted = "calls"
     levels = {side.interval.level for side in sides if side.interval}
     if len(levels) > 1:
         why = f"{NOTHING}: the intervals are of the levels {' and '.join(map(str, sorted(levels)))}"
@@ -194,7 +196,7 @@ def _latency(place: _Place, accepted: Accepted, budget: float | None) -> GateRes
         "latency",
         Decision.of("share", rise, at_most=budget),
         limit,
-        f"{estimate_text(rise, _percent, of='blocks or calls')}, {basis}",
+        f"{estimate_text(rise, _percent, of=counted)}, {basis}",
         "more rounds in both measurements, or edgestill compare with the old release",
     )
 

@@ -69,6 +69,10 @@ class Baseline:
         known = {entry.place: entry for entry in (*self.entries, *new)}
         return Baseline(tuple(known[place] for place in sorted(known)))
 
+    def at(self, entry: Accepted) -> Accepted | None:
+        """The entry that `entry` would take the place of."""
+        return next((known for known in self.entries if known.place == entry.place), None)
+
     def of(self, release: str, target: str) -> Sequence[Accepted]:
         """The entries of a release's target, on whatever machine."""
         return [e for e in self.entries if (e.release, e.target) == (release, target)]

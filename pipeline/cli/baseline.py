@@ -35,12 +35,26 @@ def command() -> None:
 @file_option
 @click.option("--reason", required=True, help="Why these figures may count; stands in the file.")
 def accept(report: Path, file: Path, reason: str) -> None:
-    """Accept what REPORT found: a release, or the file that `edgestill verify` wrote."""
-    from edgestill.api.baseline import accept_baseline
+    """Accept what REPORT found: a release, or the file that `edgestill verify` wrote.
 
-    for entry in accept_baseline(report, reason=reason, file=file):
+    An entry of the same release, target, precision and machine is replaced, and is shown.
+    """
+    from edgestill.api.baseline import accept_baseline
+    from edgestill.baseline.accept import changed_figures
+
+    accepted = accept_baseline(report, reason=reason, file=file)
+    for entry, former in accepted.entries:
         what = f"{entry.release} on {entry.target} {entry.precision}, {entry.device_name}"
         write_result(f"accepted in {file}: {what}")
+        if former is not None:
+            write_result(f"  in place of what was accepted {former.accepted}: {former.reason}")
+            for change in changed_figures(former, entry):
+                write_result(f"  {change}")
+    if accepted.undecided:
+        write_result(
+            f"warning: the report did not decide {', '.join(accepted.undecided)}: nothing shows "
+            "that these figures keep their budgets. What is open on time, another run measures on"
+        )
 
 
 @command.command("check")

@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "report":  "Show the report of a release again.",
     "targets": "List the targets, and whether they can run here.",
     "doctor":  "Find what is wrong with this machine, or with a recipe on it.",
-    "store":   "List or clean up the stored results.",
+    "store":   "List or clean up stored results and measurements.",
 }
 # fmt: on
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,10 @@ import click
 
 from edgestill.cli.options import recipe_argument, set_option, store_option
 from edgestill.cli.output import write_result
+from edgestill.errors import ExitCode
 
 if TYPE_CHECKING:
+    from edgestill.api.plan import Outlook
     from edgestill.runner import Prospect
 
 
@@ -20,40 +22,56 @@ if TYPE_CHECKING:
 @set_option
 @store_option
 @click.option("--explain", is_flag=True, help="Say which part of its key makes a step a miss.")
-def command(recipe: str, overrides: tuple[str, ...], store: Path, explain: bool) -> None:
+def command(recipe: str, overrides: tuple[str, ...], store: Path, explain: bool) -> ExitCode:
     """Show what a run of RECIPE, a file or a preset, would do. Nothing is computed.
 
     hit: the stored result is used. miss: the step runs. damaged: the stored result is broken and
     the step runs again. unknown: that depends on what a step before it gives. A measurement that
     is a hit goes on where it leaves a gate undecided.
+
+    The exit code is 0, or what the run would end with for sure: 3 where this machine lacks what
+    it needs.
     """
     from edgestill.api.plan import plan_recipe
 
-    prospects = plan_recipe(recipe, overrides=overrides, store=store)
-    write_result(describe(prospects, explain=explain))
+    outlook = plan_recipe(recipe, overrides=overrides, store=store)
+    write_result(describe(outlook, explain=explain))
+    return outlook.exit_code
 
 
-def describe(prospects: Sequence[Prospect], *, explain: bool) -> str:
-    """A line for each step, and a summary."""
+def describe(outlook: Outlook, *, explain: bool) -> str:
+    """A line for each step, a summary, and what a user should know before a run."""
+    lines = [*_steps(outlook.steps, explain)]
+    told = [("warning", c.where, c.what, c.fix) for c in outlook.cautions]
+    told += [("problem", str(h.where), h.what, str(h.fix)) for h in outlook.hindrances]
+    lines += [f"\n{kind}: {where}: {what}\n         {fix}" for kind, where, what, fix in told]
+    if outlook.exit_code:
+        lines.append(f"\nA run would end before any work, exit code {int(outlook.exit_code)}")
+    return "\n".join(lines)
+
+
+def _steps(prospects: Sequence[Prospect], explain: bool) -> Iterator[str]:
+    from edgestill.quantities import duration_text
+
     width = max((len(prospect.name) for prospect in prospects), default=0)
-    lines = []
     for prospect in prospects:
-        reasons = _reasons(prospect, explain)
+        reasons = [*_reasons(prospect, explain)]
+        if prospect.lasts_s:
+            reasons.append(f"takes {duration_text(prospect.lasts_s)}")
         words = f"{prospect.state:<8} {prospect.name:<{width}}  "
-        lines.append(f"{words}{reasons[0] if reasons else ''}".rstrip())
-        lines += [" " * len(words) + reason for reason in reasons[1:]]
+        yield f"{words}{reasons[0] if reasons else ''}".rstrip()
+        yield from (" " * len(words) + reason for reason in reasons[1:])
     counts = {
         state: sum(p.state == state for p in prospects)
         for state in ("hit", "miss", "damaged", "unknown")
     }
     missing = counts["miss"] + counts["damaged"]
-    lines.append(
+    yield (
         f"\n{len(prospects)} steps: {counts['hit']} reused, {missing} to run, "
         f"{counts['unknown']} known once those before them have run"
     )
     if counts["miss"] and not explain:
-        lines.append("--explain says why a step has to run")
-    return "\n".join(lines)
+        yield "--explain says why a step has to run"
 
 
 def _reasons(prospect: Prospect, explain: bool) -> Sequence[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from edgestill.cli.output import output_in_color, output_width, write_result
-from edgestill.errors import ExitCode
+from edgestill.errors import ExitCode, UsageError
 
 
 @click.command(short_help="Measure how fast a release, an engine or an ONNX file is.")
@@ -16,18 +16,18 @@ from edgestill.errors import ExitCode
 @click.option(
     "--mode",
     metavar="MODE",
-    default="latency",
+    default="single",
     show_default=True,
-    help="latency: one call after the other. throughput: all samples are there, with the best "
-    "batch and streams. paced: requests arrive at a rate.",
+    help="single: one call after the other. offline: all samples are there, with the best batch "
+    "and streams.",
 )
 @click.option(
-    "--rate", type=float, metavar="N", help="Requests a second, at random times, for --mode paced."
+    "--rate", metavar="RATE", help="Requests arrive at random times, so often, such as 100/s."
 )
 @click.option(
     "--batch",
     type=click.IntRange(min=1),
-    help="Samples of one call, for throughput of the largest that is tried.  [default: 1; 64]",
+    help="Samples of one call, offline of the largest that is tried.  [default: 1; 64]",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="Of a CPU runtime.")
 @click.option(
@@ -41,7 +41,7 @@ def command(
     path: Path,
     target: str | None,
     mode: str,
-    rate: float | None,
+    rate: str | None,
     batch: int | None,
     threads: int | None,
     rounds: int,
@@ -55,17 +55,19 @@ def command(
     from edgestill.report.loads import paced_latencies, throughputs
     from edgestill.report.terminal import render_figures
 
+    per_second = None if rate is None else _per_second(rate)
     profile = profile_model(
-        path, target=target, mode=mode, batch=batch, rate=rate, threads=threads, rounds=rounds
+        path, target=target, mode=mode, batch=batch, rate=per_second, threads=threads, rounds=rounds
     )
-    if mode == "paced":
+    if per_second is not None:
         section = paced_latencies(tuple(profile.paced.items()))
-    elif mode == "throughput":
+    elif mode == "offline":
         section = throughputs(tuple(profile.offline.items()))
     else:
         section = latencies(tuple(profile.latencies.items()))
     text = render_figures(
-        f"{profile.runtime}, {path}" + (f", {rate:g} requests/s" if rate else ""),
+        f"{profile.runtime}, {path}"
+        + (f", requests at {per_second:g}/s" if per_second is not None else ""),
         section,
         width=output_width(),
         color=output_in_color(),
@@ -73,3 +75,13 @@ def command(
     )
     write_result(text)
     return ExitCode.ENVIRONMENT if profile.failures else ExitCode.PASSED
+
+
+def _per_second(rate: str) -> float:
+    """A rate as a recipe writes it."""
+    from edgestill.units import per_second
+
+    try:
+        return per_second(rate)
+    except ValueError as error:
+        raise UsageError(str(error), where="--rate") from error

@@ -11,7 +11,7 @@ from edgestill.departures.engines import Compiling, search_engine
 from edgestill.departures.parity import Arrays
 from edgestill.departures.result import Departure
 from edgestill.departures.search import search_onnx
-from edgestill.errors import EdgestillError
+from edgestill.errors import EdgestillError, UsageError
 from edgestill.onnx_file import read_model
 from edgestill.reference import describe
 from edgestill.targets import TARGETS, get_target
@@ -64,6 +64,19 @@ def outcome(
 
 
 def options_of(engine: Engine) -> Any:
-    """The options that an engine was compiled with, as its target's own type."""
+    """The options that an engine was compiled with, as its target's own type.
+
+    Raises:
+        UsageError: another version of edgestill made it, with options that this one does not know.
+    """
     made = engine.description
-    return TARGETS[made.target].options(**made.options)
+    try:
+        return TARGETS[made.target].options(**made.options)
+    except (TypeError, ValueError) as error:
+        options = ", ".join(f"{name}: {value}" for name, value in made.options.items())
+        raise UsageError(
+            f"the engine was compiled with options that {made.target} does not have in this "
+            f"version of edgestill ({options})",
+            where=str(engine.path),
+            fix="Verify it with the version that built it, or build it again with this one",
+        ) from error

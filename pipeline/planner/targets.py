@@ -51,12 +51,14 @@ def _evaluate_onnx(draft: PlanDraft, onnx: Mapping[str, str]) -> None:
     candidates |= {scheme: Ref(step) for scheme, step in onnx.items() if scheme != FLOAT}
     if draft.has_baseline:
         candidates = {BASELINE: Ref("export teacher"), **candidates}
-    # Of int8 that runs elsewhere, its ONNX model is all that a choice can rest on.
-    chosen_by = any(
-        target.auto and target.verify == "elsewhere" and "int8" in target.precisions
+    # Of int8 that runs elsewhere, its ONNX model is all that its drop can be taken from; of int8
+    # without a float engine beside it, the float ONNX model is all that it can be compared with.
+    judged_by = any(
+        "int8" in target.precisions
+        and (target.verify == "elsewhere" or FLOAT not in target.precisions)
         for target in draft.recipe.targets
     )
-    roles = ("validation", "test") if chosen_by else ("test",)
+    roles = ("validation", "test") if judged_by else ("test",)
     name = _evaluate(draft, "evaluate onnx", candidates, roles, "onnxruntime")
     if draft.has_baseline:
         teacher = Ref("export teacher")

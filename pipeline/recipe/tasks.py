@@ -17,23 +17,25 @@ class MetricFacts:
     tasks: the tasks whose answers it can judge.
     bigger_is_better: which way it points.
     proportion: whether it lies between 0 and 1, so that points (pp) of it have a meaning.
+    right_or_wrong: whether it is the share of samples that are right.
     """
 
     tasks: tuple[Task, ...]
     bigger_is_better: bool = True
     proportion: bool = True
+    right_or_wrong: bool = False
 
 
 _CLASSES: tuple[Task, ...] = ("classification",)
 _LABELS: tuple[Task, ...] = ("multilabel",)
 _VALUES: tuple[Task, ...] = ("regression",)
 METRIC_FACTS: Mapping[str, MetricFacts] = {
-    "accuracy": MetricFacts(_CLASSES),
-    "top5": MetricFacts(_CLASSES),
+    "accuracy": MetricFacts(_CLASSES, right_or_wrong=True),
+    "top5": MetricFacts(_CLASSES, right_or_wrong=True),
     "f1_macro": MetricFacts(_CLASSES),
     "balanced_accuracy": MetricFacts(_CLASSES),
     "label_accuracy": MetricFacts(_LABELS),
-    "exact_match": MetricFacts(_LABELS),
+    "exact_match": MetricFacts(_LABELS, right_or_wrong=True),
     "f1_micro": MetricFacts(_LABELS),
     "mae": MetricFacts(_VALUES, bigger_is_better=False, proportion=False),
     "rmse": MetricFacts(_VALUES, bigger_is_better=False, proportion=False),

@@ -1,4 +1,8 @@
-"""Writing a release: whole or not at all, in the place of the former one."""
+"""Writing a release: whole or not at all, in the place of the former one.
+
+A release that failed is written too, since its report and its engines are what one looks at. Where
+it takes the place of one that passed, that one stays beside it.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +23,14 @@ from edgestill.digest import LOG_FOLDER, canonical
 from edgestill.errors import DamagedRelease, StoreError, UsageError
 from edgestill.release.description import DESCRIPTION, ReleaseDescription
 from edgestill.release.manifest import MANIFEST, read_manifest, write_manifest
+from edgestill.verdict import Verdict
 
 
 class ReleaseWriter:
     """Collects the parts of a release in a folder beside its place.
+
+    Attributes:
+        kept: once it is written, where the former release is that passed, and this one did not.
 
     Raises:
         StoreError: a part cannot be written.
@@ -31,6 +39,7 @@ class ReleaseWriter:
     def __init__(self, folder: Path, place: Path) -> None:
         self.folder = folder
         self.place = place
+        self.kept: Path | None = None
 
     def add(self, artifact: Artifact[Any], place: str) -> str:
         """Copy an artifact, its logs left out; gives its place."""
@@ -65,33 +74,41 @@ class ReleaseWriter:
 def writing(place: Path, keep: Sequence[Path] = ()) -> Iterator[ReleaseWriter]:
     """A writer whose result replaces `place` when the block ends without an error.
 
+    A former release that passed is kept as `<place>.passed` where the new one did not.
+
     Args:
         keep: folders that may not lie in `place`, since its former content goes.
 
     Raises:
-        UsageError: `place` holds something that is not a release of ours.
+        UsageError: one of the two places holds something that is not a release of ours.
         StoreError: the folder cannot be written.
     """
     _require_ours(place, keep)
     folder = place.resolve()  # what a link leads to, since the link itself cannot be replaced
+    _require_ours(_place_of_passed(folder), keep)
     staged = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     former = folder.with_name(f".{folder.name}.{os.getpid()}.former")
     try:
         with _writes(place):
             _clear_killed(folder)
             staged.mkdir(parents=True)
-        yield ReleaseWriter(staged, place)
+        writer = ReleaseWriter(staged, place)
+        yield writer
         with _writes(place):
             write_manifest(staged)
-            _exchange(staged, folder, former)
+            writer.kept = _exchange(staged, folder, former)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
         if former.exists() and not folder.exists():
             former.rename(folder)
 
 
-def _exchange(staged: Path, folder: Path, former: Path) -> None:
-    """Put the new release into its place; another run may do the same at this moment."""
+def _exchange(staged: Path, folder: Path, former: Path) -> Path | None:
+    """Put the new release into its place; another run may do the same at this moment.
+
+    Returns:
+        Where the former one is kept.
+    """
     while True:
         with suppress(FileNotFoundError):
             folder.rename(former)
@@ -101,9 +118,36 @@ def _exchange(staged: Path, folder: Path, former: Path) -> None:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
         else:
-            shutil.rmtree(former, ignore_errors=True)
-            return
+            return _let_go(former, folder)
+        _let_go(former, folder)
+
+
+def _let_go(former: Path, folder: Path) -> Path | None:
+    """Remove a former release, or keep it where it passed and the one in its place did not.
+
+    Returns:
+        Where it is kept.
+    """
+    if not _passed(former) or _passed(folder):
         shutil.rmtree(former, ignore_errors=True)
+        return None
+    kept = _place_of_passed(folder)
+    shutil.rmtree(kept, ignore_errors=True)
+    former.rename(kept)
+    return kept
+
+
+def _place_of_passed(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.passed")
+
+
+def _passed(release: Path) -> bool:
+    """Whether no gate of a release stopped it."""
+    try:
+        verdict = json.loads((release / DESCRIPTION).read_bytes())["verdict"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return verdict in (Verdict.PASS, Verdict.NOT_RUN)
 
 
 @contextmanager
@@ -169,6 +213,8 @@ def _clear_killed(place: Path) -> None:
             continue
         if match[2] == "former" and not place.exists():
             left.rename(place)
+        elif match[2] == "former":
+            _let_go(left, place)
         else:
             shutil.rmtree(left, ignore_errors=True)
 

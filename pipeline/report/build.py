@@ -87,6 +87,7 @@ def make_report(
         budgets: the gates as the recipe has them, by name.
     """
     verdict, exit_code = overall(gates, failures)
+    crowded = fingerprint.crowd(threads)
     return Report(
         format=FORMAT,
         kind=kind,
@@ -111,7 +112,7 @@ def make_report(
         versions=_versions(),
         quantized=tuple(quantized),
         budgets=tuple(_budget(name, gate) for name, gate in budgets),
-        notes=tuple(notes),
+        notes=(*notes, f"{crowded}.") if crowded else tuple(notes),
         failures=tuple(failures),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from edgestill.errors import ExitCode
 from edgestill.quantities import count_text, digits, score_text, size_text
@@ -39,7 +40,19 @@ def headline(found: Comparison) -> str:
         what = f"not run: {names[Verdict.NOT_RUN]}"
     else:
         what = f"nothing is worse than allowed, of {count_text(len(judged), 'budget', 'budgets')}"
-    return f"{found.verdict}  {found.new.name} against {found.old.name}: {what}"
+    new, old = _told_apart(found.new, found.old)
+    return f"{found.verdict}  {new} against {old}: {what}"
+
+
+def _told_apart(new: Compared, old: Compared) -> tuple[str, str]:
+    """Their names or, where these are one, the shortest ends of their paths that differ."""
+    if new.name == old.name:
+        parts = [Path(release.path).parts for release in (new, old)]
+        for length in range(1, max(map(len, parts)) + 1):
+            first, second = ("/".join(path[-length:]) for path in parts)
+            if first != second:
+                return first, second
+    return new.name, old.name
 
 
 def judgement(found: Comparison) -> Judgement:

@@ -155,13 +155,29 @@ def noise_floors(measured: Sequence[tuple[str, LatencyResult]]) -> list[str]:
 def remarks(measured: Sequence[tuple[str, Measured]]) -> list[str]:
     """What makes measurements less than they seem, and what energy a sample took.
 
-    What holds for several of them alike is told once.
+    What holds for several of them alike is told once, and so is that the machine was busy.
     """
     names: dict[str, list[str]] = {}
     for name, found in measured:
         for remark in _remarks(found):
             names.setdefault(remark, []).append(name)
-    return [f"{', '.join(some)}: {remark}." for remark, some in names.items()]
+    told = [f"{', '.join(some)}: {remark}." for remark, some in names.items()]
+    return [*told, *_busy(measured)]
+
+
+def _busy(measured: Sequence[tuple[str, Measured]]) -> list[str]:
+    """In how many measurements the machine had other work, and how much."""
+    loads = {name: found.conditions.load or 0.0 for name, found in measured}
+    busy = {name: load for name, load in loads.items() if load > _BUSY}
+    if not busy:
+        return []
+    least, most = (f"{load:.1f}" for load in (min(busy.values()), max(busy.values())))
+    processes = least if least == most else f"{least} to {most}"
+    names, words = ", ".join(busy), f"{processes} processes for each of its cores."
+    if len(measured) == 1:
+        return [f"{names}: the machine was busy, {words}"]
+    of = count_text(len(measured), "measurement", "measurements")
+    return [f"The machine was busy in {len(busy)} of {of} ({names}), {words}"]
 
 
 def _remarks(measured: Measured) -> list[str]:
@@ -175,18 +191,16 @@ def _remarks(measured: Measured) -> list[str]:
     if isinstance(measured, LatencyResult) and measured.mismatches:
         wrong = count_text(measured.mismatches, "timed call", "timed calls")
         found.append(f"{wrong} of {measured.calls:,} gave another output than expected")
-    found += disturbances(measured.conditions, measured.blocks)
+    found += _disturbances(measured.conditions, measured.blocks)
     if energy := measured.energy:
         each = with_interval(energy.per_sample_j, energy_text)
         found.append(f"{each} a sample at {digits(energy.watts)} W ({energy.source})")
     return found
 
 
-def disturbances(conditions: Conditions, blocks: int) -> list[str]:
-    """What the machine did while it was measured, other than to run what was measured."""
+def _disturbances(conditions: Conditions, blocks: int) -> list[str]:
+    """What slowed the machine while it was measured, or made it faster."""
     found = []
-    if conditions.load is not None and conditions.load > _BUSY:
-        found.append(f"the machine was busy, {conditions.load:.1f} processes for each of its cores")
     if change := conditions.speed_change:
         factor = change.after_ns / change.before_ns
         found.append(

@@ -2,8 +2,9 @@
 
 There is no one schema; this is the part that GitLab, Jenkins and the readers for GitHub Actions
 have in common. A test case is known by its class name and name, so these stay the same from run to
-run. FAIL is a failure. INCONCLUSIVE is an error: nothing was shown to be wrong, yet it may not be
-green. NOT RUN is skipped, unless the gate had to run.
+run, also where `auto` chooses another precision. FAIL is a failure. INCONCLUSIVE is an error:
+nothing was shown to be wrong, yet it may not be green. NOT RUN is skipped, unless the gate had to
+run.
 """
 
 from __future__ import annotations
@@ -28,11 +29,9 @@ _OUTCOMES = {
 def render(found: Judged) -> str:
     """The report, or what else was judged, as an XML document."""
     root = Element("testsuites", name=visible(f"edgestill {found.name}"))
-    targets = dict.fromkeys(gate.target for gate in found.gates)
-    for target in targets:
-        gates = [gate for gate in found.gates if gate.target == target]
-        suite = _suite(root, found, target)
-        for gate, name in zip(gates, _names(gates), strict=True):
+    for shipped, cases in _cases(found.gates).items():
+        suite = _suite(root, found, shipped)
+        for name, gate in cases.items():
             _gate(suite, found, gate, name)
     if found.failures:
         suite = _suite(root, found, "environment")
@@ -47,10 +46,31 @@ def render(found: Judged) -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
 
 
-def _suite(root: Element, found: Judged, target: str) -> Element:
+def _cases(gates: Sequence[GateResult]) -> dict[str, dict[str, GateResult]]:
+    """By target and precision, each gate by a name that no other gate of its target has."""
+    cases: dict[str, dict[str, GateResult]] = {}
+    for shipped in dict.fromkeys(gate.target for gate in gates):
+        own = [gate for gate in gates if gate.target == shipped]
+        cases[shipped] = dict(zip(_names(own), own, strict=True))
+    used = Counter((_target(shipped), name) for shipped, named in cases.items() for name in named)
+    for shipped, named in cases.items():
+        target, _, precision = shipped.partition(" ")
+        cases[shipped] = {
+            f"{name} ({precision})" if used[target, name] > 1 else name: gate
+            for name, gate in named.items()
+        }
+    return cases
+
+
+def _target(shipped: str) -> str:
+    """`openvino` of `openvino int8`."""
+    return shipped.partition(" ")[0]
+
+
+def _suite(root: Element, found: Judged, name: str) -> Element:
     # Readers take a time stamp for one without a zone, in UTC.
     timestamp = found.created.partition("+")[0]
-    suite = SubElement(root, "testsuite", name=visible(target), timestamp=timestamp)
+    suite = SubElement(root, "testsuite", name=visible(name), timestamp=timestamp)
     facts = {"verdict": str(found.verdict), "exit_code": str(int(found.exit_code)), **found.facts}
     _properties(suite, facts)
     return suite
@@ -84,7 +104,7 @@ def _numbers(decision: Decision) -> dict[str, str]:
 
 
 def _case(suite: Element, found: Judged, target: str, name: str) -> Element:
-    place = f"edgestill.{found.name}.{target}"
+    place = f"edgestill.{found.name}.{_target(target)}"
     return SubElement(suite, "testcase", classname=visible(place), name=visible(name), time="0")
 
 
@@ -103,7 +123,7 @@ def _properties(parent: Element, facts: Mapping[str, str]) -> None:
 
 
 def _names(gates: Sequence[GateResult]) -> list[str]:
-    """A name for each gate of a target: of several of a kind, the budget tells them apart."""
+    """A name for each gate of an engine: of several of a kind, the budget tells them apart."""
     kinds = Counter(gate.gate for gate in gates)
     names = [f"{gate.gate}: {gate.budget}" if kinds[gate.gate] > 1 else gate.gate for gate in gates]
     names = ["every gate" if name == EVERY_GATE else name for name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from edgestill.quantities import count_text, digits, size_text
 from edgestill.report.figures import (
@@ -18,18 +19,21 @@ from edgestill.report.figures import (
 from edgestill.targets.blocks import Trial
 from edgestill.verify.results import CandidateResult, OfflineResult, PacedResult
 
+Loaded: TypeAlias = "OfflineResult | PacedResult"
 
-def lines_under_loads(candidate: CandidateResult) -> list[str]:
-    """A line for each load that a candidate was measured under, and what disturbed it."""
-    name, lines = candidate.name, []
-    if (offline := candidate.offline) is not None:
-        lines.append(f"{name} offline: {_served(offline)}. {_search(offline.trials)}")
-        lines += remarks([(f"{name} offline", offline)])
-    for paced in candidate.paced:
-        where = f"{name} at {_rate(paced.rate)}"
-        lines += [f"{where}: {_waited(paced)}."]
-        lines += remarks([(where, paced)])
-    return lines
+
+def under_loads(candidate: CandidateResult) -> list[tuple[str, Loaded]]:
+    """What was measured of a candidate under loads, by what it is called."""
+    name = candidate.name
+    offline = [(f"{name} offline", candidate.offline)] if candidate.offline is not None else []
+    return [*offline, *((f"{name} at {_rate(paced.rate)}", paced) for paced in candidate.paced)]
+
+
+def load_line(name: str, found: Loaded) -> str:
+    """What was found under a load."""
+    if isinstance(found, OfflineResult):
+        return f"{name}: {_served(found)}. {_search(found.trials)}"
+    return f"{name}: {_waited(found)}."
 
 
 def throughputs(measured: Sequence[tuple[str, OfflineResult]]) -> Section:

@@ -180,7 +180,12 @@ def read_report(path: Path) -> Report:
             raise _other_format(path, *written)
         return TypeAdapter(Report).validate_json(data)
     except OSError as error:
-        raise UsageError("there is no report", where=str(path)) from error
+        raise UsageError(
+            f"there is no report ({error.strerror})",
+            where=str(path),
+            fix="Name a release, such as dist/NAME, which edgestill run writes, or the .json file "
+            "that edgestill verify wrote",
+        ) from error
     except ValidationError as error:
         problems = count_text(error.error_count(), "problem", "problems")
         raise UsageError(

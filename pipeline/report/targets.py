@@ -14,7 +14,7 @@ from edgestill.report.figures import (
     noise_floors,
     remarks,
 )
-from edgestill.report.loads import lines_under_loads
+from edgestill.report.loads import load_line, under_loads
 from edgestill.report.model import Report
 from edgestill.verdict import Estimate
 from edgestill.verify.results import CandidateResult, LatencyResult, TargetResult
@@ -121,8 +121,9 @@ def _target_lines(
         rests.append(f"brackets are {' and '.join(f'{x:.0%}' for x in sorted(levels))} intervals")
     lines += [f"It rests on {'; '.join(rests)}."] if rests else []
     lines += noise_floors(timed)
-    lines += remarks(timed)
-    return lines + [line for candidate in everyone for line in lines_under_loads(candidate)]
+    loaded = [found for candidate in everyone for found in under_loads(candidate)]
+    lines += [load_line(name, found) for name, found in loaded]
+    return lines + remarks([*timed, *loaded])
 
 
 def _fate(name: str, target: TargetResult) -> str:
@@ -138,6 +139,8 @@ def _estimates(candidate: CandidateResult) -> list[Estimate]:
 
 
 def _reference(target: TargetResult) -> str:
-    """The candidate that drops are against: the float one, or the first there is."""
+    """What drops are against: the float candidate, its ONNX model, or the first there is."""
     names = [candidate.name for candidate in target.candidates]
-    return "fp32" if "fp32" in names or not names else names[0]
+    if "fp32" in names or not names:
+        return "fp32"
+    return "fp32 ONNX" if target.candidates[0].validation_drop is not None else names[0]

@@ -16,9 +16,10 @@ record carries its own digest and every result those of its files, so what rots 
 locks (flock) die with their holder, so nothing has to be mended after a kill.
 """
 
+from edgestill.store.cleaning import Collected
 from edgestill.store.entry import Entry, EntryInfo
-from edgestill.store.facts import Facts
+from edgestill.store.facts import Facts, FactsInfo
 from edgestill.store.key import Key
 from edgestill.store.store import Store
 
-__all__ = ["Entry", "EntryInfo", "Facts", "Key", "Store"]
+__all__ = ["Collected", "Entry", "EntryInfo", "Facts", "FactsInfo", "Key", "Store"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgestill.store.disk import remove, size_of
@@ -16,32 +17,62 @@ from edgestill.store.staging import Staging, oldest_process, sweep
 _PURPOSE = "cleans up"
 
 
-def collect(layout: Layout, staging: Staging, keep_days: float) -> int:
-    """Remove what was not used for `keep_days` and what dead processes left; return the bytes."""
-    freed = sweep(layout)
+@dataclass(frozen=True)
+class Collected:
+    """What was removed, or would be.
+
+    Attributes:
+        keys: of results and of facts.
+        size_bytes: of these and of everything else.
+    """
+
+    keys: tuple[str, ...]
+    size_bytes: int
+
+
+def collect(
+    layout: Layout, staging: Staging, keep_days: float, *, dry_run: bool = False
+) -> Collected:
+    """Remove what was not used for `keep_days` and what dead processes left.
+
+    Args:
+        dry_run: only look: all of it stays.
+    """
+    removed = size_of if dry_run else _removed
+    freed = sweep(layout, dry_run=dry_run)
     limit = time.time() - keep_days * 86400
-    freed += _collect_objects(layout, staging, min(limit, oldest_process(layout)))
+    sizes = _collect_objects(layout, staging, min(limit, oldest_process(layout)), dry_run)
     for name, folder in _keyed_folders(layout):
         committed = name == folder.name and layout.object(name).is_dir()
         if committed or _last_change(folder) < limit:
             with layout.lock(name, _PURPOSE) as lock:
-                freed += _removed(folder) if lock.attempt() else 0
+                size = removed(folder) if lock.attempt() else None
+            if size is not None and folder.parent == layout.facts:
+                sizes.append((folder.name, size))
+            else:
+                freed += size or 0
     for path in (*layout.damaged.glob("*"), *layout.sources.glob("*.json"), *layout.logs.glob("*")):
-        freed += _removed(path) if _last_change(path) < limit else 0
+        freed += removed(path) if _last_change(path) < limit else 0
     for path in layout.locks.glob("*.lock"):
         with Lock(path, _PURPOSE) as lock:
             if lock.attempt():
                 lock.release(remove=True)
-    return freed
+    return Collected(tuple(key for key, _ in sizes), freed + sum(size for _, size in sizes))
 
 
-def _collect_objects(layout: Layout, staging: Staging, limit: float) -> int:
-    freed = 0
+def _collect_objects(
+    layout: Layout, staging: Staging, limit: float, dry_run: bool
+) -> list[tuple[str, int]]:
+    """The key and the bytes of each result that goes."""
+    sizes = []
     for folder in layout.all_objects():
         if _last_use(folder) >= limit:
             continue
         with layout.lock(folder.name, _PURPOSE) as lock:
             if not lock.attempt() or not folder.is_dir():
+                continue
+            if dry_run:
+                sizes.append((folder.name, size_of(folder)))
                 continue
             doomed = staging.path()
             folder.rename(doomed)
@@ -49,8 +80,8 @@ def _collect_objects(layout: Layout, staging: Staging, limit: float) -> int:
             if _last_use(doomed) >= limit:
                 doomed.rename(folder)
                 continue
-            freed += _removed(doomed)
-    return freed
+            sizes.append((folder.name, _removed(doomed)))
+    return sizes
 
 
 def _keyed_folders(layout: Layout) -> Iterator[tuple[str, Path]]:

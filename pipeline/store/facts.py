@@ -4,16 +4,44 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgestill.digest import canonical
-from edgestill.store.disk import Damaged, seal, storage_errors, touch, unseal
+from edgestill.store.disk import Damaged, seal, size_of, storage_errors, touch, unseal
 from edgestill.store.key import Key
 from edgestill.store.layout import Layout
 from edgestill.store.staging import Staging
 
 SetAside = Callable[[Path, str], None]
+
+_ABOUT = "about.json"
+
+
+@dataclass(frozen=True)
+class FactsInfo:
+    """What `store ls` shows of the records of a key.
+
+    Attributes:
+        step: what they are about; empty where that is not known.
+        key: the digest of their key.
+        last_used: in seconds since the epoch.
+    """
+
+    step: str
+    key: str
+    size_bytes: int
+    records: int
+    last_used: float
+
+    @classmethod
+    def read(cls, folder: Path) -> FactsInfo:
+        step = ""
+        with contextlib.suppress(Damaged, OSError, KeyError):
+            step = str(unseal(folder / _ABOUT)["step"])
+        records = len(_records_in(folder))
+        return cls(step, folder.name, size_of(folder), records, folder.stat().st_mtime)
 
 
 class Facts:
@@ -37,6 +65,8 @@ class Facts:
             name = f"facts-{self._key.digest}"
             with self._layout.lock(name, f"notes facts of {self._key.step}") as lock:
                 lock.wait(_in_silence)
+                if not (self._folder / _ABOUT).exists():
+                    self._staging.replace(self._folder / _ABOUT, seal({"step": self._key.step}))
                 number = max((int(path.stem) for path in self._records()), default=0) + 1
                 self._staging.replace(self._folder / f"{number:08}.json", data)
 
@@ -61,7 +91,11 @@ class Facts:
         return None
 
     def _records(self) -> list[Path]:
-        return sorted(path for path in self._folder.glob("*.json") if path.stem.isdecimal())
+        return _records_in(self._folder)
+
+
+def _records_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.json") if path.stem.isdecimal())
 
 
 def _in_silence(_: str) -> None:

@@ -66,23 +66,24 @@ def _leave(folder: Path, lock: Lock, owner: int) -> None:
             lock.release(remove=True)
 
 
-def sweep(layout: Layout) -> int:
+def sweep(layout: Layout, *, dry_run: bool = False) -> int:
     """Remove the staging folders of dead processes; return the bytes that this freed."""
     freed = 0
     for path in layout.tmp.glob("*.lock"):
         with contextlib.suppress(OSError), Lock(path, "cleans up") as lock:
             if lock.attempt():
                 freed += size_of(path.with_suffix(""))
-                remove(path.with_suffix(""))
-                lock.release(remove=True)
+                if not dry_run:
+                    remove(path.with_suffix(""))
+                    lock.release(remove=True)
     return freed
 
 
 def oldest_process(layout: Layout) -> float:
     """When the oldest of the living processes began, in seconds since the epoch; else infinity."""
-    sweep(layout)
     times = [float("inf")]
     for path in layout.tmp.glob("*.lock"):
-        with contextlib.suppress(OSError):
-            times.append(path.stat().st_mtime)
+        with contextlib.suppress(OSError), Lock(path, "cleans up") as lock:
+            if not lock.attempt():
+                times.append(path.stat().st_mtime)
     return min(times)

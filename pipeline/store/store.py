@@ -13,6 +13,7 @@ from edgestill.arguments import PathLike, as_path
 from edgestill.digest import digest_files
 from edgestill.errors import StoreError
 from edgestill.store import cleaning, sources
+from edgestill.store.cleaning import Collected
 from edgestill.store.disk import (
     Damaged,
     make_folder,
@@ -23,7 +24,7 @@ from edgestill.store.disk import (
     write_durably,
 )
 from edgestill.store.entry import MANIFEST, RESULT, Entry, EntryInfo, Manifest
-from edgestill.store.facts import Facts
+from edgestill.store.facts import Facts, FactsInfo
 from edgestill.store.key import Key, differences, summary
 from edgestill.store.layout import Layout
 from edgestill.store.lock import Lock
@@ -136,6 +137,21 @@ class Store:
             infos.append(EntryInfo(step, stage, digest, size, *times))
         return sorted(infos, key=lambda info: info.last_used, reverse=True)
 
+    def all_facts(self) -> list[FactsInfo]:
+        """The records of every key that has some, those used last first."""
+        infos = []
+        for folder in self._layout.facts.glob("*"):
+            with contextlib.suppress(OSError):  # another process removes it at this moment
+                infos.append(FactsInfo.read(folder))
+        return sorted(infos, key=lambda info: info.last_used, reverse=True)
+
+    def collectable(self, keep_days: float) -> Collected:
+        """What `gc` would remove; nothing is."""
+        if not self.root.is_dir():
+            return Collected((), 0)
+        with storage_errors(self.root):
+            return cleaning.collect(self._layout, self._staging, keep_days, dry_run=True)
+
     def gc(self, keep_days: float) -> int:
         """Remove what nobody used for `keep_days`; return the bytes that this freed.
 
@@ -144,7 +160,7 @@ class Store:
         if not self.root.is_dir():
             return 0
         with storage_errors(self.root):
-            return cleaning.collect(self._layout, self._staging, keep_days)
+            return cleaning.collect(self._layout, self._staging, keep_days).size_bytes
 
     def _lock(self, key: Key) -> Lock:
         return self._layout.lock(key.digest, f"computes {key.step}")

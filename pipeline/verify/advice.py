@@ -1,4 +1,4 @@
-"""What would decide a gate on time that is open, in numbers."""
+"""What would decide a gate on time, or a choice by speed, that is open: in numbers."""
 
 from __future__ import annotations
 
@@ -33,6 +33,15 @@ def more_rounds(
             "budget, or the machine too noisy"
         )
     return f"about {enough.rounds} rounds would decide it, {_measured(look)}"
+
+
+def rounds_to_tell_apart(evidence: Evidence, batch: int, speedup: Estimate, level: float) -> str:
+    """Of two engines of which neither is surely faster: measuring does not go on for a choice."""
+    look, first = _place(evidence, batch)
+    enough = look_to_decide(speedup, 1.0, look, first, level)
+    if enough is None or speedup.value == 1.0:
+        return f"even {look.rounds * MOST_FORESEEN} rounds like these would not tell them apart"
+    return f"about {enough.rounds} rounds would tell (measure.rounds), {look.rounds} were measured"
 
 
 def more_calls(

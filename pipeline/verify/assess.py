@@ -13,6 +13,7 @@ from edgestill.verdict import Estimate, Verdict
 from edgestill.verify.choice import Budget, choose
 from edgestill.verify.config import (
     BASELINE,
+    FLOAT,
     LatencyGate,
     Load,
     MeasureConfig,
@@ -43,6 +44,8 @@ class Rules:
         test: the metric on the test split.
         validation: the metric on the validation split; None on a device, which has it not.
         references: predictions on the test split of `teacher` and `student`.
+        float_validation: those of the float student on validation, as ONNX, for candidates without
+            a float engine beside them.
     """
 
     gates: tuple[tuple[str, Any], ...]
@@ -52,6 +55,7 @@ class Rules:
     test: Scorer
     validation: Scorer | None
     references: Mapping[str, Predictions]
+    float_validation: Predictions | None = None
 
     @property
     def budget(self) -> Budget:
@@ -191,11 +195,16 @@ def not_run(target: str, gates: tuple[tuple[str, Any], ...], why: str) -> tuple[
 
 def _validation_drop(evidence: Evidence, candidate: Candidate, rules: Rules) -> Estimate | None:
     reference = evidence.reference
-    if rules.validation is None or candidate.name == reference.name:
+    against = reference.validation
+    if reference.name != FLOAT and rules.float_validation is not None:
+        against = rules.float_validation
+    elif candidate.name == reference.name:
         return candidate.drop
-    if candidate.validation is None or reference.validation is None:
+    if rules.validation is None:
+        return candidate.drop
+    if candidate.validation is None or against is None:
         return None
-    return rules.validation.drop(reference.validation, candidate.validation, rules.measure.level)
+    return rules.validation.drop(against, candidate.validation, rules.measure.level)
 
 
 def _candidate_result(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgestill.quantities import score_text
-from edgestill.verdict import Estimate
+from edgestill.verdict import Estimate, Interval
+from edgestill.verify.advice import rounds_to_tell_apart
 from edgestill.verify.config import FLOAT
 from edgestill.verify.evidence import Candidate, Evidence
 from edgestill.verify.latency import speedup_over
@@ -51,11 +52,13 @@ def choose(
 
     Args:
         drops: each candidate's drop against the float one on validation, in the metric.
-        auto: whether the recipe left the choice open; else every candidate ships.
+        auto: whether the recipe left the choice open; else every candidate ships, and what breaks
+            the budget is told.
     """
     reasons = {c.name: "it failed here" for c in evidence.precisions if c.name in evidence.failures}
     able = [c for c in evidence.precisions if c.name not in reasons]
     if not auto:
+        reasons |= _over_budget((c.name for c in able), drops, budget)
         return Choice(tuple(c.name for c in able), reasons)
     accurate = []
     for candidate in able:
@@ -84,7 +87,7 @@ def choose_unmeasured(
         auto: whether the recipe left the choice open; else every candidate ships.
     """
     if not auto:
-        return Choice(tuple(precisions), {})
+        return Choice(tuple(precisions), _over_budget(precisions, drops, budget))
     reasons = {
         name: f"{_drop_text(drop, budget)}, as ONNX in ONNX Runtime" for name, drop in drops.items()
     }
@@ -115,7 +118,7 @@ def _fastest(
         if gain.interval is None:
             words += ", from too few blocks to be sure"
         elif name not in faster:
-            words += ", slower" if gain.interval.high < 1.0 else ", which is not surely faster"
+            words += _not_faster(evidence, gain, gain.interval, budget)
         elif name != best:
             words += f", and {best} is faster"
         elif drop := drops.get(name):
@@ -129,6 +132,26 @@ def _fastest(
     else:
         reasons[reference.name] = "no other candidate is accurate enough and surely faster"
     return Choice((best,), reasons)
+
+
+def _not_faster(evidence: Evidence, gain: Estimate, interval: Interval, budget: Budget) -> str:
+    if interval.high < 1.0:
+        return ", slower"
+    told = rounds_to_tell_apart(evidence, budget.batch, gain, budget.level)
+    return f", which is not surely faster: {told}"
+
+
+def _over_budget(
+    shipped: Iterable[str], drops: Mapping[str, Estimate | None], budget: Budget
+) -> dict[str, str]:
+    """Of what ships because the recipe names it, all that loses more than quantization may."""
+    found = ((name, drops.get(name)) for name in shipped)
+    return {
+        name: f"{_drop_text(drop, budget)}: it breaks quantize.budget, and ships since the recipe "
+        "names it (precision: auto would not ship it)"
+        for name, drop in found
+        if drop is not None and not _keeps(drop, budget)
+    }
 
 
 def _keeps(drop: Estimate, budget: Budget) -> bool:

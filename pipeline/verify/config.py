@@ -152,7 +152,7 @@ class Load:
         return f"at {self.rate:g}/s" + (f" batch {self.batch}" if self.batch > 1 else "")
 
 
-OFFLINE = Load("throughput", LARGEST_BATCH)
+OFFLINE = Load("offline", LARGEST_BATCH)
 
 
 def load_text(load: int | Load) -> str:
@@ -181,7 +181,7 @@ def measured_loads(gates: tuple[tuple[str, Any], ...]) -> tuple[Load, ...]:
 
 def timing(measure: MeasureConfig, threads: int, load: int | Load) -> TimingConfig:
     """How the timing loop measures at a batch size, or under a load."""
-    under = Load("latency", load) if isinstance(load, int) else load
+    under = Load("single", load) if isinstance(load, int) else load
     return TimingConfig(
         rounds=measure.rounds,
         batch=under.batch,

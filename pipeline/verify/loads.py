@@ -11,8 +11,7 @@ import numpy
 from numpy.typing import NDArray
 
 from edgestill.stats import Estimate, mean_throughput, percentile, smallest_sample, throughput
-from edgestill.targets.blocks import Block
-from edgestill.targets.modes import MOST_ARRIVALS, lead_in_of
+from edgestill.targets.blocks import MOST_ARRIVALS, Block, lead_in_of
 from edgestill.verify.conditions import conditions_of
 from edgestill.verify.config import Load
 from edgestill.verify.energy import energy_of
@@ -24,7 +23,7 @@ from edgestill.verify.results import OfflineResult, PacedResult
 def offline(evidence: Evidence, candidate: str, load: Load, level: float) -> OfflineResult | None:
     """The samples a second of one candidate; None when it was not measured."""
     blocks = evidence.blocks(candidate, load)
-    if not blocks or load.mode != "throughput":
+    if not blocks or load.mode != "offline":
         return None
     batch = blocks[0].batch
     elapsed_ns = [block.elapsed_ns for block in blocks if block.elapsed_ns is not None]

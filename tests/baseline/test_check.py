@@ -74,11 +74,17 @@ def test_what_is_near_the_budget_is_not_decided(report: Make) -> None:
     assert gate.verdict is Verdict.INCONCLUSIVE
     assert gate.budget == "p50 latency rise since the baseline <= 5.0%"
     assert gate.found == (
-        "5.0% [3.5%, 6.5%], n = 12 blocks or calls, relative to the teacher's engine"
+        "5.0% [3.5%, 6.5%], n = 12 pairs of blocks, relative to the teacher's engine"
     )
     assert gate.advice.startswith("more rounds in both measurements, or edgestill compare")
     assert gate.decision is not None and gate.decision.unit == "share"
     assert gate.decision.bound == pytest.approx(0.065, abs=5e-4)
+
+
+def test_the_basis_of_times_that_were_measured_apart_is_calls(report: Make) -> None:
+    alone = check(report(teacher_us=None, latency_us=130.0), baseline(report()), DEFAULTS)
+    (found,) = (gate.found for gate in alone.gates if gate.gate == "latency")
+    assert found.endswith("n = 1200 calls, of times that were measured apart")
 
 
 def test_a_slower_day_weighs_on_the_teacher_too(report: Make) -> None:
@@ -220,7 +226,7 @@ def test_it_is_shown_with_its_gates_in_every_format(report: Make) -> None:
     assert json.loads(render(found, "json"))["verdict"] == "FAIL"
     root = ElementTree.fromstring(render(found, "junit").encode())
     (case,) = [case for case in root.iter("testcase") if case.find("failure") is not None]
-    place = "edgestill.digits against its baseline.onnxruntime fp32"
+    place = "edgestill.digits against its baseline.onnxruntime"
     assert (case.get("classname"), case.get("name")) == (place, "size")
     facts = {p.get("name"): p.get("value") for p in root.iter("property")}
     assert facts["device"] == report().device_name

@@ -16,6 +16,7 @@ from edgestill.errors import ExitCode, UsageError
 from edgestill.report.model import Report
 from edgestill.targets.fingerprint import Fingerprint
 from edgestill.verdict import Verdict
+from edgestill.verify.results import GateResult
 
 Make = Callable[..., Report]
 OTHER = replace(Fingerprint.read(), cpu="Cortex-A76")
@@ -104,5 +105,53 @@ def test_a_damaged_file_is_not_overwritten(report: Make, tmp_path: Path) -> None
         accept_baseline(found, reason="x", file=file)
     assert file.read_text("utf-8") == "{}"
     file.unlink()
-    accept_baseline(found, reason="x", file=file)
+    accepted = accept_baseline(found, reason="x", file=file)
+    assert [former for _, former in accepted.entries] == [None]
     assert json.loads(file.read_text("utf-8"))["entries"][0]["score"] == 0.96
+
+
+def test_what_is_replaced_is_told(
+    report: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from edgestill.cli import run
+
+    found, file = tmp_path / "found.json", tmp_path / "baseline.json"
+    arguments = ["baseline", "accept", str(found), "--file", str(file), "--reason"]
+    found.write_text(report().to_json(), "utf-8")
+    assert run([*arguments, "the first"]) == 0
+    assert "in place of" not in capfd.readouterr().out
+    found.write_text(report(score=None, latency_us=50.0, size=90_000).to_json(), "utf-8")
+    assert run([*arguments, "smaller"]) == 0
+    first, *lines = capfd.readouterr().out.splitlines()
+    assert first.startswith(f"accepted in {file}: digits on onnxruntime fp32, ")
+    assert re.fullmatch(r"  in place of what was accepted 20\S+: the first", lines[0])
+    assert lines[1:] == [
+        "  accuracy: 96.00% -> none",
+        "  p50: 100 µs -> 50 µs",
+        "  speedup over the teacher: 8x -> 16x",
+        "  size: 100 kB -> 90 kB",
+        "  memory: 80 MB -> 80 MB",
+    ]
+
+
+def test_what_was_not_decided_is_told(
+    report: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from edgestill.cli import run
+
+    gates = (
+        GateResult("latency", "onnxruntime fp32", Verdict.INCONCLUSIVE, "p95 <= 1 ms", "1 ms"),
+        GateResult("size", "onnxruntime fp32", Verdict.PASS, "size <= 1 MB", "100 kB"),
+        GateResult("all", "tensorrt", Verdict.NOT_RUN, "size", "not run here", "elsewhere"),
+        GateResult("score", "onnxruntime fp32", Verdict.NOT_RUN, "score", "not run", "code"),
+    )
+    found = tmp_path / "found.json"
+    undecided = report(gates=gates, verdict=Verdict.INCONCLUSIVE, exit_code=ExitCode.INCONCLUSIVE)
+    found.write_text(undecided.to_json(), "utf-8")
+    file = str(tmp_path / "baseline.json")
+    assert run(["baseline", "accept", str(found), "--file", file, "--reason", "x"]) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == (
+        "warning: the report did not decide latency on onnxruntime fp32, score on onnxruntime "
+        "fp32: nothing shows that these figures keep their budgets. What is open on time, another "
+        "run measures on"
+    )

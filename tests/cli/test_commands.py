@@ -171,13 +171,47 @@ def test_store_lists_and_cleans(capfd: pytest.CaptureFixture[str]) -> None:
     assert lines[0].startswith("student") and lines[0].endswith("used just now")
     assert new.digest[:12] in lines[0] and "2.05 kB" in lines[0]
     assert lines[1].startswith("teacher") and lines[1].endswith("used 40 days ago")
-    assert lines[2].startswith("2 results, 4.1 kB, in ")
+    assert lines[2].startswith("2 results, 4.1 kB, and 0 measurements, 0 B, in ")
+
+
+def test_store_lists_measurements(capfd: pytest.CaptureFixture[str]) -> None:
+    store = Store(Path(".edgestill"), print)
+    commit(store, "teacher")
+    key = Key("measure openvino batch 8", "measure", {"engine": "x"})
+    for index in range(3):
+        store.facts(key).append({"round": index})
+    assert run(["store", "ls"]) == 0
+    _, line, last = capfd.readouterr().out.splitlines()
+    assert line.startswith(f"measure openvino batch 8  {key.digest[:12]}  ")
+    assert line.endswith("  3 rounds, used just now")
+    assert last.startswith("1 result, 2.05 kB, and 1 measurement, ")
 
 
 def test_store_gc_keeps_what_is_recent(capfd: pytest.CaptureFixture[str]) -> None:
     commit(Store(Path("mine"), print), "teacher")
     assert run(["store", "gc", "--store", "mine"]) == 0
-    assert "1 result, 2.05 kB, stays in" in capfd.readouterr().out
+    assert "left are 1 result, 2.05 kB, and 0 measurements" in capfd.readouterr().out
+
+
+def test_store_gc_says_what_would_go(capfd: pytest.CaptureFixture[str]) -> None:
+    store = Store(Path("mine"), print)
+    old = commit(store, "teacher")
+    commit(store, "student")
+    store.facts(Key("measure openvino", "measure", {})).append({"round": 1})
+    month_ago = time.time() - 40 * 86400
+    paths = [*Path("mine/objects").glob(f"*/{old.digest}/**/*"), *Path("mine/facts").glob("**/*")]
+    for path in paths:
+        os.utime(path, (month_ago, month_ago))
+    arguments = ["store", "gc", "--store", "mine", "--dry-run"]
+    del store  # what a living process was given stays
+    assert run(arguments) == 0
+    teacher, measured, would = capfd.readouterr().out.splitlines()
+    assert teacher.startswith("teacher") and teacher.endswith("used 40 days ago")
+    assert measured.startswith("measure openvino") and "1 round, " in measured
+    assert would.startswith("would free ") and "; now 2 results, 4.1 kB, and 1 meas" in would
+    size = would.removeprefix("would free ").partition(";")[0]
+    assert run(arguments[:-1]) == 0
+    assert capfd.readouterr().out.startswith(f"freed {size}; left are 1 result, 2.05 kB, and 0 m")
 
 
 def test_an_empty_store_is_listed_and_not_made(capfd: pytest.CaptureFixture[str]) -> None:

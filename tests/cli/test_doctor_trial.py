@@ -32,6 +32,7 @@ from edgestill.planner import make_plan
 from edgestill.planner.schemes import trainings
 from edgestill.recipe import load_recipe
 from edgestill.store import Store
+from edgestill.targets.fingerprint import usable_cores
 
 pytest.importorskip("torch", reason="pip install 'edgestill[build]'")
 pytest.importorskip("openvino", reason="pip install 'edgestill[openvino]'")
@@ -168,13 +169,39 @@ def test_every_step_of_digits_is_tried_and_passes(digits: Tried) -> None:
     assert digits.diagnosis.exit_code == 0
 
 
+def test_what_a_run_would_warn_of_is_a_warning_here(project: Project) -> None:
+    many = usable_cores() + 1
+    diagnosis = project.diagnose(
+        f"threads={many}", "targets=[onnxruntime]", "gates.latency.rate=6/min"
+    )
+    assert diagnosis.exit_code == 0
+    warnings = [finding for finding in diagnosis.findings if finding.subject == "recipe"]
+    assert [(f.state, f.found.partition(": ")[0]) for f in warnings] == [
+        (State.OK, "small"),
+        (State.WARNING, "threads"),
+        (State.WARNING, "gates.latency"),
+    ]
+    assert warnings[1].found.startswith(f"threads: {many} threads share ")
+    assert warnings[1].fix.startswith("Write threads: ")
+
+
+def test_a_crowd_of_threads_is_refused_and_not_tried(project: Project) -> None:
+    changes = ("threads=1024", "targets=[onnxruntime]")
+    diagnosis = project.diagnose(*changes)
+    (problem,) = [f for f in diagnosis.findings if f.state is State.PROBLEM]
+    assert "recipe.yaml: threads: 1024 threads are more than twice the " in problem.found
+    tried = {f.subject for f in diagnosis.findings if f.found.startswith("tried in")}
+    assert tried == set()
+    assert diagnosis.exit_code == project.exit_code_of_run(*changes) == 3
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("doctor")
 def test_only_what_a_run_will_use_is_kept_and_spoken_of(digits: Tried) -> None:
     store = digits.store
     assert {entry.step for entry in Store(store, print).entries()} == {"data", "check"}
     assert [path for name in ("work", "facts", "damaged") for path in store.glob(f"{name}/*")] == []
-    states = {p.name: p.state for p in plan_recipe("digits", store=store)}
+    states = {p.name: p.state for p in plan_recipe("digits", store=store).steps}
     assert (states["data"], states["check"], states["teacher"]) == ("hit", "hit", "miss")
     assert re.findall(r"^  (.*?) +[\d.]+ s$", digits.said, re.MULTILINE) == ["data", "check"]
 
@@ -317,6 +344,30 @@ def test_what_only_the_runtime_shows(
     assert with_state(diagnosis, State.PROBLEM)[subject] == message
     assert "compile onnxruntime fp32" in with_state(diagnosis, State.OK)
     assert diagnosis.exit_code == project.exit_code_of_run("targets=[onnxruntime]") == code
+
+
+@pytest.mark.parametrize(
+    ("gate", "told"),
+    [
+        (
+            "gates={throughput: {mode: offline, at_least: 1/s}}",
+            "calls gave other outputs than expected",
+        ),
+        (
+            "gates={latency: {rate: 6/min, at_most: 1 s, batch: 2}}",
+            " timed calls at 0.1/s batch 2 gave other outputs",
+        ),
+    ],
+    ids=["offline", "at a rate"],
+)
+def test_loads_are_tried_too(project: Project, gate: str, told: str) -> None:
+    changes = ("targets=[onnxruntime]", gate)
+    assert "measure onnxruntime" in with_state(project.diagnose(*changes), State.OK)
+    # In batches of eight samples are answered as before, in others they are not.
+    project.write(BATCH_MEAN)
+    alike = ("measure.batch=8", "measure.rounds=1")
+    found = with_state(project.diagnose(*changes, *alike), State.PROBLEM)
+    assert told in found["measure onnxruntime"]
 
 
 def test_what_the_split_remarked_is_a_warning_whenever_it_was_computed(project: Project) -> None:

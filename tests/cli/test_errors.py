@@ -98,7 +98,7 @@ def test_interrupt_says_that_the_next_run_goes_on(error: BaseException) -> None:
         (["store"], "error: Missing command."),
         (["store", "lss"], "No such command 'lss'"),
         (["store", "gc", "--keep-days", "-1"], "-1"),
-        (["report", "no-such-folder"], "error: no-such-folder: there is no report"),
+        (["report", "no-such-folder"], "error: no-such-folder: there is no report (No such file"),
     ],
 )
 def test_wrong_calls(
@@ -126,7 +126,7 @@ def test_debug_shows_the_traceback(place: str, capsys: pytest.CaptureFixture[str
     run(["--debug", *arguments] if place == "before" else [*arguments, "--debug"])
     err = capsys.readouterr().err
     assert "Traceback (most recent call last)" in err
-    assert err.rstrip().endswith("error: no-such-folder: there is no report")
+    assert "\nerror: no-such-folder: there is no report (No such file or directory)\n" in err
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from edgestill.report.build import verdict_on
-from edgestill.report.comparison import judgement
+from edgestill.report.comparison import headline, judgement
 from edgestill.report.formats import JUDGEMENTS, render
 from edgestill.report.github import annotated, summary
 from edgestill.report.judgement import Judgement
@@ -81,13 +81,37 @@ def test_a_change_with_a_budget_is_a_gate(worse: Judgement) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "names", "words"),
+    [
+        ("a/flowers", "b/flowers", ("flowers", "flowers"), "b/flowers against a/flowers"),
+        ("a/flowers", "b/roses", ("flowers", "roses"), "roses against flowers"),
+        ("dist/1.3/x", "dist/1.4/x", ("flowers", "flowers"), "1.4/x against 1.3/x"),
+        ("old/dist/x", "dist/x", ("flowers", "flowers"), "dist/x against old/dist/x"),
+        ("dist/x", "dist/x", ("flowers", "flowers"), "flowers against flowers"),
+    ],
+)
+def test_the_headline_tells_two_releases_of_one_name_apart(
+    old: str, new: str, names: tuple[str, str], words: str
+) -> None:
+    found = compared(SMALLER)
+    found = replace(
+        found,
+        old=replace(found.old, path=old, name=names[0]),
+        new=replace(found.new, path=new, name=names[1]),
+    )
+    assert headline(found) == f"PASS  {words}: nothing is worse than allowed, of 1 budget"
+    # What CI follows from run to run stays as it is.
+    assert judgement(found).name == f"{names[1]} against {names[0]}"
+
+
 def test_in_a_step_of_github_what_got_worse_is_annotated(worse: Judgement) -> None:
     assert [(note.level, note.title) for note in annotated(worse)] == [
         ("error", "FAIL flowers against flowers: p50 latency on openvino int8"),
         ("warning", "INCONCLUSIVE flowers against flowers: accuracy on openvino int8"),
     ]
     text = summary(worse)
-    assert text.startswith("# flowers against flowers\n\n**FAIL  flowers against flowers: worse ")
+    assert text.startswith("# flowers against flowers\n\n**FAIL  new against old: worse than ")
     assert "| p50 latency | 55 µs | 66 µs | 20.0% [18.0, 22.0] | 5.0% | FAIL |" in text
     # Shown and not judged.
     assert "| throughput | 18000/s | 15000/s |  |  |  |" in text

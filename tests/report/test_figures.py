@@ -67,5 +67,15 @@ def test_what_holds_for_several_engines_is_told_once(passing: Report) -> None:
     ]
     assert remarks(measured) == [
         "fp32: 1 timed call of 5,430 gave another output than expected.",
-        "fp32, int8: the machine was busy, 3.3 processes for each of its cores.",
+        "The machine was busy in 2 of 2 measurements (fp32, int8), 3.3 processes for each of its "
+        "cores.",
+    ]
+    measured[1] = ("int8", replace(int8, conditions=Conditions(load=9.0)))
+    measured += [("teacher", replace(int8, conditions=Conditions(load=0.4)))]
+    assert remarks(measured)[-1] == (
+        "The machine was busy in 2 of 3 measurements (fp32, int8), 3.3 to 9.0 processes for each "
+        "of its cores."
+    )
+    assert remarks(measured[1:2]) == [
+        "int8: the machine was busy, 9.0 processes for each of its cores."
     ]

@@ -38,23 +38,23 @@ def outcome(case: Element) -> str | None:
 def test_each_gate_of_each_target_is_a_case(failing: Report) -> None:
     found = {name: outcome(case) for name, case in cases(failing).items()}
     assert found == {
-        ("edgestill.digits.openvino int8", "accuracy"): None,
-        ("edgestill.digits.openvino int8", "latency"): None,
-        ("edgestill.digits.openvino int8", "size"): None,
+        ("edgestill.digits.openvino", "accuracy"): None,
+        ("edgestill.digits.openvino", "latency"): None,
+        ("edgestill.digits.openvino", "size"): None,
         ("edgestill.digits.tensorrt-rtx", "every gate"): "skipped",
-        ("edgestill.digits.openvino int8", "agreement"): "error",
-        ("edgestill.digits.openvino int8", "speedup"): "failure",
+        ("edgestill.digits.openvino", "agreement"): "error",
+        ("edgestill.digits.openvino", "speedup"): "failure",
     }
 
 
 def test_a_failure_says_what_was_asked_and_found(failing: Report) -> None:
     found = cases(failing)
-    failure = found["edgestill.digits.openvino int8", "speedup"].find("failure")
+    failure = found["edgestill.digits.openvino", "speedup"].find("failure")
     assert failure is not None and failure.get("type") == "FAIL"
     assert failure.get("message") == (
         "speedup over teacher >= 30x (batch 1): 20.40x [19.80x, 21.10x], n = 12 pairs of blocks"
     )
-    error = found["edgestill.digits.openvino int8", "agreement"].find("error")
+    error = found["edgestill.digits.openvino", "agreement"].find("error")
     assert error is not None and error.get("type") == "INCONCLUSIVE"
     # GitLab shows the text alone.
     assert error.text is not None
@@ -107,9 +107,26 @@ def test_several_gates_of_a_kind_are_told_apart_by_their_budgets(passing: Report
     ]
 
 
+def test_a_gate_keeps_its_name_where_another_precision_ships(passing: Report) -> None:
+    other = [replace(gate, target="openvino fp32") for gate in passing.gates]
+    assert list(cases(replace(passing, gates=tuple(other)))) == list(cases(passing))
+
+
+def test_precisions_that_ship_together_are_told_apart(passing: Report) -> None:
+    size = passing.gates[2]
+    gates = (size, replace(size, target="openvino fp32"), replace(size, target="onnxruntime fp32"))
+    failed = GateResult("all", "openvino bf16", Verdict.NOT_RUN, "size", "not run", "it crashed")
+    assert list(cases(replace(passing, gates=(*gates, failed)))) == [
+        ("edgestill.digits.openvino", "size (int8)"),
+        ("edgestill.digits.openvino", "size (fp32)"),
+        ("edgestill.digits.onnxruntime", "size"),
+        ("edgestill.digits.openvino", "every gate"),
+    ]
+
+
 def test_what_could_not_run_is_an_error_though_its_gates_are_skipped(crashed: Report) -> None:
     found = cases(crashed)
-    assert outcome(found["edgestill.digits.openvino int8", "every gate"]) == "skipped"
+    assert outcome(found["edgestill.digits.openvino", "every gate"]) == "skipped"
     case = found["edgestill.digits.environment", "failure 1"]
     assert outcome(case) == "error"
     error = case.find("error")

@@ -83,7 +83,8 @@ LINES = [
         [
             "int8 at 1000/s: overloaded, 1000/s come and 400/s [390, 410] can be served: the queue "
             "grows without end, so no latency is typical.",
-            "int8 at 1000/s: the machine was busy, 9.0 processes for each of its cores.",
+            "The machine was busy in 1 of 4 measurements (int8 at 1000/s), 9.0 processes for each "
+            "of its cores.",
         ],
     ),
     (

@@ -122,4 +122,8 @@ def test_where_no_report_is(tmp_path: Path, place: str) -> None:
     (tmp_path / "nowhere").mkdir()
     with pytest.raises(UsageError) as raised:
         read_report(tmp_path / place)
-    assert str(raised.value) == f"{tmp_path / place}: there is no report"
+    assert str(raised.value).startswith(f"{tmp_path / place}: there is no report (")
+    assert raised.value.fix == (
+        "Name a release, such as dist/NAME, which edgestill run writes, or the .json file that "
+        "edgestill verify wrote"
+    )

@@ -119,7 +119,7 @@ def test_doubts_stand_with_the_target(verification: Report) -> None:
 DISTURBANCES = [
     (Conditions(), None),
     (Conditions(load=1.0, slowed_blocks=0, held_blocks=0, held_ns=0), None),
-    (Conditions(load=3.26), "the machine was busy, 3.3 processes for each of its cores."),
+    (Conditions(load=3.26), None),  # which is told of all measurements together
     (
         Conditions(speed_change=SpeedChange(5, 100_000, 130_000)),
         "the device changed its speed in the middle: 100 µs in the first 5 of 12 blocks, 130 µs in "
@@ -154,6 +154,17 @@ def test_what_disturbed_a_measurement_is_told_with_the_target(
     (section, *_) = targets.sections(report)
     told = [line for line in section.lines if line.startswith("int8: ")]
     assert told == ([f"int8: {words}"] if words else [])
+
+
+def test_what_drops_are_against_stands_above_them(passing: Report) -> None:
+    def title(*names: str) -> str:
+        (target,) = passing.targets
+        kept = tuple(c for c in target.candidates if c.name in names)
+        (section,) = targets.sections(replace(passing, targets=(replace(target, candidates=kept),)))
+        return next(column.title for column in section.columns if "drop" in column.title)
+
+    assert title("fp32", "int8") == "drop vs fp32"
+    assert title("int8") == "drop vs fp32 ONNX"  # there is no float engine beside it
 
 
 @pytest.mark.parametrize(

@@ -80,11 +80,11 @@ class Project:
 
     def states(self, *overrides: str) -> dict[str, str]:
         """What `plan` says of each step: hit, miss or unknown."""
-        prospects = plan_recipe(str(self.recipe), overrides=overrides, store=self.store)
+        prospects = plan_recipe(str(self.recipe), overrides=overrides, store=self.store).steps
         return {prospect.name: prospect.state for prospect in prospects}
 
     def reasons(self, step: str, *overrides: str) -> tuple[str, ...]:
-        prospects = plan_recipe(str(self.recipe), overrides=overrides, store=self.store)
+        prospects = plan_recipe(str(self.recipe), overrides=overrides, store=self.store).steps
         return next(prospect.reasons for prospect in prospects if prospect.name == step)
 
     def key(self, step: str, *overrides: str) -> Key:

@@ -183,4 +183,4 @@ def test_the_command_ends_with_the_verdict(former: Path, latter: Path, tmp_path:
     assert done.stdout.startswith("# small against small\n\n**NOT RUN")
     wrong = compare("--latency", "5")
     assert (wrong.returncode, wrong.stdout) == (2, "")
-    assert "error: --latency: '5' has the unit ''" in wrong.stderr
+    assert "error: --latency: '5' has no unit. Write it as 5% (units: %)" in wrong.stderr

@@ -57,10 +57,14 @@ def called(project: Project, *calls: list[str]) -> tuple[list[int], str]:
     return json.loads(codes), text
 
 
-def test_a_plan_needs_no_torch_and_a_run_ends_before_any_work(new_project: Project) -> None:
+def test_a_plan_needs_no_torch_to_say_that_a_run_ends_before_any_work(new_project: Project) -> None:
     codes, text = called(new_project, ["plan"], ["run", "--out", str(new_project.release)])
-    assert codes == [0, 3]
+    assert codes == [3, 3]
     assert "unknown  student                      until data\n" in text
+    assert "\nA run would end before any work, exit code 3\n" in text
+    assert (
+        f"problem: {new_project.recipe}: this needs the extra build (not installed: torch)" in text
+    )
     assert f"recipe.yaml: this needs the extra build (not installed: torch)\n       {FIX}" in text
     assert not list(new_project.store.glob("objects/*/*"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import numpy
@@ -396,3 +397,16 @@ def test_a_student_learns_from_its_teacher_alone_where_train_has_no_labels(
         "check: student: the loss ce reads labels, and the train split has none. Give train "
         "labels, or learn from a teacher alone, such as by kd, dist or mse"
     )
+
+
+def test_a_run_that_fails_keeps_the_release_that_passed(
+    project: Project, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert project.run().exit_code == 0
+    assert "which passed" not in capfd.readouterr().err
+    assert project.run("gates.latency.at_most=1 ns").exit_code == 1
+    passed = project.release.with_name("release.passed")
+    told = f"the release before, which passed, is kept in {os.path.relpath(passed)}\n"
+    assert told in capfd.readouterr().err
+    assert read_report(project.release / "report.json").verdict is Verdict.FAIL
+    assert read_report(passed / "report.json").verdict is Verdict.PASS

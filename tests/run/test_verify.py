@@ -430,7 +430,7 @@ def test_a_profile_of_an_engine_or_an_onnx_file_feeds_random_numbers(
 
 def test_a_profile_of_throughput_has_the_best_setting(release: Path) -> None:
     place = release / "targets" / "onnxruntime" / "int8"
-    profile = profile_model(place, mode="throughput", batch=4, threads=2, rounds=2)
+    profile = profile_model(place, mode="offline", batch=4, threads=2, rounds=2)
     (found,) = profile.offline.values()
     assert (profile.latencies, profile.paced) == ({}, {})
     assert max(trial.batch for trial in found.trials) <= 4
@@ -441,7 +441,7 @@ def test_a_profile_of_throughput_has_the_best_setting(release: Path) -> None:
 
 def test_a_profile_at_a_rate_counts_from_the_arrival(release: Path) -> None:
     place = release / "targets" / "onnxruntime" / "fp32"
-    profile = profile_model(place, mode="paced", rate=1000, rounds=2)
+    profile = profile_model(place, rate=1000, rounds=2)
     (found,) = profile.paced.values()
     assert (profile.latencies, profile.offline) == ({}, {})
     assert (found.rate, found.batch, found.blocks) == (1000, 1, 2)
@@ -481,3 +481,35 @@ def test_the_name_of_an_onnx_input_is_no_path(release: Path) -> None:
     onnx.save(model, release.parent / "named.onnx")
     profile = profile_model(release.parent / "named.onnx", target="onnxruntime", rounds=1)
     assert [latency.blocks for latency in profile.latencies.values()] == [1]
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        ("20", "--rate: '20' has no unit. Write it as 100/s (units: /s, /min)"),
+        ("20 Hz", "--rate: '20 Hz' has the unit 'Hz'. Known units: /s, /min"),
+    ],
+)
+def test_a_rate_is_written_as_in_a_recipe(
+    rate: str, words: str, release: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    place = str(release / "targets" / "onnxruntime" / "fp32")
+    assert run(["profile", place, "--rate", rate]) == ExitCode.USAGE
+    assert capfd.readouterr().err == f"error: {words}\n"
+    assert run(["profile", place, "--rate", "60000/min", "--rounds", "1"]) == ExitCode.PASSED
+    assert "fp32, requests at 1000/s" in " ".join(capfd.readouterr().out.split())
+
+
+def test_options_of_another_version_are_refused_before_anything_is_timed(
+    release: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def edit(writer: ReleaseWriter) -> None:
+        place = "targets/onnxruntime/int8/engine.json"
+        content = json.loads((writer.folder / place).read_text("utf-8"))
+        writer.add_text(place, json.dumps({**content, "options": {"provider": "npu"}}))
+
+    change(release, edit)
+    assert run(["verify", str(release)]) == ExitCode.USAGE
+    err = capfd.readouterr().err
+    assert "options that onnxruntime does not have in this version" in err
+    assert "(provider: npu)" in err and "evaluate onnxruntime" not in err

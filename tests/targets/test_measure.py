@@ -214,7 +214,7 @@ def test_predictions_of_other_data_are_refused(
     assert str(raised.value) == "ort has predictions of 100 samples, the dataset has 7"
 
 
-OFFLINE = replace(QUICK, mode="throughput", rounds=2, batch=8, threads=2)
+OFFLINE = replace(QUICK, mode="offline", rounds=2, batch=8, threads=2)
 
 
 def test_throughput_is_measured_with_the_best_setting_of_a_search(

@@ -241,6 +241,7 @@ def test_a_call_that_is_wrong_is_an_error_and_no_fact(session: Session, facts: F
 def test_blocks_belong_to_models_samples_settings_device_and_libraries(session: Session) -> None:
     (candidate,) = session.candidates
     same: dict[str, Any] = {
+        "name": "measure onnxruntime",
         "target": "onnxruntime",
         "engines": {candidate.name: candidate.engine.digest},
         "samples": "d",
@@ -261,6 +262,7 @@ def test_blocks_belong_to_models_samples_settings_device_and_libraries(session: 
         digest(engines={"other": candidate.engine.digest}),
     ]
     assert len(set(digests)) == len(digests)
+    assert digest(name="measure onnxruntime batch 1") == digest()
     parts = series_key(**same).parts
     assert parts["libraries"] == {"onnxruntime": TARGETS["onnxruntime"].version}
     assert {"targets/timing.py", "targets/onnxruntime.py"} <= parts["stage"].keys()

@@ -76,7 +76,7 @@ class Counted:
 @pytest.mark.parametrize("streams", [1, 3])
 def test_as_many_calls_are_served_at_once_as_there_are_streams(streams: int) -> None:
     session = Counted(streams)
-    served = serve(session, mode="throughput", streams=streams, min_calls=5)
+    served = serve(session, mode="offline", streams=streams, min_calls=5)
     assert (session.sessions, session.most) == (streams, streams)
     # Each stream has a call before its block begins, which does not count.
     assert (len(served.calls), served.of, session.calls) == (5 * streams, *[6 * streams] * 2)
@@ -90,12 +90,12 @@ def test_streams_are_there_together_though_the_first_could_be_through_already() 
             threads.append(threading.get_ident())
             return {"y": 2 * feeds["x"]}
 
-    serve(Quick(3), mode="throughput", streams=3)
+    serve(Quick(3), mode="offline", streams=3)
     assert len(set(threads)) == 3
 
 
 def test_the_time_of_all_streams_is_that_of_one_where_they_serve_alike() -> None:
-    served = serve(Counted(3), mode="throughput", streams=3, min_calls=50)
+    served = serve(Counted(3), mode="offline", streams=3, min_calls=50)
     assert served.elapsed_ns is not None
     first = min(call.start_ns for call in served.calls)
     last = max(call.end_ns for call in served.calls)
@@ -106,7 +106,7 @@ def test_the_time_of_all_streams_is_that_of_one_where_they_serve_alike() -> None
 def test_the_last_answer_to_each_feed_is_checked_after_the_block() -> None:
     session, check = Counted(1), doubled()
     session.spoilt = lambda call: call in (2, 8)  # the third feed's first call, and its last
-    serve(session, check, mode="throughput", min_calls=8)
+    serve(session, check, mode="offline", min_calls=8)
     assert check.mismatches == 1
 
 
@@ -116,7 +116,7 @@ def test_what_a_stream_raises_is_raised() -> None:
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        serve(Broken(2), mode="throughput", streams=2)
+        serve(Broken(2), mode="offline", streams=2)
 
 
 def test_one_after_the_other_every_answer_is_checked(start: Start) -> None:

@@ -65,7 +65,7 @@ def metered(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize(
     ("mode", "streams", "rate"),
-    [("latency", 1, None), ("throughput", 2, None), ("paced", 1, 100.0)],
+    [("single", 1, None), ("offline", 2, None), ("paced", 1, 100.0)],
 )
 def test_the_energy_of_a_block_is_that_of_all_its_calls(
     mode: Mode,
@@ -83,7 +83,7 @@ def test_the_energy_of_a_block_is_that_of_all_its_calls(
     assert len(metered) == 2
     assert found.energy is not None
     assert found.energy.microjoules == 1_000_000
-    led_in = {"latency": 0, "throughput": streams, "paced": 10}[mode]
+    led_in = {"single": 0, "offline": streams, "paced": 10}[mode]
     # A machine that stands still for a while gives requests up, in the mode paced.
     assert found.energy.calls == len(found.samples_ns) + led_in
     assert len(found.samples_ns) + found.unserved >= 20

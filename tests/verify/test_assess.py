@@ -91,6 +91,29 @@ def test_a_choice_is_made_on_validation_whatever_the_test_split_says(
     assert kept.target.reasons["int8"] == ("loses 1.50pp on 200 validation samples, budget 1.00pp")
 
 
+@pytest.mark.parametrize(("wrong", "broken"), [(2, False), (7, True)])
+def test_int8_that_a_recipe_names_alone_is_compared_with_the_float_model(
+    wrong: int,
+    broken: bool,
+    evidence: MakeEvidence,
+    rules: MakeRules,
+    answers: Callable[..., Predictions],
+) -> None:
+    made = evidence({"int8": 50.0})
+    (int8,) = made.candidates
+    made = replace(made, candidates=(replace(int8, validation=answers("validation", wrong)),))
+    decided_by = replace(rules(), float_validation=answers("validation", 0))
+    found = judged(made, decided_by, auto=False)
+    drop = candidate(found, "int8").validation_drop
+    assert drop is not None and drop.value == pytest.approx(wrong / 200)
+    assert found.target.shipped == ("int8",)
+    reason = found.target.reasons.get("int8", "")
+    assert broken == reason.startswith(
+        "loses 3.50pp on 200 validation samples, budget 1.00pp: it breaks quantize.budget"
+    )
+    assert candidate(judged(made, rules(), auto=False), "int8").validation_drop is None
+
+
 @pytest.mark.parametrize("better", [0.0, 0.3])
 def test_an_error_that_grows_is_lost_accuracy(
     evidence: MakeEvidence,

@@ -164,8 +164,8 @@ def test_budgets_are_read_with_their_units() -> None:
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ({"latency": "5"}, "--latency: '5' has the unit ''. Known units: %"),
-        ({"latency": "0.05"}, "--latency: '0.05' has the unit ''. Known units: %"),
+        ({"latency": "5"}, "--latency: '5' has no unit. Write it as 5% (units: %)"),
+        ({"latency": "0.05"}, "--latency: '0.05' has no unit. Write it as 5% (units: %)"),
         ({"size": "5 MB"}, "--size: '5 MB' has the unit 'MB'. Known units: %"),
         ({"score": "much"}, "--score: 'much' is not a quantity. Write it as 0.5pp"),
         ({"memory": "-1%"}, "memory: a budget of -0.01; it says how much worse, which is 0 or m"),

@@ -11,8 +11,7 @@ import numpy
 import pytest
 
 from edgestill.stats import percentile
-from edgestill.targets.blocks import Failure, Round, Trial
-from edgestill.targets.modes import lead_in_of
+from edgestill.targets.blocks import Failure, Round, Trial, lead_in_of
 from edgestill.verify.assess import assess
 from edgestill.verify.config import (
     OFFLINE,
@@ -347,7 +346,7 @@ def test_each_load_is_measured_once_and_adds_no_batch_of_its_own() -> None:
 
 @pytest.mark.parametrize(
     ("load", "mode", "batch", "rate"),
-    [(8, "latency", 8, None), (OFFLINE, "throughput", 64, None), (PACED, "paced", 1, 100.0)],
+    [(8, "single", 8, None), (OFFLINE, "offline", 64, None), (PACED, "paced", 1, 100.0)],
 )
 def test_a_load_says_how_is_timed(load: Any, mode: str, batch: int, rate: float | None) -> None:
     config = timing(MeasureConfig(rounds=5), 3, load)

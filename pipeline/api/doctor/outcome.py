@@ -6,9 +6,10 @@ Scores of models that nothing has trained mean nothing, and a handful of calls i
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 
-from edgestill.api.doctor.miniature import repeated
+from edgestill.api.doctor.miniature import SAMPLES, repeated
 from edgestill.artifact import Dataset, Engine, Predictions
 from edgestill.capture import captured
 from edgestill.data.arrays import load_labels
@@ -19,12 +20,19 @@ from edgestill.plan import Ref, Step
 from edgestill.recipe import Recipe
 from edgestill.runner import Runner
 from edgestill.scoring import resolve_metric, score_outputs
-from edgestill.targets.measure import Candidate as MeasuredCandidate
-from edgestill.targets.measure import MeasureConfig, Round
-from edgestill.verify.config import BASELINE, FLOAT, Load, measured_batches
-from edgestill.verify.evidence import Candidate, Evidence
+from edgestill.targets.blocks import Round
+from edgestill.verify.config import (
+    BASELINE,
+    FLOAT,
+    Load,
+    measured_batches,
+    measured_loads,
+    timing,
+)
+from edgestill.verify.evidence import Candidate, Evidence, timed_under
 
 _CALLS = 3
+_QUICK_PER_SECOND = 100.0
 _ROLES = {BASELINE: "teacher", FLOAT: "student"}
 
 
@@ -61,7 +69,7 @@ def require_score(real: Runner, small: Runner, evaluation: Step) -> None:
 
 
 def require_measurable(recipe: Recipe, small: Runner, evaluation: Step) -> None:
-    """A few timed calls of each engine, at every batch size that the recipe measures.
+    """A few timed calls of each engine, at every batch size and under every load of the recipe.
 
     Raises:
         DeviceError: an engine crashed, hung, or answered otherwise than before.
@@ -77,24 +85,32 @@ def require_measurable(recipe: Recipe, small: Runner, evaluation: Step) -> None:
         for name, ref in _candidates(evaluation).items()
     )
     target = candidates[0].engine.description.target
-    measured = [MeasuredCandidate(c.name, c.engine, c.test) for c in candidates]
     rounds: dict[int | Load, tuple[Round, ...]] = {}
+    loads: list[int | Load] = [*measured_batches(recipe.measure, recipe.gates)]
     with small.console.step(f"measure {target}"), captured(small.log):
-        for batch in measured_batches(recipe.measure, recipe.gates):
-            config = MeasureConfig(
+        for load in (*loads, *measured_loads(recipe.gates)):
+            quick = replace(
+                timing(recipe.measure, recipe.threads, _light(load)),
                 rounds=1,
-                batch=batch,
-                threads=recipe.threads,
                 block_seconds=0.0,
                 min_calls=_CALLS,
                 warmup_limit_s=0.0,
-                time_limit_s=recipe.measure.time_limit,
             )
-            session = Session(measured, small.typed(Ref("data", "test"), Dataset), config)
-            rounds[batch] = tuple(measured_rounds(session, small.console.progress))
+            samples = small.typed(Ref("data", "test"), Dataset)
+            session = Session(timed_under(load, candidates), samples, quick)
+            rounds[load] = tuple(measured_rounds(session, small.console.progress))
     failures = Evidence(target, candidates, rounds).failures
     if failures:
         raise DeviceError("; ".join(f"{name} failed: {what}" for name, what in failures.items()))
+
+
+def _light(load: int | Load) -> int | Load:
+    """The same load, tried in little time: few batches, and requests that do not come seldom."""
+    if isinstance(load, int):
+        return load
+    if load.rate is None:
+        return replace(load, batch=min(load.batch, SAMPLES))
+    return replace(load, rate=max(load.rate, _QUICK_PER_SECOND))
 
 
 def _candidates(evaluation: Step) -> Mapping[str, Ref]:

@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from edgestill.api.cautions import cautions
 from edgestill.api.doctor.findings import Finding, State, problems
 from edgestill.api.doctor.miniature import miniature, write_sample
 from edgestill.api.doctor.outcome import require_measurable, require_score
 from edgestill.api.opening import import_index, open_store
-from edgestill.api.run import require_target
+from edgestill.api.readiness import crowding, hindrance
 from edgestill.arguments import PathLike
 from edgestill.artifact import Dataset
 from edgestill.console import Console
@@ -73,10 +74,14 @@ class Trial:
         self.lacking: dict[str, str] = {}
 
     def hindrances(self) -> Iterator[Finding]:
-        """What a target cannot do here, where a look at the machine alone has not told it."""
+        """What cannot be done here, where a look at the machine alone has not told it."""
+        if (crowded := crowding(self.real.plan)) is not None:
+            steps = [name for name in self.small.plan.steps if name not in _KEPT]
+            self.lacking |= dict.fromkeys(steps, crowded.what)
+            yield from problems("recipe", crowded)
         for index, target in enumerate(self.small.plan.targets):
-            compiling = _hindrance(self.recipe, index, run=False)
-            running = _hindrance(self.recipe, index, run=True)
+            compiling = hindrance(self.recipe, index, run=False)
+            running = hindrance(self.recipe, index, run=True)
             if compiling is not None:
                 engines = [ref.step for ref in target.engines.values()]
                 self.lacking |= dict.fromkeys(engines, compiling.what)
@@ -91,6 +96,9 @@ class Trial:
             if name in self.real.plan.steps:
                 step = self.real.plan.steps[name]
                 yield from self._attempt(name, _needs(step), partial(self._keep, name))
+        for caution in cautions(self.real):
+            place = caution.where.removeprefix(f"{self.recipe.path}: ")
+            yield Finding("recipe", State.WARNING, f"{place}: {caution.what}", caution.fix)
         if "data" in self.real.entries:
             for remark in read_remarks(self.real.entries["data"].path):
                 yield Finding("data", State.WARNING, remark)
@@ -168,15 +176,6 @@ class Trial:
             places = (error.where or "").split(": ")
             error.where = ": ".join(place for place in places if here not in place)
         return error
-
-
-def _hindrance(recipe: Recipe, index: int, *, run: bool) -> EdgestillError | None:
-    """Why a target cannot be compiled for here or, with `run`, not be run."""
-    try:
-        require_target(recipe, index, run=run)
-    except EdgestillError as error:
-        return error
-    return None
 
 
 def _needs(step: Step) -> tuple[str, ...]:
