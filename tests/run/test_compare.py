@@ -79,7 +79,9 @@ def test_a_slower_and_larger_release_fails(found: Comparison) -> None:
 def test_what_is_found_is_told_and_written(found: Comparison) -> None:
     shown = render(judgement(found), width=100)
     first, last = shown.splitlines()[0], shown.splitlines()[-1]
-    assert first.startswith("FAIL  small against small: worse than allowed: p50 latency on onnx")
+    # Both are called small, and lie in a folder called project.
+    new, old = ("/".join(Path(release.path).parts[-3:]) for release in (found.new, found.old))
+    assert first.startswith(f"FAIL  {new} against {old}: worse than allowed: p50 latency on")
     assert last == "FAIL, exit code 1"
     assert "p50 latency: the whole interval [" in shown
     assert " blocks of each, interleaved, at " in shown
