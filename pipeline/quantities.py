@@ -45,6 +45,13 @@ def energy_text(joules: float) -> str:
     return _in_fitting_unit(joules, _ENERGIES)
 
 
+def rate_text(per_second: float, significant: int = 3) -> str:
+    """A rate such as `100/s`, and below one a second `6/min`."""
+    if 0 < per_second < 1:
+        return f"{digits(60 * per_second, significant)}/min"
+    return f"{digits(per_second, significant)}/s"
+
+
 def _in_fitting_unit(value: float, units: tuple[tuple[float, str], ...]) -> str:
     # What is shown decides: 0.0009999 s rounds to 1 ms, not to 1000 µs.
     shown = abs(float(f"{value:.3g}"))

@@ -12,6 +12,7 @@ from edgestill.quantities import (
     count_text,
     digits,
     estimate_text,
+    rate_text,
     score_text,
     size_text,
     time_text,
@@ -112,3 +113,11 @@ def test_an_estimate_says_what_it_rests_on() -> None:
     sure = Estimate(51.2e-6, Interval(49e-6, 53e-6, 0.95), 1200)
     assert estimate_text(sure, time_text, of="calls") == "51.2 µs [49 µs, 53 µs], n = 1200 calls"
     assert estimate_text(Estimate(0.5, None, 3), digits) == "0.5, n = 3 samples"
+
+
+@pytest.mark.parametrize(
+    ("per_second", "text"),
+    [(100.0, "100/s"), (1.0, "1/s"), (0.1, "6/min"), (1 / 60, "1/min"), (0.0, "0/s")],
+)
+def test_a_rate_below_one_a_second_is_told_by_the_minute(per_second: float, text: str) -> None:
+    assert rate_text(per_second) == text

@@ -51,6 +51,7 @@ def command(
     Nothing is decided: the exit code is 0 when every engine could be measured, else 3.
     """
     from edgestill.api.profile import profile_model
+    from edgestill.quantities import rate_text
     from edgestill.report.figures import latencies
     from edgestill.report.loads import paced_latencies, throughputs
     from edgestill.report.terminal import render_figures
@@ -67,7 +68,7 @@ def command(
         section = latencies(tuple(profile.latencies.items()))
     text = render_figures(
         f"{profile.runtime}, {path}"
-        + (f", requests at {per_second:g}/s" if per_second is not None else ""),
+        + (f", requests at {rate_text(per_second)}" if per_second is not None else ""),
         section,
         width=output_width(),
         color=output_in_color(),

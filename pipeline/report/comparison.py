@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgestill.errors import ExitCode
-from edgestill.quantities import count_text, digits, score_text, size_text
+from edgestill.quantities import count_text, rate_text, score_text, size_text
 from edgestill.report.figures import (
     Cell,
     Column,
@@ -145,7 +145,7 @@ def _texts(change: Change, unit: str) -> Callable[[float], str]:
         "score": lambda value: score_text(value, unit),
         "ns": ns_text,
         "bytes": size_text,
-        "per second": lambda value: f"{digits(value, 4)}/s",
+        "per second": lambda value: rate_text(value, 4),
     }[change.unit]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from edgestill.quantities import count_text, digits, size_text
+from edgestill.quantities import count_text, digits, rate_text, size_text
 from edgestill.report.figures import (
     Cell,
     Column,
@@ -26,7 +26,7 @@ def under_loads(candidate: CandidateResult) -> list[tuple[str, Loaded]]:
     """What was measured of a candidate under loads, by what it is called."""
     name = candidate.name
     offline = [(f"{name} offline", candidate.offline)] if candidate.offline is not None else []
-    return [*offline, *((f"{name} at {_rate(paced.rate)}", paced) for paced in candidate.paced)]
+    return [*offline, *((f"{name} at {rate_text(paced.rate)}", paced) for paced in candidate.paced)]
 
 
 def load_line(name: str, found: Loaded) -> str:
@@ -78,7 +78,7 @@ def paced_latencies(measured: Sequence[tuple[str, PacedResult]]) -> Section:
             Cell(name),
             *(_percentile(found, p) for p in shown),
             Cell(ns_text(found.service_ns), "p50"),
-            figure(found.capacity, _rate),
+            figure(found.capacity, rate_text),
             Cell(_busy(found)),
             Cell(f"{found.calls:,}", f"{found.blocks} blocks"),
         )
@@ -92,7 +92,7 @@ def paced_latencies(measured: Sequence[tuple[str, PacedResult]]) -> Section:
 
 def _served(found: OfflineResult) -> str:
     streams = count_text(found.streams, "stream", "streams")
-    per_second = with_interval(found.throughput, lambda value: f"{digits(value, 4)}/s")
+    per_second = with_interval(found.throughput, lambda value: rate_text(value, 4))
     return f"{per_second} at batch {found.batch} in {streams}, n = {found.calls:,} calls"
 
 
@@ -128,15 +128,15 @@ def _busy(found: PacedResult) -> str:
 
 
 def _overload(found: PacedResult) -> str:
-    served = with_interval(found.capacity, _rate)
+    served = with_interval(found.capacity, rate_text)
     if found.overloaded:
         return (
-            f"overloaded, {_rate(found.rate)} come and {served} can be served: the queue grows "
+            f"overloaded, {rate_text(found.rate)} come and {served} can be served: the queue grows "
             "without end, so no latency is typical"
         )
     given_up = f", and {found.unserved} were given up" if found.unserved else ""
     return (
-        f"{_rate(found.rate)} come, {served} can be served{given_up}: whether the queue grows "
+        f"{rate_text(found.rate)} come, {served} can be served{given_up}: whether the queue grows "
         "without end is not certain, so no latency is given"
     )
 
@@ -145,7 +145,3 @@ def _percentile(found: PacedResult, percentile: str) -> Cell:
     if found.overloaded is not False:
         return Cell("n/a", "overloaded" if found.overloaded else "not certain")
     return percentile_cell(found.percentiles_ns.get(percentile), percentile, found.calls)
-
-
-def _rate(per_second: float) -> str:
-    return f"{digits(per_second)}/s"

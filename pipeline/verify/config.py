@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from edgestill.config import config
+from edgestill.quantities import rate_text
 from edgestill.targets.blocks import MeasureConfig as TimingConfig
 from edgestill.targets.blocks import Mode
 from edgestill.units import Bytes, Factor, PerSecond, Score, Seconds
@@ -149,7 +150,7 @@ class Load:
     def __str__(self) -> str:
         if self.rate is None:
             return "offline"
-        return f"at {self.rate:g}/s" + (f" batch {self.batch}" if self.batch > 1 else "")
+        return f"at {rate_text(self.rate)}" + (f" batch {self.batch}" if self.batch > 1 else "")
 
 
 OFFLINE = Load("offline", LARGEST_BATCH)

@@ -103,7 +103,7 @@ def test_a_rate_at_which_measuring_takes_hours(
     assert told(found, new_project) == [
         (
             "gates.latency",
-            "measuring at 0.1/s takes 5 h (onnxruntime 5 h), since requests come so seldom: 12 "
+            "measuring at 6/min takes 5 h (onnxruntime 5 h), since requests come so seldom: 12 "
             "rounds with 12 min for each engine",
             "Write a higher rate, or name one precision; fewer than 12 rounds decide nothing",
         )

@@ -89,8 +89,8 @@ UNSURE = {"teacher": [80.0, 120.0] * 6, "fp32": 100.0, "int8": 50.0}
             {"teacher": 1.0, "fp32": 1.0, "int8": [1.6 * MILLION, 2.4 * MILLION] * 6},
             (
                 "INCONCLUSIVE",
-                "gate >= 0.55/s (batch 1)",
-                "0.5/s [0.4146/s, 0.603/s], n = 732 calls",
+                "gate >= 33/min (batch 1)",
+                "30/min [24.88/min, 36.18/min], n = 732 calls",
                 "about 96 rounds would decide it, 12 were measured (measure.decide_within)",
             ),
         ),

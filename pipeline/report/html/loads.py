@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edgestill.quantities import count_text, digits
+from edgestill.quantities import count_text, digits, rate_text
 from edgestill.report import targets
 from edgestill.report.figures import Section
 from edgestill.report.html.drawing import (
@@ -53,7 +53,7 @@ def loads(report: Report) -> Iterator[Markup | None]:
 
 
 def _paced(paced: Sequence[tuple[str, PacedResult]]) -> Markup | None:
-    named = [(f"{name} at {digits(found.rate)}/s", found) for name, found in paced]
+    named = [(f"{name} at {rate_text(found.rate)}", found) for name, found in paced]
     section: Section = paced_latencies(named)
     at = [column.title for column in section.columns].index("busy")
     busy = bars([min(1.0, found.rate / found.capacity.value) for _, found in paced])

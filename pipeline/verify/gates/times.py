@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from edgestill.quantities import count_text, digits, estimate_text, time_text
+from edgestill.quantities import count_text, estimate_text, rate_text, time_text
 from edgestill.stats import smallest_sample
 from edgestill.verdict import Decision, Estimate, Verdict
 from edgestill.verify.advice import more_calls, more_rounds
@@ -64,13 +64,13 @@ def _too_few_calls(budget: str, calls: int, advice: str, load: int | Load) -> Fi
 def _paced_latency(subject: Subject, gate: LatencyGate) -> Finding:
     load = load_of(gate)
     assert load is not None
-    budget = f"p{gate.percentile:g} <= {time_text(gate.at_most)} at {digits(gate.rate or 0)}/s"
+    budget = f"p{gate.percentile:g} <= {time_text(gate.at_most)} at {rate_text(load.rate or 0)}"
     budget += f" (batch {gate.batch})"
     found = paced(subject.evidence, subject.candidate.name, load, subject.level, [gate.percentile])
     if found is None:
         return Finding(Verdict.INCONCLUSIVE, budget, *NOT_MEASURED)
     if found.overloaded is not False:
-        served = estimate_text(found.capacity, lambda value: f"{digits(value)}/s", of="calls")
+        served = estimate_text(found.capacity, rate_text, of="calls")
         if found.overloaded:
             return Finding(Verdict.FAIL, budget, f"overloaded: it can serve {served}")
         longer_s = longer_blocks_s(subject.evidence, subject.candidate.name, found)
@@ -94,23 +94,23 @@ def throughput(subject: Subject, name: str, gate: ThroughputGate) -> Finding:
     if gate.mode == "offline":
         return _offline_throughput(subject, name, gate)
     evidence, candidate, level = subject.evidence, subject.candidate.name, subject.level
-    budget = f"{name} >= {digits(gate.at_least, 4)}/s (batch {gate.batch})"
+    budget = f"{name} >= {rate_text(gate.at_least, 4)} (batch {gate.batch})"
     if not evidence.blocks(candidate, gate.batch):
         return Finding(Verdict.INCONCLUSIVE, budget, *NOT_MEASURED)
     estimate = throughput_of(evidence, candidate, gate.batch, level)
-    found = estimate_text(estimate, lambda value: f"{digits(value, 4)}/s", of="calls")
+    found = estimate_text(estimate, lambda value: rate_text(value, 4), of="calls")
     advice = more_rounds(evidence, gate.batch, estimate, gate.at_least, level)
     decision = Decision.of("per second", estimate, at_least=gate.at_least)
     return Finding.of(decision, budget, found, advice, open_at=gate.batch)
 
 
 def _offline_throughput(subject: Subject, name: str, gate: ThroughputGate) -> Finding:
-    budget = f"{name} offline >= {digits(gate.at_least, 4)}/s"
+    budget = f"{name} offline >= {rate_text(gate.at_least, 4)}"
     found = offline(subject.evidence, subject.candidate.name, OFFLINE, subject.level)
     if found is None:
         return Finding(Verdict.INCONCLUSIVE, budget, *NOT_MEASURED)
     estimate = found.throughput
-    words = estimate_text(estimate, lambda value: f"{digits(value, 4)}/s", of="calls")
+    words = estimate_text(estimate, lambda value: rate_text(value, 4), of="calls")
     words += f" of batch {found.batch}, {count_text(found.streams, 'stream', 'streams')}"
     advice = more_rounds(subject.evidence, OFFLINE, estimate, gate.at_least, subject.level)
     decision = Decision.of("per second", estimate, at_least=gate.at_least)
