@@ -144,6 +144,7 @@ def test_a_plan_ends_with_what_a_run_would_end_with(
     found = outlook(new_project, override)
     if not found.hindrances:
         pytest.skip("this machine has what the target needs")
+    assert found.cautions == ()  # nothing is told twice
     arguments = [str(new_project.recipe), "--store", str(new_project.store), "--set", override]
     assert run(["plan", *arguments]) == code
     planned = capfd.readouterr().out
