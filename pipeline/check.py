@@ -111,11 +111,11 @@ def check(config: CheckStep, inputs: CheckInputs, out: Path, context: StepContex
                 with about(role):
                     signature = write_onnx(models[role].eval(), batch.arrays, config.export, folder)
                     graph = read_model(folder / "model.onnx")
-                    _require_logits(role, models[role], graph, signature, config)
+                    _require_logits(role, models[role], graph, signature, config, batch)
         for role, given in inputs.teachers.items():
             with about(role):
                 graph, signature = read_model(given.model_path), given.description.signature
-                _require_logits(role, teachers[role], graph, signature, config)
+                _require_logits(role, teachers[role], graph, signature, config, batch)
     predicting = ((role, teachers[role].prediction_shape) for role in config.models)
     summary += [f"{role}: predicts {shape}" for role, shape in predicting]
     (out / "check.txt").write_text("\n".join(summary) + "\n", encoding="utf-8")
@@ -134,7 +134,7 @@ def _built(
     """Every PyTorch model, fed with samples; what is derived from the teacher is told."""
     models: dict[str, DeviceModel] = {}
     configs = {role: model for role, model in config.models.items() if model.model}
-    judged = _judged(config, batch.train)
+    judged = {*EXPORTED, *_predicting(config, batch.train)}
     for role, model_config in configs.items():
 
         def told(line: str, role: str = role) -> None:
@@ -149,9 +149,9 @@ def _built(
     return models
 
 
-def _judged(config: CheckStep, train: Dataset) -> set[str]:
-    """The roles whose predictions somebody looks at: not those read for their layers alone."""
-    roles = {*EXPORTED, *(lesson.learner for lesson in config.lessons)}
+def _predicting(config: CheckStep, train: Dataset) -> set[str]:
+    """The roles whose predictions losses read: not those read for their layers alone."""
+    roles = {lesson.learner for lesson in config.lessons}
     for lesson in config.lessons:
         losses = _losses(lesson, config.task, train)
         heard = heard_teachers(lesson.teachers, losses, lesson.weights)
@@ -184,11 +184,15 @@ def _require_classes(shape: tuple[int, ...], config: ModelConfig, train: Dataset
 
 
 def _require_logits(
-    role: str, model: Asked, graph: Any, signature: Signature, config: CheckStep
+    role: str,
+    model: Asked,
+    graph: Any,
+    signature: Signature,
+    config: CheckStep,
+    batch: _Batch,
 ) -> None:
     """Refuse probabilities, by the graph that the model became."""
-    taught = any(role in (lesson.learner, *lesson.teachers.values()) for lesson in config.lessons)
-    shape = model.prediction_shape
+    taught, shape = role in _predicting(config, batch.train), model.prediction_shape
     require_logits(graph, signature.prediction, shape, config.task, taught=taught)
 
 

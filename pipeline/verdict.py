@@ -78,9 +78,10 @@ def decide(
     return Verdict.PASS
 
 
-def exactly(value: float) -> Estimate:
-    """What is counted and not sampled, such as a size in bytes: it lies nowhere else."""
-    return Estimate(value, None if math.isnan(value) else Interval(value, value, 1.0), 1)
+def exactly(value: float, count: int = 1) -> Estimate:
+    """What is held against a budget as it is, such as a size in bytes or the largest of `count`
+    peaks of memory: no other value is supposed."""
+    return Estimate(value, None if math.isnan(value) else Interval(value, value, 1.0), count)
 
 
 Unit = Literal["score", "share", "ratio", "ns", "per second", "bytes"]

@@ -655,6 +655,21 @@ def test_a_teacher_that_nobody_hears_may_predict_something_else(
     run(base, config, dataset(base, CLASSES))
 
 
+@pytest.mark.parametrize(
+    ("loss", "message"), [(HintLoss("layer", "teacher:layer"), ""), (KdLoss(), "teacher: its pred")]
+)
+def test_probabilities_of_a_teacher_are_refused_where_a_loss_reads_them(
+    base: Path, loss: LossConfig, message: str
+) -> None:
+    config = step(taught(CeLoss(), loss), teacher=net(then="y.softmax(1)"))
+    data = dataset(base, CLASSES)
+    if not message:
+        run(base, config, data)
+        return
+    with pytest.raises(EdgestillError, match=f"^{message}"):
+        run(base, config, data)
+
+
 def test_teachers_weighed_by_labels_that_are_not_there(base: Path) -> None:
     lesson = taught(teachers=BOTH, weights="loss")
     config = step(lesson, **{"teacher": net(), "teacher wide": net()})

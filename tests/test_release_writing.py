@@ -101,6 +101,69 @@ def test_a_kill_before_the_release_that_passed_was_put_aside_loses_nothing(place
     assert name_of(place.with_name("small.passed")) == "good"
 
 
+KILLED_WHILE_KEEPING = """
+import os, signal, sys
+from pathlib import Path
+from edgestill.release import ReleaseDescription, open_release, writing
+
+place, passed = Path(sys.argv[1]), Path(sys.argv[1] + ".passed")
+
+
+def write(name, verdict):
+    with writing(place) as writer:
+        description = (name, "custom", "x", 1, 0, (), {}, None, (), (), verdict)
+        writer.describe(ReleaseDescription(*description))
+        for file in range(3):
+            writer.add_text(f"code/{name}{file}.py", "pass")
+
+
+def names():
+    return [open_release(found).description.name for found in (place, passed) if found.exists()]
+
+
+def killed_at(point):
+    seen = 0
+
+    def watch(event, arguments):
+        nonlocal seen
+        if event in {"os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}:
+            seen += str(place.parent) in str(arguments) or isinstance(arguments[-1], int)
+            if seen == point:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(watch)
+    write("bad", "FAIL")
+    os._exit(0)
+
+
+for point in range(1, 100):
+    for name, verdict in (("older", "PASS"), ("worse", "FAIL"), ("good", "PASS")):
+        write(name, verdict)
+    if (child := os.fork()) == 0:
+        killed_at(point)
+    _, status = os.waitpid(child, 0)
+    names()  # whole, or not there
+    write("last", "FAIL")
+    print(*names(), *sorted(file.name for file in place.parent.iterdir()))
+    if not os.WIFSIGNALED(status):
+        break
+"""
+
+
+def test_a_kill_at_any_moment_of_keeping_loses_no_release_that_passed(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_KEEPING, tmp_path / "small"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.stderr == ""
+    outcomes = done.stdout.splitlines()
+    assert 5 < len(outcomes) < 99
+    assert set(outcomes) == {"last good small small.passed"}
+
+
 def test_an_error_inside_leaves_the_former_release_untouched(place: Path) -> None:
     def content() -> dict[Path, bytes]:
         return {file: file.read_bytes() for file in place.rglob("*") if file.is_file()}

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from edgestill.api.readiness import crowding
 from edgestill.api.series import arriving_s
 from edgestill.artifact import Dataset
 from edgestill.plan import Ref
@@ -37,7 +38,8 @@ def cautions(runner: Runner) -> Iterator[Caution]:
     """All that can be said of a plan; of its data where they are there."""
     recipe = runner.plan.recipe
     device = runner.machine.fingerprint
-    if crowded := device.crowd(recipe.threads):
+    # A crowd that is refused is told as that.
+    if crowding(runner.plan) is None and (crowded := device.crowd(recipe.threads)):
         fix = f"Write threads: {device.usable_cores}, or leave it out"
         if any(t.verify == "here" and not TARGETS[t.target].gpu for t in recipe.targets):
             fix += ". What is for a larger device is verified there: verify: elsewhere"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from edgestill.api.cautions import too_fine
+from edgestill.api.readiness import require_ready
 from edgestill.api.series import measurement, series_of
 from edgestill.artifact import Checkpoint, Dataset, Engine, OnnxModel, Predictions
 from edgestill.capture import captured
@@ -196,6 +197,7 @@ class Gathering:
             return assess(evidence, rules, auto=auto, shipped=None, runtime=runtime)
 
         def measure_on(one: Series) -> None:
+            require_ready(self.runner.plan, computes=False)
             load = next(load for load, other in series.items() if other is one)
             with self.runner.console.step(measurement(target, load)), captured(self.runner.log):
                 one.measure_on(self.runner.console.progress)

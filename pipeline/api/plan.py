@@ -63,6 +63,8 @@ def plan_recipe(
         steps = runner.prospects()
         by_name = {prospect.name: prospect for prospect in steps}
         prospects = (*steps, *measurements(runner, by_name))
-        to_run = any(prospect.state != "hit" for prospect in prospects)
-        lacking = tuple(hindrances(plan)) if to_run else ()
+        lacking: tuple[EdgestillError, ...] = ()
+        if any(prospect.state != "hit" for prospect in prospects):
+            computes = any(prospect.state != "hit" for prospect in steps)
+            lacking = tuple(hindrances(plan, computes=computes))
         return Outlook(prospects, tuple(cautions(runner)), lacking)

@@ -17,20 +17,31 @@ from edgestill.targets.fingerprint import usable_cores
 _MOST_THREADS_PER_CORE = 2
 
 
-def require_ready(plan: Plan) -> None:
+def require_ready(plan: Plan, *, computes: bool = True) -> None:
     """Refuse, before any work, what this machine lacks for the rest of it.
+
+    Args:
+        computes: whether steps have to run; else what they gave is only measured.
 
     Raises:
         MissingExtra: libraries that build are not installed.
         DeviceError: a target is not installed or cannot run here; with how to get it.
         UsageError: nothing says which GPU to build for, and there is none here.
     """
-    for hindrance in hindrances(plan):
+    for hindrance in hindrances(plan, computes=computes):
         raise hindrance
 
 
-def hindrances(plan: Plan) -> Iterator[EdgestillError]:
+def hindrances(plan: Plan, *, computes: bool = True) -> Iterator[EdgestillError]:
     """All that `require_ready` would refuse."""
+    if (crowded := crowding(plan)) is not None:
+        yield crowded
+    if computes:
+        yield from _lacking(plan)
+
+
+def _lacking(plan: Plan) -> Iterator[EdgestillError]:
+    """What is not installed, or cannot run."""
     steps = plan.steps.values()
     used = {name for step in steps for name in (*step.stage.libraries, *step.libraries)}
     brought = {r.name for r in requirements_of("edgestill") if r.extra == "build"}
@@ -41,8 +52,6 @@ def hindrances(plan: Plan) -> Iterator[EdgestillError]:
             where=str(plan.recipe.path),
             fix="Install it: pip install 'edgestill[build]'",
         )
-    if (crowded := crowding(plan)) is not None:
-        yield crowded
     found = (
         hindrance(plan.recipe, index, run=target.verify == "here")
         for index, target in enumerate(plan.recipe.targets)

@@ -162,7 +162,8 @@ def _score(place: _Place, accepted: Accepted, budgets: Budgets) -> GateResult | 
         f"{accepted.samples} samples"
     )
     # A budget of half a point is kept by half a point, whatever binary fractions make of it.
-    decision = Decision.of("score", exactly(round(drop, 12)), at_most=budget)
+    exact = exactly(round(drop, 12), accepted.samples)
+    decision = Decision.of("score", exact, at_most=budget)
     return place.decided(report.metric, decision, limit, told)
 
 

@@ -39,7 +39,8 @@ def read_state(path: Path, expected: Set[str]) -> State:
     }
     fits = {place: len(expected & state.keys()) for place, state in found.items()}
     best = [place for place, fit in fits.items() if fit == max(fits.values())]
-    if len(best) > 1 and max(fits.values()):
+    first = found[best[0]]
+    if max(fits.values()) and not all(_alike(first, found[place]) for place in best[1:]):
         names = [f"{name or 'it'}{f' below {prefix}' if prefix else ''}" for name, prefix in best]
         raise ModelError(
             f"it holds several sets of weights for this model: {', '.join(names)}",
@@ -47,7 +48,19 @@ def read_state(path: Path, expected: Set[str]) -> State:
             fix="Save the one that is meant in a file of its own, such as "
             "safetensors.torch.save_file(checkpoint['model_ema'], 'weights.safetensors')",
         )
-    return found[best[0]]
+    return first
+
+
+def _alike(one: State, other: State) -> bool:
+    """Whether two state dicts are copies of each other."""
+    torch = require("torch", extra="build")
+    if one.keys() != other.keys():
+        return False
+    pairs = ((tensor, other[key]) for key, tensor in one.items())
+    try:
+        return all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
+    except RuntimeError:  # of tensors without values, or without plain ones
+        return False
 
 
 def _below_prefixes(state: State, expected: Set[str]) -> dict[str, State]:

@@ -109,6 +109,7 @@ def _exchange(staged: Path, folder: Path, former: Path) -> Path | None:
     Returns:
         Where the former one is kept.
     """
+    kept, passed = None, _passed(staged)
     while True:
         with suppress(FileNotFoundError):
             folder.rename(former)
@@ -118,22 +119,29 @@ def _exchange(staged: Path, folder: Path, former: Path) -> Path | None:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
         else:
-            return _let_go(former, folder)
-        _let_go(former, folder)
+            return _let_go(former, folder, passed) or kept
+        kept = _let_go(former, folder, passed) or kept
 
 
-def _let_go(former: Path, folder: Path) -> Path | None:
+def _let_go(former: Path, folder: Path, passed: bool) -> Path | None:
     """Remove a former release, or keep it where it passed and the one in its place did not.
+
+    Args:
+        passed: whether that one did. Another run may have moved it away by now.
 
     Returns:
         Where it is kept.
     """
-    if not _passed(former) or _passed(folder):
+    if passed or not _passed(former):
         shutil.rmtree(former, ignore_errors=True)
         return None
     kept = _place_of_passed(folder)
-    shutil.rmtree(kept, ignore_errors=True)
+    # Whole or not there at any moment: what is left of one half removed would be refused as none.
+    doomed = former.with_suffix(".doomed")
+    with suppress(FileNotFoundError):
+        kept.rename(doomed)
     former.rename(kept)
+    shutil.rmtree(doomed, ignore_errors=True)
     return kept
 
 
@@ -206,7 +214,7 @@ def _holds_listed_files_alone(place: Path) -> bool:
 
 def _clear_killed(place: Path) -> None:
     """Tidy up after runs that were killed: put back what they had moved away, drop the rest."""
-    left_behind = re.compile(rf"\.{re.escape(place.name)}\.(\d+)\.(partial|former)")
+    left_behind = re.compile(rf"\.{re.escape(place.name)}\.(\d+)\.(partial|former|doomed)")
     for left in place.parent.glob(".*"):
         match = left_behind.fullmatch(left.name)
         if match is None or _is_writing(int(match[1])):
@@ -214,7 +222,7 @@ def _clear_killed(place: Path) -> None:
         if match[2] == "former" and not place.exists():
             left.rename(place)
         elif match[2] == "former":
-            _let_go(left, place)
+            _let_go(left, place, _passed(place))
         else:
             shutil.rmtree(left, ignore_errors=True)
 

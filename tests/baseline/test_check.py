@@ -40,6 +40,8 @@ def test_the_same_figures_pass(report: Make) -> None:
     assert {gate.target for gate in found.gates} == {"onnxruntime fp32"}
     margins = {gate.gate: gate.decision.margin for gate in found.gates if gate.decision}
     assert margins == {"accuracy": 0.005, "latency": 0.05, "size": 0.05, "memory": 0.1}
+    (score,) = [gate.decision for gate in found.gates if gate.gate == "accuracy"]
+    assert score is not None and score.estimate.count == baseline(report()).entries[0].samples > 1
 
 
 @pytest.mark.parametrize(

@@ -186,10 +186,11 @@ def test_what_a_run_would_warn_of_is_a_warning_here(project: Project) -> None:
 
 
 def test_a_crowd_of_threads_is_refused_and_not_tried(project: Project) -> None:
-    changes = ("threads=1024", "targets=[onnxruntime]")
+    crowd = 2 * usable_cores() + 1
+    changes = (f"threads={crowd}", "targets=[onnxruntime]")
     diagnosis = project.diagnose(*changes)
     (problem,) = [f for f in diagnosis.findings if f.state is State.PROBLEM]
-    assert "recipe.yaml: threads: 1024 threads are more than twice the " in problem.found
+    assert f"recipe.yaml: threads: {crowd} threads are more than twice the " in problem.found
     tried = {f.subject for f in diagnosis.findings if f.found.startswith("tried in")}
     assert tried == set()
     assert diagnosis.exit_code == project.exit_code_of_run(*changes) == 3

@@ -44,6 +44,7 @@ def read(folder: Path, content: Any) -> dict[str, torch.Tensor]:
         pytest.param({**below("model."), "criterion.weight": torch.ones(2)}, id="beside a loss"),
         pytest.param({**below("module."), "n_averaged": torch.tensor(5)}, id="AveragedModel"),
         pytest.param(below("module._orig_mod.model."), id="below several wrappers"),
+        pytest.param({"last": STATE, "best": {k: v.clone() for k, v in STATE.items()}}, id="twice"),
     ],
 )
 def test_the_weights_of_the_model_are_found(tmp_path: Path, content: Any) -> None:
@@ -56,6 +57,7 @@ def test_the_weights_of_the_model_are_found(tmp_path: Path, content: Any) -> Non
     ("content", "names"),
     [
         ({"model": STATE, "model_ema": AVERAGED}, "model, model_ema"),
+        ({name: {k: v.to("meta") for k, v in STATE.items()} for name in "ab"}, "a, b"),
         ({**below("student."), **below("teacher.", AVERAGED)}, "it below student., it below teach"),
     ],
 )

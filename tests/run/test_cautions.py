@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 import edgestill
 from edgestill.api.plan import Outlook
 from edgestill.cli import run
+from edgestill.errors import DeviceError
 from edgestill.quantities import count_text
 from edgestill.targets.fingerprint import Fingerprint
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from edgestill.report.model import Report
 
 CORES = Fingerprint.read().usable_cores
+CROWD = 2 * CORES + 1  # the fewest that are refused: were they not, a test would not take minutes
 
 
 def outlook(project: Project, *overrides: str) -> Outlook:
@@ -120,9 +123,9 @@ def test_a_rate_at_which_measuring_takes_hours(
 
 CANNOT = [
     (
-        "threads=1024",
+        f"threads={CROWD}",
         3,
-        f"1024 threads are more than twice the {count_text(CORES, 'core', 'cores')}",
+        f"{CROWD} threads are more than twice the {count_text(CORES, 'core', 'cores')}",
     ),
     ("targets.0.target=tensorrt", 3, "tensorrt cannot compile here"),
     ("targets.0.target=tensorrt-rtx", 2, "there is no GPU here that tensorrt-rtx could build for"),
@@ -141,6 +144,7 @@ def test_a_plan_ends_with_what_a_run_would_end_with(
     found = outlook(new_project, override)
     if not found.hindrances:
         pytest.skip("this machine has what the target needs")
+    assert found.cautions == ()  # nothing is told twice
     arguments = [str(new_project.recipe), "--store", str(new_project.store), "--set", override]
     assert run(["plan", *arguments]) == code
     planned = capfd.readouterr().out
@@ -152,8 +156,29 @@ def test_a_plan_ends_with_what_a_run_would_end_with(
 
 
 def test_threads_for_a_device_that_is_elsewhere_are_not_refused(new_project: Project) -> None:
-    found = outlook(new_project, "threads=1024", "targets.0.verify=elsewhere", "gates=null")
+    found = outlook(new_project, f"threads={CROWD}", "targets.0.verify=elsewhere", "gates=null")
     assert (len(found.cautions), found.hindrances) == (1, ())
+
+
+def test_twice_as_many_threads_as_cores_are_warned_of_alone(new_project: Project) -> None:
+    found = outlook(new_project, f"threads={CROWD - 1}")
+    assert (len(found.cautions), found.hindrances) == (1, ())
+
+
+@pytest.mark.skipif(CORES < 2, reason="a machine with two cores is made one with one")
+def test_what_is_there_is_not_measured_with_a_crowd_of_threads(project: Project) -> None:
+    settings = ("threads=3", "targets=[{target: onnxruntime, precision: fp32}]", "gates=null")
+    project.run(*settings)
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        found = outlook(project, *settings)
+        with pytest.raises(DeviceError, match="3 threads are more than twice the 1 core that"):
+            project.run(*settings)
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert [step.name for step in found.steps if step.state != "hit"] == ["measure onnxruntime"]
+    assert [error.exit_code for error in found.hindrances] == [3]
 
 
 def test_every_hindrance_is_told_at_once(new_project: Project) -> None:

@@ -147,6 +147,7 @@ def test_memory_is_the_largest_peak_of_any_process(
         "gate <= 85 MB (batch 1)",
         "90 MB peak of 2 processes, 5.9% outside the budget",
     )
+    assert result.decision is not None and result.decision.estimate.count == 2
 
 
 @pytest.mark.parametrize(

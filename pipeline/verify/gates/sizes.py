@@ -9,9 +9,9 @@ from edgestill.verify.gates.finding import NOT_MEASURED, Finding, Subject
 
 
 def size(subject: Subject, name: str, gate: SizeGate) -> Finding:
-    size = subject.candidate.engine.size_bytes
-    decision = Decision.of("bytes", exactly(size), at_most=gate.at_most)
-    return Finding.of(decision, f"{name} <= {size_text(gate.at_most)}", size_text(size))
+    shipped = subject.candidate.engine.size_bytes
+    decision = Decision.of("bytes", exactly(shipped), at_most=gate.at_most)
+    return Finding.of(decision, f"{name} <= {size_text(gate.at_most)}", size_text(shipped))
 
 
 def memory(subject: Subject, name: str, gate: MemoryGate) -> Finding:
@@ -22,4 +22,5 @@ def memory(subject: Subject, name: str, gate: MemoryGate) -> Finding:
         return Finding(Verdict.INCONCLUSIVE, budget, *NOT_MEASURED)
     peak = max(block.peak_rss_bytes for block in blocks)
     found = f"{size_text(peak)} peak of {count_text(len(blocks), 'process', 'processes')}"
-    return Finding.of(Decision.of("bytes", exactly(peak), at_most=gate.at_most), budget, found)
+    decision = Decision.of("bytes", exactly(peak, len(blocks)), at_most=gate.at_most)
+    return Finding.of(decision, budget, found)
