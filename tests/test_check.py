@@ -225,7 +225,7 @@ def test_labels_that_are_left_out_stop_nothing(base: Path) -> None:
             CLASSES,
             4,
             "y[:, :, None]",
-            r"student: it predicts \[4, 1\] a sample, and labels are \[\]. Return \[batch, "
+            r"student: it predicts \[4, 1\] a sample, which has one label. Return \[batch, "
             r"classes\] for these labels$",
         ),
         (

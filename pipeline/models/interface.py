@@ -165,9 +165,8 @@ def _require_labelled_positions(prediction: Sequence[int], labels: Sequence[int]
     if tuple(prediction[1:]) == tuple(labels):
         return
     axes = ", ".join(["batch", "classes", *map(str, labels)])
+    have = f"and labels are {list(labels)}" if labels else "which has one label"
     fix = f"Return [{axes}] for these labels"
     if len(labels) == 1 and tuple(prediction) == tuple(labels):
         fix = "Set task: multilabel for columns of 0 and 1, or take argmax(1) of one-hot labels"
-    raise ModelError(
-        f"it predicts {list(prediction)} a sample, and labels are {list(labels)}", fix=fix
-    )
+    raise ModelError(f"it predicts {list(prediction)} a sample, {have}", fix=fix)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,17 @@ from edgestill.train.black_box import BlackBox, Samples, few
 from edgestill.train.predict import BATCH, Arrays
 from edgestill.train.voices import TEACHER
 
+# Other errors of the system are of their code: a file that is none, a name that is not there.
+_SYSTEM = {
+    errno.EIO,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENODEV,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+}
 _AGAIN = (
     "Run again once it answers: finished steps are kept, a training goes on from its last "
     "checkpoint, and distill.cache keeps each view that is complete"
@@ -99,12 +112,14 @@ class FunctionTeacher(BlackBox):
 
 
 def _unreachable(raised: BaseException | None) -> bool:
-    """Whether what was raised comes of a network, a disk or a device: clients of servers have
-    exceptions of their own, which name the system's as their cause."""
+    """Whether a network, a disk or a device is behind what was raised: clients of servers have
+    exceptions of their own, which were raised because of the system's, or while it was handled."""
     while raised is not None:
-        if isinstance(raised, OSError):
-            return not isinstance(raised, FileNotFoundError)  # that is a name in their code
-        raised = raised.__cause__
+        if isinstance(raised, (ConnectionError, TimeoutError, socket.gaierror)):
+            return True
+        if isinstance(raised, OSError) and raised.errno in _SYSTEM:
+            return True
+        raised = raised.__cause__ or raised.__context__
     return False
 
 

@@ -196,9 +196,18 @@ def test_an_answer_that_is_not_of_the_sample_alone(tmp_path: Path, body: str) ->
         ("raise ConnectionRefusedError('port 8000')", "ConnectionRefusedError: port 8000"),
         ("raise TimeoutError('after 30 s')", "TimeoutError: after 30 s"),
         ("raise OSError(28, 'No space left')", "OSError: [Errno 28] No space left"),
-        ("raise RuntimeError('no answer') from OSError('gone')", "RuntimeError: no answer"),
+        (
+            "raise RuntimeError('no answer') from ConnectionResetError('gone')",
+            "RuntimeError: no answer",
+        ),
+        (
+            "try:\n        raise ConnectionResetError('gone')\n"
+            "    except OSError:\n        raise IOError('no answer')",
+            "OSError: no answer",
+        ),
+        ("import socket; raise socket.gaierror(-2, 'unknown')", "gaierror: [Errno -2] unknown"),
     ],
-    ids=["refused", "late", "full", "a client's own"],
+    ids=["refused", "late", "full", "a client's own", "while handling", "no such host"],
 )
 def test_what_it_asks_is_not_there_for_now(tmp_path: Path, raising: str, told: str) -> None:
     """It answered at first: the environment failed, and not the recipe."""
@@ -207,10 +216,11 @@ def test_what_it_asks_is_not_there_for_now(tmp_path: Path, raising: str, told: s
     with pytest.raises(EnvironmentFailure) as error:
         answer(asked, PIXELS, OTHER)
     assert error.value.exit_code == 3
+    line = 9 + raising.count("\n")
     assert str(error.value) == (
-        f"teacher wide: asked.py:answers (asked.py:9): answers() raised {told}. Run again once it "
-        "answers: finished steps are kept, a training goes on from its last checkpoint, and "
-        "distill.cache keeps each view that is complete"
+        f"teacher wide: asked.py:answers (asked.py:{line}): answers() raised {told}. Run again "
+        "once it answers: finished steps are kept, a training goes on from its last checkpoint, "
+        "and distill.cache keeps each view that is complete"
     )
 
 
@@ -225,9 +235,19 @@ def test_what_it_asks_is_not_there_when_its_code_is_imported(tmp_path: Path) -> 
     )
 
 
-def test_a_file_that_it_does_not_find_is_a_mistake_in_its_code(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="raised FileNotFoundError") as error:
-        teacher(tmp_path, "return np.load('vocabulary.npy')")
+@pytest.mark.parametrize(
+    ("body", "raised"),
+    [
+        ("return np.load('vocabulary.npy')", "FileNotFoundError"),
+        ("return np.load('.')", "IsADirectoryError"),
+        ("raise IOError('401: no such user')", "OSError"),
+    ],
+)
+def test_what_its_code_or_its_server_refuses_is_a_mistake(
+    tmp_path: Path, body: str, raised: str
+) -> None:
+    with pytest.raises(ModelError, match=f"raised {raised}") as error:
+        teacher(tmp_path, body)
     assert error.value.exit_code == 2
 
 
