@@ -63,7 +63,8 @@ def score_text(value: float, unit: str, *, drop: bool = False) -> str:
     """A score or a drop; proportions (`unit` is `pp`) as percent and as percentage points."""
     if unit != "pp":
         return digits(value, 4)
-    return f"{100 * value:.2f}pp" if drop else f"{100 * value:.2f}%"
+    percent = round(100 * value, 2) + 0.0  # which is never -0.00
+    return f"{percent:.2f}pp" if drop else f"{percent:.2f}%"
 
 
 def worse(bigger_is_better: bool) -> str:
@@ -97,6 +98,8 @@ def margin_text(decision: Decision, text: Callable[[float], str] | None = None) 
         return "at the budget"
     side = "inside" if verdict is Verdict.PASS else "outside"
     far = text(abs(margin)) if text else _percent(abs(margin / decision.budget))
+    if text and far == text(0.0):
+        far = "just"
     return f"{far} {side} the budget"
 
 

@@ -12,12 +12,14 @@ from edgestill.quantities import (
     count_text,
     digits,
     estimate_text,
+    margin_text,
     rate_text,
     score_text,
     size_text,
     time_text,
 )
 from edgestill.stats import Estimate, Interval
+from edgestill.verdict import Decision
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,7 @@ def test_sizes_are_in_powers_of_1000(size: int, text: str) -> None:
         (1.0, "pp", False, "100.00%"),
         (0.0194, "pp", True, "1.94pp"),
         (-0.0053, "pp", True, "-0.53pp"),
+        (-0.00001, "pp", True, "0.00pp"),
         (0.012345, "plain", False, "0.01235"),
         (0.25, "plain", True, "0.25"),
         (3.1e-8, "plain", True, "3.1e-08"),
@@ -121,3 +124,14 @@ def test_an_estimate_says_what_it_rests_on() -> None:
 )
 def test_a_rate_below_one_a_second_is_told_by_the_minute(per_second: float, text: str) -> None:
     assert rate_text(per_second) == text
+
+
+def test_a_margin_that_rounds_to_nothing_is_still_one() -> None:
+    above = Estimate(0.007, Interval(0.00501, 0.009, 0.95), 400)
+    decision = Decision.of("score", above, at_most=0.005)
+    assert margin_text(decision, points) == "just outside the budget"
+    assert margin_text(decision) == "0.2% outside the budget"
+
+
+def points(value: float) -> str:
+    return score_text(value, "pp", drop=True)

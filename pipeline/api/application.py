@@ -75,7 +75,7 @@ class ReleaseSession:
 
     def __init__(self, session: Session) -> None:
         self.signature: Signature = session.signature
-        self._session = session
+        self._session: Session | None = session
 
     def run(self, feeds: Mapping[str, NDArray[Any]] | NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Each output by name; the arrays belong to the caller and are never written again.
@@ -85,9 +85,12 @@ class ReleaseSession:
                 there is one input.
 
         Raises:
-            UsageError: the feeds are not arrays by name, or not what the signature asks for.
+            UsageError: the feeds are not arrays by name, or not what the signature asks for; or
+                the session is closed.
             DeviceError: the runtime failed.
         """
+        if self._session is None:
+            raise UsageError("the session is closed", fix="Load the release again")
         if not isinstance(feeds, Mapping):
             feeds = {self._only_input(feeds): feeds}
         given: Mapping[str, object] = feeds
@@ -109,7 +112,9 @@ class ReleaseSession:
 
     def close(self) -> None:
         """Give back what the runtime holds; the session cannot be used after."""
-        self._session.close()
+        if self._session is not None:
+            self._session.close()
+            self._session = None
 
     def _only_input(self, given: object) -> str:
         inputs = self.signature.inputs

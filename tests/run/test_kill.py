@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # number the process kills itself, as it would be killed from outside: without any clean-up.
 SCRIPT = """
 import os, signal, sys
+from edgestill.extras import require
+require("torch", extra="build")  # as a run imports it: threads that wait may not spin for long
 from edgestill.train import loop
 
 project, limit = sys.argv[1], int(sys.argv[2])

@@ -326,6 +326,9 @@ def test_an_application_loads_the_shipped_engine(finished: tuple[Project, Report
     with pytest.raises(UsageError, match="the input image is a list, not a numpy array"):
         session.run(images[:5].tolist())
     session.close()
+    session.close()
+    with pytest.raises(UsageError, match="the session is closed"):
+        session.run(images[:5])
     with edgestill.load(project.release) as again:
         (repeated,) = again.run(images[:5]).values()
     numpy.testing.assert_array_equal(repeated, logits)
