@@ -86,7 +86,8 @@ def estimate_text(estimate: Estimate, text: Callable[[float], str], *, of: str =
 
 
 def margin_text(decision: Decision, text: Callable[[float], str] | None = None) -> str:
-    """How far inside or outside its budget a value certainly is; empty where nothing is certain.
+    """How far inside or outside its budget a value certainly is, such as `12% inside`; empty where
+    nothing is certain.
 
     Args:
         text: what the margin is written with; else it is a share of the budget, which is not 0.
@@ -100,7 +101,7 @@ def margin_text(decision: Decision, text: Callable[[float], str] | None = None) 
     far = text(abs(margin)) if text else _percent(abs(margin / decision.budget))
     if text and far == text(0.0):
         far = "just"
-    return f"{far} {side} the budget"
+    return f"{far} {side}"
 
 
 def _percent(share: float) -> str:

@@ -31,7 +31,7 @@ Decide = Callable[..., GateResult]
         (SizeGate(41_200), ("PASS", "gate <= 41.2 kB", "41.2 kB, at the budget", "")),
         (
             SizeGate(41_199),
-            ("FAIL", "gate <= 41.2 kB", "41.2 kB, under 0.1% outside the budget", ""),
+            ("FAIL", "gate <= 41.2 kB", "41.2 kB, under 0.1% outside", ""),
         ),
         (
             MemoryGate(80_000_000),
@@ -42,7 +42,7 @@ Decide = Callable[..., GateResult]
             (
                 "FAIL",
                 "gate <= 80 MB (batch 1)",
-                "80 MB peak of 12 processes, under 0.1% outside the budget",
+                "80 MB peak of 12 processes, under 0.1% outside",
                 "",
             ),
         ),
@@ -145,7 +145,7 @@ def test_memory_is_the_largest_peak_of_any_process(
     assert astuple(result)[2:5] == (
         "FAIL",
         "gate <= 85 MB (batch 1)",
-        "90 MB peak of 2 processes, 5.9% outside the budget",
+        "90 MB peak of 2 processes, 5.9% outside",
     )
     assert result.decision is not None and result.decision.estimate.count == 2
 

@@ -33,7 +33,7 @@ Decide = Callable[..., GateResult]
             (
                 "PASS",
                 "gate >= 95.00%",
-                "99.00% [97.46%, 99.73%], n = 400 samples, 2.46pp inside the budget",
+                "99.00% [97.46%, 99.73%], n = 400 samples, 2.46pp inside",
                 "",
             ),
         ),
@@ -53,7 +53,7 @@ Decide = Callable[..., GateResult]
             (
                 "FAIL",
                 "gate >= 95.00%",
-                "90.00% [86.63%, 92.76%], n = 400 samples, 2.24pp outside the budget",
+                "90.00% [86.63%, 92.76%], n = 400 samples, 2.24pp outside",
                 "",
             ),
         ),
@@ -63,7 +63,7 @@ Decide = Callable[..., GateResult]
             (
                 "PASS",
                 "gate drop vs teacher <= 3.00pp",
-                "1.00pp [0.04pp, 2.54pp], n = 400 samples, 0.46pp inside the budget",
+                "1.00pp [0.04pp, 2.54pp], n = 400 samples, 0.46pp inside",
                 "",
             ),
         ),
@@ -93,7 +93,7 @@ Decide = Callable[..., GateResult]
             (
                 "FAIL",
                 "gate drop vs teacher <= 3.00pp",
-                "10.00pp [7.43pp, 13.33pp], n = 400 samples, 4.43pp outside the budget",
+                "10.00pp [7.43pp, 13.33pp], n = 400 samples, 4.43pp outside",
                 "",
             ),
         ),
@@ -103,7 +103,7 @@ Decide = Callable[..., GateResult]
             (
                 "PASS",
                 "gate with teacher >= 95.00%",
-                "99.00% [97.46%, 99.73%], n = 400 samples, 2.46pp inside the budget",
+                "99.00% [97.46%, 99.73%], n = 400 samples, 2.46pp inside",
                 "",
             ),
         ),
@@ -123,7 +123,7 @@ Decide = Callable[..., GateResult]
             (
                 "FAIL",
                 "gate with teacher >= 95.00%",
-                "90.00% [86.63%, 92.76%], n = 400 samples, 2.24pp outside the budget",
+                "90.00% [86.63%, 92.76%], n = 400 samples, 2.24pp outside",
                 "",
             ),
         ),

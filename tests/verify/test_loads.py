@@ -194,8 +194,7 @@ P95 = LatencyGate(at_most=4e-3, rate=100.0)
             (
                 "PASS",
                 "gate offline >= 50000/s",
-                "80000/s [80000/s, 80000/s], n = 600 calls of batch 8, 2 streams, "
-                "60% inside the budget",
+                "80000/s [80000/s, 80000/s], n = 600 calls of batch 8, 2 streams, 60% inside",
                 "",
             ),
         ),
@@ -206,7 +205,7 @@ P95 = LatencyGate(at_most=4e-3, rate=100.0)
             (
                 "FAIL",
                 "gate offline >= 500/s",
-                "400/s [400/s, 400/s], n = 600 calls of batch 1, 1 stream, 20% outside the budget",
+                "400/s [400/s, 400/s], n = 600 calls of batch 1, 1 stream, 20% outside",
                 "",
             ),
         ),
@@ -223,7 +222,7 @@ P95 = LatencyGate(at_most=4e-3, rate=100.0)
             (
                 "PASS",
                 "p95 <= 4 ms at 100/s (batch 1)",
-                "3.14 ms [3.13 ms, 3.14 ms], n = 600 calls, 21% inside the budget",
+                "3.14 ms [3.13 ms, 3.14 ms], n = 600 calls, 21% inside",
                 "",
             ),
         ),
@@ -234,7 +233,7 @@ P95 = LatencyGate(at_most=4e-3, rate=100.0)
             (
                 "FAIL",
                 "p95 <= 4 ms at 100/s (batch 1)",
-                "5.23 ms [5.22 ms, 5.24 ms], n = 600 calls, 30% outside the budget",
+                "5.23 ms [5.22 ms, 5.24 ms], n = 600 calls, 30% outside",
                 "",
             ),
         ),
