@@ -356,7 +356,7 @@ def test_what_only_the_runtime_shows(
         ),
         (
             "gates={latency: {rate: 6/min, at_most: 1 s, batch: 2}}",
-            " timed calls at 0.1/s batch 2 gave other outputs",
+            " timed calls at 6/min batch 2 gave other outputs",
         ),
     ],
     ids=["offline", "at a rate"],
