@@ -19,7 +19,6 @@ from edgestill.targets.fingerprint import Fingerprint
 if TYPE_CHECKING:
     from conftest import Project
 
-    from edgestill.report.model import Report
 
 CORES = Fingerprint.read().usable_cores
 CROWD = 2 * CORES + 1  # the fewest that are refused: were they not, a test would not take minutes
@@ -34,11 +33,11 @@ def told(found: Outlook, project: Project) -> list[tuple[str, str, str]]:
     return [(c.where.removeprefix(where), c.what, c.fix) for c in found.cautions]
 
 
-def test_a_plan_of_what_is_well_warns_of_nothing(finished: tuple[Project, Report]) -> None:
-    found = outlook(finished[0])
+def test_a_plan_of_what_is_well_warns_of_nothing(project: Project) -> None:
+    found = outlook(project)
     assert (found.cautions, found.hindrances, found.exit_code) == ((), (), 0)
     # As many steps as the report of the run that made them.
-    again = finished[0].run()
+    again = project.run()
     assert len(found.steps) == len(again.steps)
 
 

@@ -173,11 +173,11 @@ def test_a_function_that_fails_in_the_middle_of_a_training_names_its_line(
     """It answers what the check asks, and not a whole batch."""
     project = new_project
     project.replace("recipe.yaml", TEACHER, with_function(project))
-    limit = "\n    if 8 < len(batch['image']) < 64:\n        raise OSError('no answer')"
+    limit = "\n    if 8 < len(batch['image']) < 64:\n        raise ConnectionError('no answer')"
     project.replace("spots.py", "def spots(batch):", f"def spots(batch):{limit}")
     message = (
-        r"^student: teacher: spots.py:spots \(spots.py:7\): spots\(\) raised OSError: no answer. "
-        r"Run again once it answers: finished steps are kept, a training goes on"
+        r"^student: teacher: spots.py:spots \(spots.py:7\): spots\(\) raised ConnectionError: "
+        r"no answer. Run again once it answers: finished steps are kept, a training goes on"
     )
     with pytest.raises(EnvironmentFailure, match=message):
         project.run("threads=1", *BRIEF)
