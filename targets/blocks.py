@@ -94,8 +94,11 @@ class Timing:
         first_call_ns: of the very first call.
         warmup_calls: before the timed ones, the first included.
         steady: whether three windows in a row agreed before timing began.
-        mismatches: timed calls whose outputs were not the candidate's own predictions.
-        largest_difference: of an output of a timed call from those predictions, as a share of the
+        checked: how many answers were held against the candidate's own predictions: those to all
+            timed calls, or the last one to each of their samples where that would take a core's
+            time from them.
+        mismatches: of these, answers that were others.
+        largest_difference: of an output of theirs from those predictions, as a share of the
             output's largest absolute value.
         peak_rss_bytes: of the process, with numpy and the runtime in it.
         energy: None where no counter can be read, or the block was too short for it.
@@ -109,6 +112,7 @@ class Timing:
     first_call_ns: int
     warmup_calls: int
     steady: bool
+    checked: int
     mismatches: int
     largest_difference: float
     peak_rss_bytes: int

@@ -23,6 +23,7 @@ class Check:
     """Holds outputs against references; cheap where a feed is answered as it was before."""
 
     def __init__(self, references: Sequence[Feeds], tolerance: float) -> None:
+        self.checked = 0
         self.mismatches = 0
         self.largest_difference = 0.0
         self._references = references
@@ -34,6 +35,7 @@ class Check:
         self._accepted: dict[int, Feeds] = {}
 
     def __call__(self, position: int, outputs: Feeds) -> None:
+        self.checked += 1
         accepted = self._accepted.get(position)
         if accepted is not None and _equal(outputs, accepted):
             return

@@ -254,7 +254,7 @@ class _Session:
         if isinstance(outcome, Failure):
             failure = outcome.what
         elif outcome.mismatches:
-            failure = f"{outcome.mismatches} calls gave other outputs than expected"
+            failure = f"{outcome.mismatches} answers were others than expected"
         else:
             assert outcome.elapsed_ns is not None
             per_second = len(outcome.samples_ns) * setting.batch * 1e9 / outcome.elapsed_ns

@@ -56,6 +56,7 @@ def time_block(job: TimeJob, alive: Alive) -> Timing:
         first_call_ns=first_call_ns,
         warmup_calls=warmup_calls + 1,
         steady=steady,
+        checked=check.checked,
         mismatches=check.mismatches,
         largest_difference=check.largest_difference,
         peak_rss_bytes=_peak_rss_bytes(),

@@ -87,6 +87,7 @@ def _held(path: Path) -> dict[str, State]:
         safetensors = require("safetensors.torch", extra="build")
         try:
             return {"": dict(safetensors.load_file(path))}
+        # Broken files make it raise nearly anything, its own type among it.
         except Exception as error:
             raise ModelError(
                 f"not a readable safetensors file ({describe(error)})",

@@ -118,11 +118,11 @@ class Evidence:
         found = {}
         for candidate in self.candidates:
             blocks = _blocks(self.rounds[load], candidate.name)
-            calls = sum(len(block.samples_ns) for block in blocks)
+            checked = sum(block.checked for block in blocks)
             if wrong := sum(block.mismatches for block in blocks):
                 found[candidate.name] = (
-                    f"{wrong} of {calls} timed calls {load_text(load)} gave other outputs than the "
-                    "run that its accuracy was taken from"
+                    f"{wrong} of {checked} answers {load_text(load)} were others than in the run "
+                    "that its accuracy was taken from"
                 )
         return found
 

@@ -329,8 +329,8 @@ def test_int8_that_fails_leaves_the_float_model_to_be_tried(project: Project) ->
             BATCH_MEAN,
             "n",
             "measure onnxruntime",
-            "fp32 failed: 3 of 3 timed calls at batch 1 gave other outputs than the run that its "
-            "accuracy was taken from",
+            "fp32 failed: 3 of 3 answers at batch 1 were others than in the run that its accuracy "
+            "was taken from",
             3,
         ),
         (IDENTITY, 2, "measure onnxruntime", "batch: fp32 takes 2 samples at a time, not 1", 2),
@@ -352,11 +352,11 @@ def test_what_only_the_runtime_shows(
     [
         (
             "gates={throughput: {mode: offline, at_least: 1/s}}",
-            "calls gave other outputs than expected",
+            "answers were others than expected",
         ),
         (
             "gates={latency: {rate: 6/min, at_most: 1 s, batch: 2}}",
-            " timed calls at 6/min batch 2 gave other outputs",
+            "fp32 failed: 4 of 4 answers at 6/min batch 2 were others than in the run",
         ),
     ],
     ids=["offline", "at a rate"],

@@ -282,7 +282,7 @@ def test_a_candidate_that_fails_in_every_setting_has_failed(
     assert order([first]) == [["ort"]]
     found = {failure.candidate: failure.what for failure in first.failures}
     assert found["broken"].partition(": ")[2].startswith("ONNX Runtime")
-    assert re.fullmatch(r"\d+ calls gave other outputs than expected", found["wrong"])
+    assert re.fullmatch(r"\d+ answers were others than expected", found["wrong"])
 
 
 PACED = replace(QUICK, mode="paced", rounds=2, rate=100.0, min_calls=20)
@@ -329,6 +329,7 @@ blocks = st.builds(
     first_call_ns=naturals,
     warmup_calls=naturals,
     steady=st.booleans(),
+    checked=naturals,
     mismatches=naturals,
     largest_difference=finite,
     peak_rss_bytes=naturals,

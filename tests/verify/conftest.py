@@ -119,6 +119,7 @@ def block(
         first_call_ns=500_000,
         warmup_calls=30,
         steady=True,
+        checked=calls,
         mismatches=mismatches,
         largest_difference=0.0,
         peak_rss_bytes=memory,

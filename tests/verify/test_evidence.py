@@ -47,7 +47,7 @@ def test_a_crash_in_any_round_at_any_batch_is_a_failure(
 def test_other_outputs_in_timed_calls_are_a_failure(evidence: MakeEvidence) -> None:
     found = evidence({"teacher": 400.0, "fp32": 100.0}, mismatches={"fp32": 2}, number=3)
     assert found.failures == {
-        "fp32": "6 of 183 timed calls at batch 1 gave other outputs than the run that its "
+        "fp32": "6 of 183 answers at batch 1 were others than in the run that its "
         "accuracy was taken from"
     }
 

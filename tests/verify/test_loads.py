@@ -388,6 +388,6 @@ def test_what_fails_under_a_load_has_failed(loaded: Any, rules: Callable[..., An
     assert found.target.candidates[0].failure == crash.what
     wrong = loaded(PACED, service_ns=services(2), mismatches=2)
     assert wrong.failures == {
-        "fp32": "24 of 600 timed calls at 100/s gave other outputs than the run that its accuracy "
-        "was taken from"
+        "fp32": "24 of 600 answers at 100/s were others than in the run that its accuracy was "
+        "taken from"
     }

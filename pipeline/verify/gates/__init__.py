@@ -36,19 +36,7 @@ _DECIDERS: Mapping[type, Callable[[Subject, str, Any], Finding]] = {
 def decide_gates(subject: Subject, gates: tuple[tuple[str, Any], ...]) -> tuple[GateResult, ...]:
     """Every gate of the recipe on one candidate."""
     target = f"{subject.evidence.target} {subject.candidate.name}"
-    results = []
-    for name, gate in gates:
-        found = _DECIDERS[type(gate)](subject, name, gate)
-        results.append(
-            GateResult(
-                name,
-                target,
-                found.verdict,
-                found.budget,
-                found.found,
-                found.advice,
-                found.open_at,
-                found.decision,
-            )
-        )
-    return tuple(results)
+    return tuple(
+        GateResult(name, target, **vars(_DECIDERS[type(gate)](subject, name, gate)))
+        for name, gate in gates
+    )

@@ -33,7 +33,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a gate found, before it has a name."""
+    """What a gate found: a `GateResult` without the name and the target that it is given then."""
 
     verdict: Verdict
     budget: str
