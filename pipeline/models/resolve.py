@@ -92,7 +92,8 @@ def load_weights(module: nn.Module, config: ModelConfig, base: Path) -> None:
             fix=nearest(path.name, files, f"Files in {path.parent}"),
         )
     expected = module.state_dict()
-    state = read_state(path, expected.keys())
+    parameters = {name for name, _ in module.named_parameters()}
+    state = read_state(path, expected.keys(), parameters)
     _require_fit(expected, state, str(path))
     module.load_state_dict(state, strict=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
@@ -20,12 +21,16 @@ if TYPE_CHECKING:
 State = dict[str, "Tensor"]
 
 
-def read_state(path: Path, expected: Set[str]) -> State:
+def read_state(path: Path, expected: Set[str], parameters: Set[str]) -> State:
     """The state dict in a file of a model whose own has the keys `expected`.
 
     Trainers save it beside others and below a prefix (DataParallel, torch.compile, Lightning). Of
     those in the file it is the one that has most of the keys. What lies beside that prefix, such
     as the state of a loss or a metric, is of no part of the model and left out.
+
+    Args:
+        parameters: of the keys those of parameters. Several that have them all could be meant:
+            averages of weights often come without the buffers.
 
     Raises:
         ModelError: the file cannot be read, is a pickle, or holds none or several.
@@ -38,17 +43,23 @@ def read_state(path: Path, expected: Set[str]) -> State:
         for prefix, state in _below_prefixes(whole, expected).items()
     }
     fits = {place: len(expected & state.keys()) for place, state in found.items()}
-    best = [place for place, fit in fits.items() if fit == max(fits.values())]
-    first = found[best[0]]
-    if max(fits.values()) and not all(_alike(first, found[place]) for place in best[1:]):
-        names = [f"{name or 'it'}{f' below {prefix}' if prefix else ''}" for name, prefix in best]
+    most = max(fits.values())
+    best = next(place for place, fit in fits.items() if fit == most)
+    rivals = [
+        place
+        for place, state in found.items()
+        if fits[place] == most or (parameters and parameters <= state.keys())
+    ]
+    others = (found[place] for place in rivals if place != best)
+    if most and not all(_alike(found[best], other) for other in others):
+        names = [f"{name or 'it'}{f' below {prefix}' if prefix else ''}" for name, prefix in rivals]
         raise ModelError(
             f"it holds several sets of weights for this model: {', '.join(names)}",
             where=str(path),
-            fix="Save the one that is meant in a file of its own, such as "
-            "safetensors.torch.save_file(checkpoint['model_ema'], 'weights.safetensors')",
+            fix="Save the one that is meant in a file of its own, with the keys of the model: "
+            "safetensors.torch.save_file(weights, 'weights.safetensors')",
         )
-    return first
+    return found[best]
 
 
 def _alike(one: State, other: State) -> bool:
@@ -126,6 +137,7 @@ def _unpickled(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about how old files were written
             return torch.load(path, map_location="cpu", weights_only=True)
+    # Of a pickle or a broken file it raises nearly anything.
     except Exception as error:
         if "weights_only" in str(error) or "Unsupported" in str(error):
             raise ModelError(
@@ -134,9 +146,7 @@ def _unpickled(path: Path) -> Any:
                 fix="Where you trust it, save what is needed: "
                 "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')",
             ) from error
-        raise ModelError(
-            f"not a readable torch file ({describe(error)})", where=str(path)
-        ) from error
+        raise _unreadable(path, error) from error
 
 
 def _require_torch_file(path: Path) -> None:
@@ -155,10 +165,9 @@ def _require_torch_file(path: Path) -> None:
         with ZipFile(path) as archive:
             names = archive.namelist()
             damaged = archive.testzip()  # torch itself reads past wrong checksums
-    except BadZipFile as error:
-        raise ModelError(
-            f"not a readable torch file ({describe(error)})", where=str(path)
-        ) from error
+    # Archives that torch does not write are packed, or encrypted (a RuntimeError).
+    except (BadZipFile, zlib.error, RuntimeError) as error:
+        raise _unreadable(path, error) from error
     if damaged is not None:
         raise ModelError(
             f"it is damaged: {damaged} in it does not match its checksum",
@@ -172,3 +181,8 @@ def _require_torch_file(path: Path) -> None:
             fix="Where you trust it, save its weights: "
             f"torch.save(torch.jit.load('{path.name}').state_dict(), 'weights.pt')",
         )
+
+
+def _unreadable(path: Path, error: Exception) -> ModelError:
+    what = f"not a readable torch file ({describe(error)})"
+    return ModelError(what, where=str(path), fix="Fetch or save it again")

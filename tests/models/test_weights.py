@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ def network() -> nn.Sequential:
 
 
 STATE = network().state_dict()
+PARAMETERS = {name for name, _ in network().named_parameters()}
 AVERAGED = {key: value + 1 for key, value in STATE.items()}
 
 
@@ -30,7 +32,7 @@ def below(prefix: str, state: dict[str, Any] = STATE) -> dict[str, Any]:
 
 def read(folder: Path, content: Any) -> dict[str, torch.Tensor]:
     torch.save(content, folder / "weights.pt")
-    return read_state(folder / "weights.pt", STATE.keys())
+    return read_state(folder / "weights.pt", STATE.keys(), PARAMETERS)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,10 @@ def test_the_weights_of_the_model_are_found(tmp_path: Path, content: Any) -> Non
     ("content", "names"),
     [
         ({"model": STATE, "model_ema": AVERAGED}, "model, model_ema"),
+        (
+            {"model": STATE, "shadow": {name: AVERAGED[name] for name in PARAMETERS}},
+            "model, shadow",
+        ),
         ({name: {k: v.to("meta") for k, v in STATE.items()} for name in "ab"}, "a, b"),
         ({**below("student."), **below("teacher.", AVERAGED)}, "it below student., it below teach"),
     ],
@@ -68,8 +74,8 @@ def test_several_that_could_be_meant_are_not_guessed(
         read(tmp_path, content)
     assert f"it holds several sets of weights for this model: {names}" in str(error.value)
     assert error.value.fix == (
-        "Save the one that is meant in a file of its own, such as "
-        "safetensors.torch.save_file(checkpoint['model_ema'], 'weights.safetensors')"
+        "Save the one that is meant in a file of its own, with the keys of the model: "
+        "safetensors.torch.save_file(weights, 'weights.safetensors')"
     )
 
 
@@ -89,19 +95,30 @@ def test_a_changed_bit_is_found(tmp_path: Path) -> None:
     content[content.index(STATE["0.weight"].numpy().tobytes()) + 3] ^= 1
     (tmp_path / "weights.pt").write_bytes(content)
     with pytest.raises(ModelError) as error:
-        read_state(tmp_path / "weights.pt", STATE.keys())
+        read_state(tmp_path / "weights.pt", STATE.keys(), PARAMETERS)
     assert str(error.value) == (
         f"{tmp_path / 'weights.pt'}: it is damaged: weights/data/0 in it does not match its "
         "checksum. Fetch or save it again"
     )
 
 
+def test_a_packed_archive_that_is_broken(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "weights.pt", "w", ZIP_DEFLATED) as archive:
+        archive.writestr("weights/data.pkl", bytes(range(256)) * 40)
+    content = bytearray((tmp_path / "weights.pt").read_bytes())
+    content[content.index(b"weights/data.pkl") + 16] = 0xFF  # where the packed bytes begin
+    (tmp_path / "weights.pt").write_bytes(content)
+    with pytest.raises(ModelError, match=r"not a readable torch file \(error: .*save it again"):
+        read_state(tmp_path / "weights.pt", STATE.keys(), PARAMETERS)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_torchscript_is_not_loaded(tmp_path: Path) -> None:
+    # torch gives this function no types.
     traced: Any = torch.jit.trace(network().eval(), torch.zeros(1, 2))  # type: ignore[no-untyped-call]
     traced.save(str(tmp_path / "weights.pt"))
     with pytest.raises(ModelError) as error:
-        read_state(tmp_path / "weights.pt", STATE.keys())
+        read_state(tmp_path / "weights.pt", STATE.keys(), PARAMETERS)
     assert str(error.value) == (
         f"{tmp_path / 'weights.pt'}: it is a TorchScript archive, which holds code beside the "
         "weights: not loaded. Where you trust it, save its weights: "
@@ -113,7 +130,7 @@ def test_torchscript_is_not_loaded(tmp_path: Path) -> None:
 def test_a_file_that_was_not_fetched(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(LFS)
     with pytest.raises(ModelError) as error:
-        read_state(tmp_path / name, STATE.keys())
+        read_state(tmp_path / name, STATE.keys(), PARAMETERS)
     assert str(error.value) == (
         f"{tmp_path / name}: a pointer of Git LFS, not the file itself. Fetch the file: "
         "git lfs pull"
