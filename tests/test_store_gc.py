@@ -74,11 +74,14 @@ def test_a_look_names_what_would_go_and_leaves_it(root: Path) -> None:
     (root / "logs").mkdir()
     (root / "logs" / "old.log").write_bytes(b"x" * 5000)
     age(root / "logs", 100)
+    (root / "tmp" / "killed").mkdir()
+    (root / "tmp" / "killed" / "part.bin").write_bytes(b"x" * 700)
+    (root / "tmp" / "killed.lock").touch()
     gc_leaves = {name for name in everything(root) if "locks" not in name}
     found = open_store(root).collectable(keep_days=30)
     assert found.keys == (key(number=1).digest,) * 2  # the result, and the facts
     assert gc_leaves <= everything(root).keys()
-    assert open_store(root).gc(keep_days=30) == found.size_bytes > 6000
+    assert open_store(root).gc(keep_days=30) == found.size_bytes > 6700
     assert kept(root) == [0]
     assert [info.key for info in open_store(root).all_facts()] == [key(number=0).digest]
 
