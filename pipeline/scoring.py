@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from edgestill.stats import (
 )
 
 Array = NDArray[Any]
+Found = TypeVar("Found")
 
 
 def resolve_metric(metric: MetricConfig, load: Callable[[str], Callable[..., Any]]) -> MetricSpec:
@@ -52,6 +53,9 @@ def score_outputs(
 class Scorer:
     """A metric on one split.
 
+    What it found is kept, by the digests of the answers: these may be gigabytes, and verdicts are
+    decided again after every round that is measured.
+
     Attributes:
         labels: of the split, `[n, ...]`.
         withheld: why the metric may not run (code that nobody has allowed); else None.
@@ -61,6 +65,7 @@ class Scorer:
     metric: MetricSpec
     labels: Array | None
     withheld: str | None = None
+    _kept: dict[tuple[Any, ...], Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def worse(self) -> str:
@@ -74,31 +79,39 @@ class Scorer:
 
     def score_of(self, predictions: Predictions) -> float:
         """The score of all samples."""
-        return score_by(self.metric, self._values(predictions), self._labels)
+        if self.metric.per_sample:
+            return float(self._sample_scores(predictions).mean())
+        return self._once(
+            ("score", predictions.digest),
+            lambda: score_by(self.metric, self._values(predictions), self._labels),
+        )
 
     def estimate(self, predictions: Predictions, level: float) -> Estimate:
         """The score with its interval."""
-        values = self._values(predictions)
-        if self.metric.per_sample:
-            return mean_score(sample_scores(self.metric, values, self._labels), level)
-        return score_of(self.metric.function, values, self._labels, level)
+
+        def compute() -> Estimate:
+            if self.metric.per_sample:
+                return mean_score(self._sample_scores(predictions), level)
+            return score_of(self.metric.function, self._values(predictions), self._labels, level)
+
+        return self._once(("estimate", predictions.digest, level), compute)
 
     def drop(self, reference: Predictions, candidate: Predictions, level: float) -> Estimate:
         """How much worse `candidate` is than `reference`, paired on the same samples."""
-        first, second, labels = self._values(reference), self._values(candidate), self._labels
-        bigger = self.metric.bigger_is_better
-        if self._identical(first, second):
-            return Estimate(0.0, Interval(0.0, 0.0, level), len(labels))
-        if self.metric.per_sample:
-            return paired_drop(
-                sample_scores(self.metric, first, labels),
-                sample_scores(self.metric, second, labels),
-                level,
-                bigger_is_better=bigger,
+
+        def compute() -> Estimate:
+            bigger = self.metric.bigger_is_better
+            if _identical(self._values(reference), self._values(candidate)):
+                return Estimate(0.0, Interval(0.0, 0.0, level), len(self._labels))
+            if self.metric.per_sample:
+                scores = self._sample_scores(reference), self._sample_scores(candidate)
+                return paired_drop(*scores, level, bigger_is_better=bigger)
+            values = self._values(reference), self._values(candidate)
+            return paired_drop_of(
+                self.metric.function, *values, self._labels, level, bigger_is_better=bigger
             )
-        return paired_drop_of(
-            self.metric.function, first, second, labels, level, bigger_is_better=bigger
-        )
+
+        return self._once(("drop", reference.digest, candidate.digest, level), compute)
 
     def samples_to_decide(
         self, reference: Predictions, candidate: Predictions, at_most: float, level: float
@@ -107,8 +120,8 @@ class Scorer:
         if not self.metric.per_sample:
             return None
         return samples_to_decide(
-            sample_scores(self.metric, self._values(reference), self._labels),
-            sample_scores(self.metric, self._values(candidate), self._labels),
+            self._sample_scores(reference),
+            self._sample_scores(candidate),
             at_most,
             level,
             bigger_is_better=self.metric.bigger_is_better,
@@ -118,18 +131,30 @@ class Scorer:
         """Roughly how many samples would decide whether the score keeps a bound, or None."""
         if not self.metric.per_sample:
             return None
-        scores = sample_scores(self.metric, self._values(predictions), self._labels)
-        return samples_to_bound(scores, bound, level)
+        return samples_to_bound(self._sample_scores(predictions), bound, level)
+
+    def agreement_of(self, first: Predictions, second: Predictions) -> float:
+        """How far two models answer alike, whatever the labels say."""
+        return self._once(
+            ("agreement of", first.digest, second.digest),
+            lambda: float(
+                numpy.mean(AGREEMENTS[self.task].function(_prediction(first), _prediction(second)))
+            ),
+        )
 
     def agreement(self, first: Predictions, second: Predictions, level: float) -> Estimate:
-        """How far two models answer alike, whatever the labels say."""
-        spec = AGREEMENTS[self.task]
-        one, other = _prediction(first), _prediction(second)
-        if self._identical(one, other):
-            return Estimate(1.0, Interval(1.0, 1.0, level), len(one))
-        if spec.per_sample:
-            return mean_score(numpy.asarray(spec.function(one, other), numpy.float64), level)
-        return score_of(spec.function, one, other, level)
+        """The same, with its interval."""
+
+        def compute() -> Estimate:
+            spec = AGREEMENTS[self.task]
+            one, other = _prediction(first), _prediction(second)
+            if _identical(one, other):
+                return Estimate(1.0, Interval(1.0, 1.0, level), len(one))
+            if spec.per_sample:
+                return mean_score(numpy.asarray(spec.function(one, other), numpy.float64), level)
+            return score_of(spec.function, one, other, level)
+
+        return self._once(("agreement", first.digest, second.digest, level), compute)
 
     def comparable(self, first: Predictions, second: Predictions) -> bool:
         """Whether the two predictions have one shape; two models of a custom task need not."""
@@ -139,13 +164,17 @@ class Scorer:
         """The largest absolute difference between any two values of the two predictions."""
         return difference_of(_prediction(first), _prediction(second))
 
-    def _identical(self, first: Any, second: Any) -> bool:
-        """Whether two models gave the very same numbers, after which no sample is expected to
-        differ. Equal classes say less: those of a sample that was not seen may still differ."""
-        if AGREEMENTS[self.task].per_sample:
-            return False
-        one, other = ([*v.values()] if isinstance(v, dict) else [v] for v in (first, second))
-        return len(one) == len(other) and all(map(_equal, one, other))
+    def _once(self, key: tuple[Any, ...], compute: Callable[[], Found]) -> Found:
+        if key not in self._kept:
+            self._kept[key] = compute()
+        found: Found = self._kept[key]
+        return found
+
+    def _sample_scores(self, predictions: Predictions) -> NDArray[numpy.float64]:
+        return self._once(
+            ("scores", predictions.digest),
+            lambda: sample_scores(self.metric, self._values(predictions), self._labels),
+        )
 
     @property
     def _labels(self) -> Array:
@@ -165,8 +194,25 @@ class Scorer:
         return _read_by(self.metric, arrays, predictions.description.prediction)
 
 
+def _identical(first: Any, second: Any) -> bool:
+    """Whether two models gave the very same numbers, after which no sample is expected to differ.
+
+    Equal classes say less, since those of a sample that was not seen may still differ; so do
+    numbers that are as coarse as classes.
+    """
+    one, other = ([*v.values()] if isinstance(v, dict) else [v] for v in (first, second))
+    equal = len(one) == len(other) and all(map(_equal, one, other))
+    return equal and any(map(_fine, one))
+
+
 def _equal(first: Array, second: Array) -> bool:
     return bool(first.size and numpy.isfinite(first).all() and numpy.array_equal(first, second))
+
+
+def _fine(output: Array) -> bool:
+    """Whether most values of an output differ; some are looked at, since sorting is slow."""
+    some = output.reshape(len(output), -1)[:64, :64]
+    return len(numpy.unique(some)) > some.size / 2
 
 
 def _read_by(metric: MetricSpec, outputs: Mapping[str, Array], prediction: str) -> Any:

@@ -46,6 +46,27 @@ def test_classification_is_what_sklearn_says(seed: int) -> None:
     assert score(METRICS["balanced_accuracy"], logits, labels) == pytest.approx(
         reference.balanced_accuracy_score(labels, predicted)
     )
+    assert score(METRICS["mean_iou"], logits, labels) == pytest.approx(
+        reference.jaccard_score(labels, predicted, average="macro")
+    )
+
+
+@pytest.mark.parametrize("classes", [3, 5000])
+def test_metrics_over_pixels_are_what_sklearn_says_of_all_that_count(classes: int) -> None:
+    """Few classes are counted in a table of samples and classes, many by what occurs."""
+    rng = np.random.default_rng(4)
+    logits = rng.normal(size=(6, classes, 5, 7)).astype(np.float32)
+    labels = np.where(rng.random((6, 5, 7)) < 0.6, logits.argmax(axis=1), rng.integers(0, 3))
+    labels[:, 0] = -100
+    labels[3] = -100  # of a sample without labels nothing is counted
+    counted = labels != -100
+    truth, predicted = labels[counted], logits.argmax(axis=1)[counted]
+    assert score(METRICS["mean_iou"], logits, labels) == pytest.approx(
+        reference.jaccard_score(truth, predicted, average="macro")
+    )
+    assert score(METRICS["f1_macro"], logits, labels) == pytest.approx(
+        reference.f1_score(truth, predicted, average="macro")
+    )
 
 
 @given(st.integers(0, 10_000))
@@ -168,7 +189,7 @@ def test_scores_do_not_depend_on_the_order(seed: int) -> None:
     rng = np.random.default_rng(seed)
     logits, labels = logits_and_labels(seed, 30)
     order = rng.permutation(30)
-    for name in ("accuracy", "top5", "f1_macro", "balanced_accuracy"):
+    for name in ("accuracy", "top5", "f1_macro", "balanced_accuracy", "mean_iou"):
         assert score(METRICS[name], logits[order], labels[order]) == pytest.approx(
             score(METRICS[name], logits, labels)
         )

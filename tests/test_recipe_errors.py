@@ -448,7 +448,7 @@ CASES = {
     "unknown metric": (
         RECIPE + "metric: acuracy\n",
         "9: metric: 'acuracy' is not a metric of classification. Did you mean accuracy? Known "
-        "metrics: accuracy, top5, f1_macro, balanced_accuracy. "
+        "metrics: accuracy, top5, f1_macro, balanced_accuracy, mean_iou. "
         "Or bring your own: {function: file.py:callable, better: bigger}.",
     ),
     "custom task without a metric": (

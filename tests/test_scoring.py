@@ -202,6 +202,42 @@ def test_values_that_are_the_same_to_the_bit_leave_nothing_open(
     assert interval is not None and interval.high - interval.low > 0.0
 
 
+def test_logits_that_are_the_same_to_the_bit_leave_nothing_open(
+    predictions: Callable[..., Predictions],
+) -> None:
+    logits = RIGHT + numpy.random.default_rng(0).normal(size=RIGHT.shape)
+    first, same = predictions(logits=logits), predictions(logits=logits.copy())
+    for metric in ("accuracy", "f1_macro"):
+        drop = scorer(metric).drop(first, same, 0.95)
+        assert drop == Estimate(0.0, Interval(0.0, 0.0, 0.95), 100)
+    assert scorer().agreement(first, same, 0.95) == Estimate(1.0, Interval(1.0, 1.0, 0.95), 100)
+    logits[7, 0] += 1e-9
+    almost = predictions(logits=logits)
+    for found in (scorer().drop(first, almost, 0.95), scorer().agreement(first, almost, 0.95)):
+        assert found.interval is not None and found.interval.low < found.interval.high
+
+
+def test_what_was_found_of_answers_is_not_computed_again(
+    predictions: Callable[..., Predictions],
+) -> None:
+    calls = 0
+
+    def counting(outputs: Array, labels: Array) -> float:
+        nonlocal calls
+        calls += 1
+        return float((outputs.argmax(axis=1) == labels).mean())
+
+    judge, first, second = scorer(own(counting)), predictions(logits=RIGHT), wrong(3)
+    found = judge.drop(first, predictions(logits=second), 0.95)
+    before = calls
+    # Another folder with the same answers, as the next run of a pipeline has it.
+    assert judge.drop(first, predictions(logits=second), 0.95) == found and calls == before
+    assert judge.drop(first, predictions(logits=wrong(4)), 0.95) != found and calls > before
+    before = calls
+    judge.drop(first, predictions(logits=second), 0.9)
+    assert calls > before
+
+
 def test_the_same_classes_leave_open_those_of_samples_that_were_not_seen(
     predictions: Callable[..., Predictions],
 ) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats as reference
 
 from edgestill.errors import DataError
+from edgestill.metrics import METRICS
 from edgestill.stats import (
     Verdict,
     decide,
@@ -260,6 +261,59 @@ def test_a_metric_of_the_set_without_disagreements_has_width() -> None:
     assert perfect.low < 1.0 == perfect.high
 
 
+@pytest.mark.parametrize("name", ["f1_macro", "balanced_accuracy", "mean_iou"])
+@pytest.mark.parametrize("changed", [0.0, 0.01, 0.3])
+@pytest.mark.parametrize("positions", [(), (4, 3)])
+def test_sums_give_what_calls_of_the_metric_give(
+    name: str, changed: float, positions: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(14)
+    labels = rng.integers(0, 3, (80, *positions))
+    first = rng.normal(size=(80, 3, *positions))
+    second = np.where(rng.random(first.shape) < changed, -first, first)
+    by_sums = METRICS[name].function
+
+    def by_calls(predictions: NDArray[Any], truth: NDArray[Any]) -> float:
+        return float(by_sums(predictions, truth))
+
+    drops = [paired_drop_of(f, first, second, labels, resamples=200) for f in (by_sums, by_calls)]
+    assert drops[0] == drops[1]
+    alone = [score_of(f, second, labels, resamples=200) for f in (by_sums, by_calls)]
+    assert alone[0] == alone[1]
+
+
+@pytest.mark.parametrize("name", ["f1_micro", "rmse"])
+def test_sums_over_values_give_what_calls_of_the_metric_give(name: str) -> None:
+    rng = np.random.default_rng(15)
+    labels = rng.integers(0, 2, (70, 4))
+    first = labels + rng.normal(size=labels.shape)
+    second = first + 0.3 * rng.normal(size=labels.shape)
+    by_sums = METRICS[name].function
+
+    def by_calls(predictions: NDArray[Any], truth: NDArray[Any]) -> float:
+        return float(by_sums(predictions, truth))
+
+    found, called = (
+        paired_drop_of(function, first, second, labels, resamples=200)
+        for function in (by_sums, by_calls)
+    )
+    assert found.interval is not None and called.interval is not None
+    assert found.interval.low == pytest.approx(called.interval.low, abs=1e-12)
+    assert found.interval.high == pytest.approx(called.interval.high, abs=1e-12)
+
+
+def test_models_of_several_and_of_one_output_can_be_compared() -> None:
+    labels = np.arange(60) % 3
+    one, several = labels + 0.5, {"value": labels + 0.25, "extra": np.ones((60, 2))}
+
+    def error(outputs: Any, truth: NDArray[Any]) -> float:
+        values = outputs["value"] if isinstance(outputs, dict) else outputs
+        return float(np.abs(values - truth).mean())
+
+    drop = paired_drop_of(error, several, one, labels, bigger_is_better=False, resamples=100)
+    assert drop.value == pytest.approx(0.25)
+
+
 def test_a_metric_of_several_outputs() -> None:
     rng = np.random.default_rng(10)
     labels = rng.normal(size=200)
@@ -326,6 +380,20 @@ def test_samples_to_a_bound_decide_four_times_in_five(right: float, bound: float
         low, high = proportion_interval(int(hits), needed, 0.95)
         decided += low >= bound if right > bound else high < bound
     assert decided / 400 > 0.7 and (right == 1.0 or decided / 400 < 0.95)
+
+
+@pytest.mark.parametrize("changed", [0, 1, 3])
+def test_samples_to_decide_shares_of_positions_of_which_few_or_none_differ(changed: int) -> None:
+    """What is not seen decides: twice as many samples of the same kind halve the interval."""
+    shares = np.tile([1.0, 0.9, 0.75, 0.5], 25)
+    others = shares.copy()
+    others[:changed] -= 0.1
+    assert decide(paired_drop(shares, others), at_most=0.01) is Verdict.INCONCLUSIVE
+    needed = samples_to_decide(shares, others, 0.01)
+    assert needed is not None and needed > 100
+    times = math.ceil(needed / 100)
+    enough = paired_drop(np.tile(shares, times), np.tile(others, times))
+    assert decide(enough, at_most=0.01) is Verdict.PASS
 
 
 def test_samples_to_a_bound_of_scores_that_are_no_shares() -> None:

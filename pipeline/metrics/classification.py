@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgestill.errors import DataError
 from edgestill.metrics.shapes import misfit, need_numbers, need_samples
+from edgestill.stats import Sums
 
 Array = NDArray[Any]
 Scores = NDArray[np.float64]
@@ -42,18 +43,58 @@ def top5(predictions: Array, labels: Array) -> Scores:
     return _mean_of_counted(ahead < 5, truth)
 
 
-def f1_macro(predictions: Array, labels: Array) -> float:
+def class_counts(predictions: Array, labels: Array) -> Sums:
+    """How often each class was hit, predicted and present: three times `classes` sums.
+
+    Raises:
+        DataError: no sample has a label that counts; or as `accuracy`.
+    """
+    logits, truth = _checked(predictions, labels)
+    classes = max(2, logits.shape[1])
+    counted = truth != IGNORED_LABEL
+    if not counted.any():
+        raise DataError(f"no sample has a label but {IGNORED_LABEL}")
+    given, answered = truth[counted], _predicted(logits)[counted]
+    sample = np.broadcast_to(
+        np.arange(len(truth)).reshape(-1, *[1] * (truth.ndim - 1)), truth.shape
+    )[counted]
+    hit = given == answered
+    kinds = (sample[hit], given[hit]), (sample, answered), (sample, given)
+    counts = [_count_cells(*kind, classes, len(truth)) for kind in kinds]
+    return Sums(
+        samples=len(truth),
+        width=3 * classes,
+        sample=np.concatenate([found for found, _, _ in counts]),
+        column=np.concatenate(
+            [kind * classes + found for kind, (_, found, _) in enumerate(counts)]
+        ),
+        value=np.concatenate([number for _, _, number in counts]).astype(np.float64),
+    )
+
+
+def macro_f1(counts: Scores) -> float:
     """Mean of the classes' F1 over the classes that occur in labels or predictions."""
-    hits, predicted, present = _counts(predictions, labels)
+    hits, predicted, present = counts.reshape(3, -1)
     occurs = (predicted + present) > 0
     return float((2.0 * hits[occurs] / (predicted + present)[occurs]).mean())
 
 
-def balanced_accuracy(predictions: Array, labels: Array) -> float:
-    """Mean of the classes' recall over the classes that occur in the labels."""
-    hits, _, present = _counts(predictions, labels)
+def mean_recall(counts: Scores) -> float:
+    """Balanced accuracy: mean of the classes' recall over the classes that occur in the labels."""
+    hits, _, present = counts.reshape(3, -1)
     occurs = present > 0
     return float((hits[occurs] / present[occurs]).mean())
+
+
+def mean_jaccard(counts: Scores) -> float:
+    """Mean intersection over union of the classes that occur in labels or predictions.
+
+    Over all positions of the set, as in PASCAL VOC (Everingham et al., IJCV 111 (2015), 98-136),
+    and not averaged over images.
+    """
+    hits, predicted, present = counts.reshape(3, -1)
+    union = predicted + present - hits
+    return float((hits[union > 0] / union[union > 0]).mean())
 
 
 def predicted_classes(predictions: Array) -> Classes:
@@ -121,16 +162,15 @@ def _mean_of_counted(right: Array, truth: Classes) -> Scores:
     return np.asarray((right.reshape(len(truth), -1) & counted).sum(axis=1) / number)
 
 
-def _counts(predictions: Array, labels: Array) -> tuple[Scores, Scores, Scores]:
-    """How often each class was hit, predicted and present, `[classes]` each."""
-    logits, truth = _checked(predictions, labels)
-    classes = max(2, logits.shape[1])
-    counted = truth != IGNORED_LABEL
-    if not counted.any():
-        raise DataError(f"no sample has a label but {IGNORED_LABEL}")
-    given, answered = truth[counted], _predicted(logits)[counted]
-    hits, predicted, present = (
-        np.bincount(numbers, minlength=classes).astype(np.float64)
-        for numbers in (given[given == answered], answered, given)
-    )
-    return hits, predicted, present
+def _count_cells(
+    sample: Array, classes_of: Array, classes: int, samples: int
+) -> tuple[Array, Array, Array]:
+    """The pairs of a sample and a class that occur, and how often each does."""
+    cells = sample * classes + classes_of
+    if samples * classes <= len(cells):
+        numbers = np.bincount(cells, minlength=samples * classes)
+        found = np.flatnonzero(numbers)
+        numbers = numbers[found]
+    else:
+        found, numbers = np.unique(cells, return_counts=True)
+    return (*np.divmod(found, classes), numbers)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgestill.errors import DataError
 from edgestill.metrics.shapes import aligned
+from edgestill.stats import Sums
 
 Array = NDArray[Any]
 Scores = NDArray[np.float64]
@@ -27,11 +28,18 @@ def exact_match(predictions: Array, labels: Array) -> Scores:
     return np.asarray((predicted == present).all(axis=1), dtype=np.float64)
 
 
-def f1_micro(predictions: Array, labels: Array) -> float:
-    """F1 over all labels of all samples; 0 where none is present and none predicted."""
+def label_counts(predictions: Array, labels: Array) -> Sums:
+    """How many labels are predicted and present, and how many predicted or present: two sums."""
     predicted, present = _checked(predictions, labels)
-    total = int(predicted.sum()) + int(present.sum())
-    return 2.0 * int((predicted & present).sum()) / total if total else 0.0
+    both = (predicted & present).sum(axis=1)
+    either = predicted.sum(axis=1) + present.sum(axis=1)
+    return Sums.dense(np.stack([both, either], axis=1))
+
+
+def micro_f1(counts: Scores) -> float:
+    """F1 over all labels of all samples; 0 where none is present and none predicted."""
+    both, either = counts
+    return float(2.0 * both / either) if either else 0.0
 
 
 def _checked(predictions: Array, labels: Array) -> tuple[Flags, Flags]:

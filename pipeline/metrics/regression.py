@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edgestill.errors import DataError, ModelError
 from edgestill.metrics.shapes import aligned
+from edgestill.stats import Sums
 
 Array = NDArray[Any]
 Scores = NDArray[np.float64]
@@ -20,10 +21,17 @@ def mae(predictions: Array, labels: Array) -> Scores:
     return np.asarray(np.abs(values - truth).mean(axis=1))
 
 
-def rmse(predictions: Array, labels: Array) -> float:
-    """The root of the mean squared error over all values of all samples."""
+def squared_errors(predictions: Array, labels: Array) -> Sums:
+    """The squared errors and the number of values: two sums."""
     values, truth = _checked(predictions, labels)
-    return float(np.sqrt(np.square(values - truth).mean()))
+    squares = np.square(values - truth).sum(axis=1)
+    return Sums.dense(np.stack([squares, np.full(len(values), values.shape[1])], axis=1))
+
+
+def root_mean(sums: Scores) -> float:
+    """The root of the mean squared error over all values of all samples."""
+    squares, count = sums
+    return float(np.sqrt(squares / count))
 
 
 def r2(predictions: Array, labels: Array) -> float:

@@ -8,25 +8,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgestill.errors import DataError
-from edgestill.metrics.classification import accuracy, balanced_accuracy, f1_macro, top5
-from edgestill.metrics.multilabel import exact_match, f1_micro, label_accuracy
-from edgestill.metrics.regression import mae, r2, rmse
+from edgestill.metrics.classification import (
+    accuracy,
+    class_counts,
+    macro_f1,
+    mean_jaccard,
+    mean_recall,
+    top5,
+)
+from edgestill.metrics.multilabel import exact_match, label_accuracy, label_counts, micro_f1
+from edgestill.metrics.regression import mae, r2, root_mean, squared_errors
 from edgestill.metrics.spec import MetricSpec
+from edgestill.stats import ScoreOfSums
+
+_F1_MACRO = ScoreOfSums(class_counts, macro_f1)
+_RECALL = ScoreOfSums(class_counts, mean_recall)
+_IOU = ScoreOfSums(class_counts, mean_jaccard)
+_F1_MICRO = ScoreOfSums(label_counts, micro_f1)
+_RMSE = ScoreOfSums(squared_errors, root_mean)
 
 # fmt: off
 _TABLE = (
     #          name                task                 per sample  bigger  unit     function
     MetricSpec("accuracy",          ("classification",), True,       True,  "pp",    accuracy),
     MetricSpec("top5",              ("classification",), True,       True,  "pp",    top5),
-    MetricSpec("f1_macro",          ("classification",), False,      True,  "pp",    f1_macro),
-    MetricSpec("balanced_accuracy", ("classification",), False,      True,  "pp",
-               balanced_accuracy),
+    MetricSpec("f1_macro",          ("classification",), False,      True,  "pp",    _F1_MACRO),
+    MetricSpec("balanced_accuracy", ("classification",), False,      True,  "pp",    _RECALL),
+    MetricSpec("mean_iou",          ("classification",), False,      True,  "pp",    _IOU),
     MetricSpec("label_accuracy",    ("multilabel",),     True,       True,  "pp",
                label_accuracy),
     MetricSpec("exact_match",       ("multilabel",),     True,       True,  "pp",    exact_match),
-    MetricSpec("f1_micro",          ("multilabel",),     False,      True,  "pp",    f1_micro),
+    MetricSpec("f1_micro",          ("multilabel",),     False,      True,  "pp",    _F1_MICRO),
     MetricSpec("mae",               ("regression",),     True,       False, "plain", mae),
-    MetricSpec("rmse",              ("regression",),     False,      False, "plain", rmse),
+    MetricSpec("rmse",              ("regression",),     False,      False, "plain", _RMSE),
     MetricSpec("r2",                ("regression",),     False,      True,  "plain", r2),
 )
 # fmt: on

@@ -34,6 +34,7 @@ METRIC_FACTS: Mapping[str, MetricFacts] = {
     "top5": MetricFacts(_CLASSES, right_or_wrong=True),
     "f1_macro": MetricFacts(_CLASSES),
     "balanced_accuracy": MetricFacts(_CLASSES),
+    "mean_iou": MetricFacts(_CLASSES),
     "label_accuracy": MetricFacts(_LABELS),
     "exact_match": MetricFacts(_LABELS, right_or_wrong=True),
     "f1_micro": MetricFacts(_LABELS),

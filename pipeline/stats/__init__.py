@@ -3,7 +3,6 @@
 Every interval is two-sided at `level`; a gate reads one of its ends (see `decide`).
 """
 
-from edgestill.stats.bootstrap import paired_drop_of, score_of
 from edgestill.stats.drift import change_of_speed
 from edgestill.stats.latency import (
     SMALLEST_BLOCKS,
@@ -26,6 +25,8 @@ from edgestill.stats.looks import (
 )
 from edgestill.stats.proportions import exact_paired_interval, mcnemar_exact
 from edgestill.stats.scores import mean_score, paired_drop, samples_to_bound, samples_to_decide
+from edgestill.stats.set_scores import paired_drop_of, score_of
+from edgestill.stats.sums import ScoreOfSums, Sums
 from edgestill.verdict import Estimate, Interval, Verdict, decide
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "Estimate",
     "Interval",
     "Look",
+    "ScoreOfSums",
+    "Sums",
     "Verdict",
     "calls_needed",
     "change_of_speed",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgestill.stats.bootstrap import mean_interval
+from edgestill.stats.bootstrap import FEW, mean_interval, unseen_difference
 from edgestill.stats.distributions import normal_cdf, normal_quantile
 from edgestill.stats.proportions import paired_difference_interval, proportion_interval
 from edgestill.verdict import Estimate, Interval
@@ -60,7 +60,7 @@ def paired_drop(
         losses, wins = int((drops > 0).sum()), int((drops < 0).sum())
         low, high = paired_difference_interval(losses, wins, count, level)
         return Estimate(value, Interval(min(low, value), max(high, value), level), count)
-    span = float(max(reference.max(), candidate.max()) - min(reference.min(), candidate.min()))
+    span = _span(reference, candidate)
     return Estimate(value, mean_interval(drops, span, level, seed, centre=0.0), count)
 
 
@@ -83,9 +83,9 @@ def samples_to_decide(
     gap = abs(value - at_most)
     if gap < 1e-12:
         return None
-    z, stricter = _strictness(level)
+    stricter = _strictness(level)[1]
     if not (_is_binary(reference) and _is_binary(candidate)):
-        return max(2, math.ceil(float(drops.var()) * (z / gap) ** 2))
+        return _smallest(_bootstrap_decides(drops, 0.0, _span(reference, candidate), gap, level))
     # The same counts, scaled, against a bound moved out by what chance may take: at this level.
     losses, wins = int((drops > 0).sum()), int((drops < 0).sum())
 
@@ -108,11 +108,13 @@ def samples_to_bound(scores: NDArray[Any], bound: float, level: float = 0.95) ->
     gap = abs(value - bound)
     if gap < 1e-12:
         return None
-    z, stricter = _strictness(level)
+    stricter = _strictness(level)[1]
     if not _is_binary(values):
         if np.ptp(values) == 0.0:
             return None
-        return max(2, math.ceil(float(values.var()) * (z / gap) ** 2))
+        distinct, frequency = np.unique(values, return_counts=True)
+        centre = float(distinct[frequency.argmax()])
+        return _smallest(_bootstrap_decides(values, centre, float(np.ptp(values)), gap, level))
 
     def decided(total: float) -> bool:
         count = math.ceil(total)
@@ -127,6 +129,26 @@ def _strictness(level: float) -> tuple[float, float]:
     level undecided one time in five; and the level of an interval of that width."""
     z = normal_quantile((1.0 + level) / 2) + normal_quantile(_POWER)
     return z, min(2.0 * normal_cdf(z) - 1.0, 1.0 - 1e-12)
+
+
+def _bootstrap_decides(
+    values: Floats, centre: float, span: float, gap: float, level: float
+) -> Callable[[float], bool]:
+    """Whether so many samples, of values like these, give a `mean_interval` shorter than `gap`."""
+    z, _ = _strictness(level)
+    differing = values[values != centre] - centre
+    spread = float(values.std())
+    unseen = unseen_difference(differing, span) * math.log(2.0 / (1.0 - level))
+
+    def decided(total: float) -> bool:
+        few = len(differing) * total / len(values) <= FEW
+        return z * spread / math.sqrt(total) + few * unseen / total <= gap
+
+    return decided
+
+
+def _span(reference: Floats, candidate: Floats) -> float:
+    return float(max(reference.max(), candidate.max()) - min(reference.min(), candidate.min()))
 
 
 def _smallest(decided: Callable[[float], bool]) -> int | None:

@@ -162,7 +162,7 @@ def hop_results(
             result = replace(
                 result,
                 drop=scorer.drop(reference, answers, level) if runs else None,
-                agreement=scorer.agreement(reference, answers, level).value if alike else None,
+                agreement=scorer.agreement_of(reference, answers) if alike else None,
                 largest_difference=(
                     scorer.largest_difference(reference, answers) if alike else None
                 ),
