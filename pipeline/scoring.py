@@ -65,7 +65,9 @@ class Scorer:
     metric: MetricSpec
     labels: Array | None
     withheld: str | None = None
-    _kept: dict[tuple[Any, ...], Any] = field(default_factory=dict, compare=False, repr=False)
+    _kept: dict[tuple[Any, ...], Any] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     @property
     def worse(self) -> str:

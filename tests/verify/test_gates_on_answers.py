@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import astuple, replace
 from typing import Any
@@ -243,10 +244,9 @@ def test_advice_never_asks_for_fewer_samples_than_there_are(
     )
     # One difference was seen: by the variance alone 147 samples would do, and 300 did not.
     result = gate(found, ScoreGate(drop_vs="teacher", at_most=0.005))
-    assert (result.verdict, result.advice) == (
-        Verdict.INCONCLUSIVE,
-        "more test samples would decide it",
-    )
+    assert result.verdict is Verdict.INCONCLUSIVE
+    needed = re.fullmatch(r"about (\d+) test samples would decide it", result.advice)
+    assert needed and int(needed[1]) > 300
 
 
 def test_answers_to_nothing_decide_nothing(
