@@ -42,6 +42,7 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		-e '.[build,onnxruntime,openvino,tensorrt-rtx,dev]'
+	$(BIN)/python -m compileall -q pipeline targets # as pip does for all but an editable install
 	touch $(READY)
 
 # The folders are named pipeline/ and targets/ but import as edgestill: mypy needs them by that name.
