@@ -115,6 +115,6 @@ def _require_batch(signature: Signature, config: ExportConfig) -> None:
         size = spec.shape[0] if spec.shape else "none"
         raise ExportError(
             f"the batch of {spec.name} should be {wanted or 'free'} in the export, and is {size}",
-            fix="Look in forward for int(x.shape[0]) and for sizes written as numbers, or "
+            fix="Look in forward for len(x), int(x.shape[0]) and sizes written as numbers, or "
             "say which batch the device will use, such as export: {batch: 1}",
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy
 import torch
@@ -111,7 +111,11 @@ class DeviceModel(nn.Module):
         """Each input `[b, ...]` as the device has it; each output `[b, ...]`, in fixed order."""
         named = self._flat(self._call(inputs))
         if tuple(named) != self.output_names:
-            # In train mode a module may return more, such as auxiliary heads.
+            # In train mode a module may return more, such as auxiliary heads, and a tuple of them
+            # in place of a tensor, which is the first.
+            first = named.get("output_0")
+            if self.output_names == (self.single_output,) and self._predicts(first):
+                named = {self.single_output: first, **named}
             missing = [name for name in self.output_names if name not in named]
             if missing:
                 raise ModelError(
@@ -129,6 +133,13 @@ class DeviceModel(nn.Module):
 
     def _classes_first(self, prediction: Tensor) -> Tensor:
         return prediction.movedim(-1, 1) if self.classes_last else prediction
+
+    def _predicts(self, output: Tensor | None) -> TypeGuard[Tensor]:
+        """Whether an output has the axes of the prediction, and as many classes."""
+        if output is None:
+            return False
+        axes = self._classes_first(output).shape[1:]
+        return len(axes) == len(self.prediction_shape) and axes[:1] == self.prediction_shape[:1]
 
     def _call(self, inputs: Sequence[Tensor]) -> Any:
         tensors = [

@@ -146,8 +146,8 @@ def test_a_torchscript_module(tmp_path: Path) -> None:
 def test_a_batch_size_that_became_a_constant(tmp_path: Path, function: Callable[..., Any]) -> None:
     message = (
         r"^the batch of x should be free in the export, and is 2. Look in forward for "
-        r"int\(x.shape\[0\]\) and for sizes written as numbers, or say which batch the device "
-        r"will use, such as export: {batch: 1}$"
+        r"len\(x\), int\(x.shape\[0\]\) and sizes written as numbers, or say which batch the "
+        r"device will use, such as export: {batch: 1}$"
     )
     with pytest.raises(ExportError, match=message):
         write(Calls(function), tmp_path)

@@ -273,10 +273,27 @@ class Auxiliary(nn.Module):
         return {"aux": x + 1, **self.in_training(x)} if self.training else {"logits": x}
 
 
+class Tupled(Auxiliary):
+    """Like Inception: a tuple while it trains, a tensor else."""
+
+    def forward(self, x):
+        return self.in_training(x) if self.training else x
+
+
 def test_more_outputs_in_training_change_nothing():
     model = DeviceModel(Auxiliary(lambda x: {"logits": x}), None, (IMAGE,))
     assert model.training
     assert model(image())[0].unique().tolist() == [7]
+
+
+def test_a_tuple_in_training_begins_with_what_evaluation_returns():
+    model = DeviceModel(Tupled(lambda x: (x, x + 1)), None, (IMAGE,))
+    assert model.training
+    (logits,) = model(image())
+    assert logits.unique().tolist() == [7]
+    turned = DeviceModel(Tupled(lambda x: (x.mean((2, 3)), x)), None, (IMAGE,))
+    with pytest.raises(ModelError, match="no longer returns logits; it returns output_0, output_1"):
+        turned(image())
 
 
 def test_fewer_outputs_in_training():
