@@ -12,6 +12,8 @@ from edgestill.onnx_file import names_read, remove_unused
 # NNCF widens a range below 16e-4 to that: one of 254 steps is as long as this.
 FINEST_SCALE = 6.3e-6
 _REDUCTIONS = ("ReduceSum", "ReduceMean")
+_REARRANGES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Identity"}
+_REPEATS = {"Expand", "Tile", "QuantizeLinear", "DequantizeLinear"}
 
 
 def keep_empty_ranges(model: Any) -> tuple[str, ...]:
@@ -53,6 +55,39 @@ def keep_sequence_sums(model: Any) -> None:
         source = sources.get(node.input[0]) if node.op_type in _REDUCTIONS else None
         if source is not None and ranks.get(source, 3) == 3 and _reduces_second(node, model):
             node.input[0] = source
+    _remove_unread(model)
+
+
+def keep_joined_to_constants(model: Any) -> None:
+    """Let what is concatenated with a constant of the batch's size stay float in the ONNX `model`.
+
+    As patches with the class token of a vision transformer: OpenVINO 2026.4 drops the bias of the
+    layer before them if its result is quantized.
+    """
+    makers = {output: node for node in model.graph.node for output in node.output}
+    constants = {tensor.name for tensor in model.graph.initializer}
+    sources = {d.output[0]: quantizer.input[0] for quantizer, d in _pairs(model)}
+
+    def is_repeated_constant(name: str) -> bool:
+        node = makers.get(name)
+        if node is None:
+            return name in constants
+        if node.op_type in _REARRANGES | _REPEATS:
+            return is_repeated_constant(node.input[0])
+        return bool(node.op_type in ("Constant", "ConstantOfShape"))
+
+    for join in [node for node in model.graph.node if node.op_type == "Concat"]:
+        if not any(map(is_repeated_constant, join.input)):
+            continue
+        for index in range(len(join.input)):
+            reader, at = join, index
+            while reader.input[at] not in sources:
+                maker = makers.get(reader.input[at])
+                if maker is None or maker.op_type not in _REARRANGES:
+                    break
+                reader, at = maker, 0
+            else:
+                reader.input[at] = sources[reader.input[at]]
     _remove_unread(model)
 
 

@@ -21,7 +21,11 @@ from edgestill.extras import require
 from edgestill.onnx_file import read_model, write_model
 from edgestill.quantize.config import QuantizeStep
 from edgestill.quantize.fidelity import Feeds, Outputs, answers, output_error
-from edgestill.quantize.kept_float import keep_empty_ranges, keep_sequence_sums
+from edgestill.quantize.kept_float import (
+    keep_empty_ranges,
+    keep_joined_to_constants,
+    keep_sequence_sums,
+)
 from edgestill.quantize.layers import layer_errors
 from edgestill.quantize.signed import make_signed, make_unsigned
 from edgestill.reference import describe
@@ -168,6 +172,7 @@ def _fit(quantized: Any, scheme: str) -> tuple[str, ...]:
         make_signed(quantized)
     else:
         keep_sequence_sums(quantized)
+        keep_joined_to_constants(quantized)
         make_unsigned(quantized)
     if not any(node.op_type == "QuantizeLinear" for node in quantized.graph.node):
         raise ExportError("NNCF found no layer that can be quantized", fix=_FIX)

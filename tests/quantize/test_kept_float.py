@@ -12,7 +12,11 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgestill.quantize.kept_float import keep_empty_ranges, keep_sequence_sums
+from edgestill.quantize.kept_float import (
+    keep_empty_ranges,
+    keep_joined_to_constants,
+    keep_sequence_sums,
+)
 
 STEP = 0.5
 PAIR = [
@@ -139,4 +143,42 @@ def test_other_readers_keep_the_quantized_value() -> None:
     keep_sequence_sums(made)
     mean, negative = run(made, SEQUENCE)
     np.testing.assert_allclose(mean, 0.3, rtol=1e-6)
+    np.testing.assert_allclose(negative, -0.5)
+
+
+def expanded(constant: str) -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("Shape", ["x"], ["batch"], end=1),
+        helper.make_node("Concat", ["batch", "ones"], ["shape"], axis=0),
+        helper.make_node("Expand", [constant, "shape"], ["repeated"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("constant", "joined", "float_read"),
+    [
+        ("token", ["repeated", "moved"], True),
+        ("token", ["moved", "repeated"], True),
+        ("x", ["repeated", "moved"], False),
+        ("token", ["moved", "moved"], False),
+    ],
+    ids=["before", "after", "a value of the batch", "no constant"],
+)
+def test_what_is_joined_to_a_repeated_constant_is_read_as_float(
+    constant: str, joined: list[str], float_read: bool
+) -> None:
+    nodes = [
+        *PAIR,
+        *expanded(constant),
+        helper.make_node("Transpose", ["d"], ["moved"], perm=[0, 2, 1]),
+        helper.make_node("Concat", joined, ["y"], axis=1),
+        helper.make_node("Neg", ["d"], ["z"]),
+    ]
+    token = np.zeros((1, 1, 1), np.float32)
+    made = model(nodes, ["n", 3, 3], ["y", "z"], ones=np.array([3, 3]), token=token)
+    keep_joined_to_constants(made)
+    together, negative = run(made, SEQUENCE[:, :, :3])
+    # 0.3 is 0.5 in steps of 0.5, for whoever else reads it.
+    assert np.isclose(together, 0.3 if float_read else 0.5).any()
+    assert np.isclose(together, 0.5).any() is not np.bool_(float_read)
     np.testing.assert_allclose(negative, -0.5)

@@ -335,21 +335,68 @@ def pooled(make_model: MakeModel) -> OnnxModel:
     return make_model(nodes, {"x": ("f", "n", 6, 8)}, weights, ("f", "n", 8))
 
 
-@pytest.mark.parametrize("kind", ["attention", "pooled"])
+def patches(make_model: MakeModel) -> OnnxModel:
+    """As a vision transformer begins: a class token before the patches of an image."""
+    nodes = [
+        ("Conv", ["x", "w", "b"], "map", {"strides": [4, 4]}),
+        ("Reshape", ["map", "flat"], "columns", {}),
+        ("Transpose", ["columns"], "patches", {"perm": [0, 2, 1]}),
+        ("Shape", ["x"], "batch", {"end": 1}),
+        ("Concat", ["batch", "one", "width"], "shape", {"axis": 0}),
+        ("Expand", ["token", "shape"], "tokens", {}),
+        ("Concat", ["tokens", "patches"], "sequence", {"axis": 1}),
+        ("Add", ["sequence", "positions"], "placed", {}),
+        ("MatMul", ["placed", "v"], "logits", {}),
+    ]
+    weights = {
+        "w": 0.3 * normal(8, 3, 4, 4),
+        "b": 3 * normal(8),
+        "flat": np.array([0, 8, -1]),
+        "one": np.array([1]),
+        "width": np.array([8]),
+        "token": normal(1, 1, 8),
+        "positions": 0.1 * normal(17, 8),
+        "v": normal(8, 8),
+    }
+    return make_model(nodes, {"x": ("f", "n", 3, 16, 16)}, weights, ("f", "n", 17, 8))
+
+
+def pictures(count: int, seed: int = 0) -> Arrays:
+    rng = np.random.default_rng(seed)
+    return {"x": rng.normal(size=(count, 3, 16, 16)).astype(np.float32)}
+
+
+def padded(count: int, seed: int = 0) -> Arrays:
+    return sentences(count, padded=True, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("make", "draw"),
+    [
+        (lambda make_model: attention(make_model, float("-inf")), padded),
+        (pooled, padded),
+        (patches, pictures),
+    ],
+    ids=["attention", "pooled", "patches"],
+)
 def test_openvino_answers_as_onnx_runtime(
-    tmp_path: Path, make_model: MakeModel, make_dataset: MakeDataset, kind: str
+    tmp_path: Path,
+    make_model: MakeModel,
+    make_dataset: MakeDataset,
+    make: Callable[[MakeModel], OnnxModel],
+    draw: Callable[..., Arrays],
 ) -> None:
     openvino = pytest.importorskip("openvino", reason="pip install 'edgestill[openvino]'")
-    model = pooled(make_model) if kind == "pooled" else attention(make_model, float("-inf"))
+    model = make(make_model)
     names = [spec.name for spec in model.description.signature.inputs]
-    data = sentences(60, padded=True)
+    data = draw(60)
     int8 = quantized(model, make_dataset({name: data[name] for name in names}), tmp_path)
     compiled = openvino.Core().compile_model(
         int8.model_path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
     session = onnxruntime.InferenceSession(int8.model_path)
     for count in (1, 7):
-        fed = sentences(count, padded=True, seed=2)
+        fed = draw(count, seed=2)
         feeds = {name: fed[name] for name in names}
         expected = session.run(None, feeds)[0]
         np.testing.assert_allclose(compiled(feeds)[0], expected, atol=0.02 * expected.std())
