@@ -11,6 +11,8 @@ from edgestill.onnx_file import names_read, remove_unused
 
 # NNCF widens a range below 16e-4 to that: one of 254 steps is as long as this.
 FINEST_SCALE = 6.3e-6
+# What is as many times as coarse as what it is added to leaves it few bits of a float's 24.
+COARSER = 1024
 _REDUCTIONS = ("ReduceSum", "ReduceMean")
 _REARRANGES = {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Slice", "Identity"}
 _REPEATS = {"Expand", "Tile", "QuantizeLinear", "DequantizeLinear"}
@@ -35,6 +37,27 @@ def keep_empty_ranges(model: Any) -> tuple[str, ...]:
             dequantizer.input.append(quantizer.input[0])
     _remove_unread(model)
     return tuple(dict.fromkeys(empty))
+
+
+def keep_masks(model: Any) -> None:
+    """Let what is added to much finer values, as an attention mask is, stay float in the ONNX
+    `model`.
+
+    OpenVINO sums integers in units of the coarser scale: beside a mask of -1e9 nothing is left of
+    the scores, those that are not masked included.
+    """
+    numpy_helper = require("onnx.numpy_helper", extra="build")
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+    pairs = {dequantizer.output[0]: quantizer for quantizer, dequantizer in _pairs(model)}
+    for node in model.graph.node:
+        quantizers = [pairs.get(name) for name in node.input]
+        if node.op_type not in ("Add", "Sub") or None in quantizers:
+            continue
+        scales = [float(numpy_helper.to_array(initializers[q.input[1]])) for q in quantizers if q]
+        coarser = int(numpy.argmax(scales))
+        if scales[coarser] > COARSER * min(scales):
+            node.input[coarser] = pairs[node.input[coarser]].input[0]
+    _remove_unread(model)
 
 
 def keep_sequence_sums(model: Any) -> None:

@@ -24,6 +24,7 @@ from edgestill.quantize.fidelity import Feeds, Outputs, answers, output_error
 from edgestill.quantize.kept_float import (
     keep_empty_ranges,
     keep_joined_to_constants,
+    keep_masks,
     keep_sequence_sums,
 )
 from edgestill.quantize.layers import layer_errors
@@ -168,6 +169,7 @@ def _quantized(config: QuantizeStep, inputs: QuantizeInputs, feeds: Feeds, way: 
 def _fit(quantized: Any, scheme: str) -> tuple[str, ...]:
     """Make what NNCF gave fit the targets; the activations that stay float for want of a range."""
     floats = keep_empty_ranges(quantized)
+    keep_masks(quantized)
     if scheme == "tensorrt":
         make_signed(quantized)
     else:

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgestill.quantize.kept_float import (
     keep_empty_ranges,
     keep_joined_to_constants,
+    keep_masks,
     keep_sequence_sums,
 )
 
@@ -144,6 +145,40 @@ def test_other_readers_keep_the_quantized_value() -> None:
     mean, negative = run(made, SEQUENCE)
     np.testing.assert_allclose(mean, 0.3, rtol=1e-6)
     np.testing.assert_allclose(negative, -0.5)
+
+
+@pytest.mark.parametrize(
+    ("operation", "order", "coarse_scale", "float_read"),
+    [
+        ("Add", ["d", "coarse"], 4e6, True),
+        ("Add", ["coarse", "d"], 4e6, True),
+        ("Sub", ["d", "coarse"], 4e6, True),
+        ("Mul", ["d", "coarse"], 4e6, False),
+        ("Add", ["d", "coarse"], 40.0, False),
+    ],
+)
+def test_what_is_added_to_much_finer_values_is_read_as_float(
+    operation: str, order: list[str], coarse_scale: float, float_read: bool
+) -> None:
+    nodes = [
+        *PAIR,
+        helper.make_node("Mul", ["x", "large"], ["mask"]),
+        helper.make_node("QuantizeLinear", ["mask", "step", "end"], ["mask_q"]),
+        helper.make_node("DequantizeLinear", ["mask_q", "step", "end"], ["coarse"]),
+        helper.make_node(operation, order, ["y"]),
+    ]
+    made = model(
+        nodes,
+        ["n", 2],
+        large=np.array(-100 * coarse_scale, np.float32),
+        step=np.array(coarse_scale, np.float32),
+        end=np.array(255, np.uint8),
+    )
+    keep_masks(made)
+    assert operations(made).count("QuantizeLinear") == 2 - float_read
+    # The finer one stays quantized: 0.3 is 0.5 in its steps.
+    reads = made.graph.node[-1].input
+    assert "d" in reads and ("mask" in reads) is float_read
 
 
 def expanded(constant: str) -> list[onnx.NodeProto]:

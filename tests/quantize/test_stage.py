@@ -261,8 +261,14 @@ def test_an_input_that_is_constant(
     assert error_of(int8, model, feeds) < 0.02
 
 
-def attention(make_model: MakeModel, masked: float) -> OnnxModel:
-    """Attention that adds `masked` where the mask is 0, and the mean over time."""
+def attention(make_model: MakeModel, masked: float, *, fills: bool = False) -> OnnxModel:
+    """Attention that adds `masked` where the mask is 0 (or fills it in), and the mean over time."""
+    masking = [
+        ("Where", ["seen3", "zero", "low"], "bias", {}),
+        ("Add", ["scores", "bias"], "biased", {}),
+    ]
+    if fills:
+        masking = [("Where", ["seen3", "scores", "low"], "biased", {})]
     nodes = [
         ("MatMul", ["x", "wq"], "q", {}),
         ("MatMul", ["x", "wk"], "k", {}),
@@ -271,8 +277,7 @@ def attention(make_model: MakeModel, masked: float) -> OnnxModel:
         ("MatMul", ["q", "kt"], "scores", {}),
         ("Cast", ["mask"], "seen", {"to": 9}),
         ("Unsqueeze", ["seen", "axis"], "seen3", {}),
-        ("Where", ["seen3", "zero", "low"], "bias", {}),
-        ("Add", ["scores", "bias"], "biased", {}),
+        *masking,
         ("Softmax", ["biased"], "shares", {"axis": -1}),
         ("MatMul", ["shares", "v"], "mixed", {}),
         ("ReduceMean", ["mixed", "axis"], "mean", {"keepdims": 0}),
@@ -300,10 +305,27 @@ def sentences(count: int, padded: bool, seed: int = 0) -> Arrays:
 
 
 @pytest.mark.parametrize("scheme", ["cpu", "tensorrt"])
+@pytest.mark.parametrize("masked", [float("-inf"), LOWEST, -1e9, -1e4])
+def test_an_attention_mask_that_is_filled_in_masks(
+    tmp_path: Path, make_model: MakeModel, make_dataset: MakeDataset, scheme: str, masked: float
+) -> None:
+    model = attention(make_model, masked, fills=True)
+    int8 = quantized(model, make_dataset(sentences(60, padded=True)), tmp_path, scheme)
+    assert error_of(int8, model, sentences(60, padded=True, seed=1)) < 0.06
+
+
+@pytest.mark.parametrize("scheme", ["cpu", "tensorrt"])
 @pytest.mark.parametrize(
     ("masked", "padded"),
-    [(float("-inf"), True), (float("-inf"), False), (LOWEST, True), (-1e4, True), (-1e4, False)],
-    ids=["-inf", "-inf, never padded", "lowest", "-1e4", "-1e4, never padded"],
+    [
+        (float("-inf"), True),
+        (float("-inf"), False),
+        (LOWEST, True),
+        (-1e9, True),
+        (-1e4, True),
+        (-1e4, False),
+    ],
+    ids=["-inf", "-inf, never padded", "lowest", "-1e9", "-1e4", "-1e4, never padded"],
 )
 def test_an_attention_mask_masks(
     tmp_path: Path,
@@ -316,7 +338,7 @@ def test_an_attention_mask_masks(
     model, said = attention(make_model, masked), []
     int8 = quantized(model, make_dataset(sentences(60, padded)), tmp_path, scheme, said=said)
     assert error_of(int8, model, sentences(60, padded=True, seed=1)) < 0.06
-    kept = masked == -1e4 and padded
+    kept = masked in (-1e4, -1e9) and padded
     where = "bias"
     assert said == (
         [] if kept else [f"constant or infinite on all calibration samples, left float: {where}"]
@@ -374,10 +396,15 @@ def padded(count: int, seed: int = 0) -> Arrays:
     ("make", "draw"),
     [
         (lambda make_model: attention(make_model, float("-inf")), padded),
+        (lambda make_model: attention(make_model, LOWEST), padded),
+        (lambda make_model: attention(make_model, -1e9), padded),
+        (lambda make_model: attention(make_model, -65504.0), padded),
+        (lambda make_model: attention(make_model, -1e4), padded),
+        (lambda make_model: attention(make_model, -1e9, fills=True), padded),
         (pooled, padded),
         (patches, pictures),
     ],
-    ids=["attention", "pooled", "patches"],
+    ids=["mask of -inf", "mask of lowest", "-1e9", "-65504", "-1e4", "filled", "pooled", "patches"],
 )
 def test_openvino_answers_as_onnx_runtime(
     tmp_path: Path,
