@@ -41,7 +41,7 @@ bench-bisecting: $(READY)       ## plant a wrong layer in networks of 50, at eve
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
-		-e '.[build,onnxruntime,openvino,tensorrt-rtx,dev]'
+		-e '.[build,onnxruntime,openvino,tensorrt-rtx,transformers,dev]'
 	$(BIN)/python -m compileall -q pipeline targets # as pip does for all but an editable install
 	touch $(READY)
 

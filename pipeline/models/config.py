@@ -33,8 +33,9 @@ class ModelConfig:
     """A PyTorch model, an ONNX file from elsewhere, or a function that answers for a model.
 
     Attributes:
-        model: `file.py:callable` or `package.module:callable`, which returns a `torch.nn.Module`.
-        arguments: keyword arguments of the callable.
+        model: `file.py:callable` or `package.module:callable`, which returns a `torch.nn.Module`;
+            or `hf:FOLDER`, as the transformers library writes it.
+        arguments: keyword arguments of the callable, or what differs from the folder's settings.
         onnx: an ONNX file, instead of `model`.
         function: of a teacher, instead of both: `file.py:callable` or `package.module:callable`,
             called with the device input of a batch, a dict of numpy arrays `[b, ...]` by name,

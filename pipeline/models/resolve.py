@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgestill.errors import ModelError
 from edgestill.extras import require
+from edgestill.models import hugging_face
 from edgestill.models.config import ModelConfig
 from edgestill.models.weights import read_state
 from edgestill.reference import call, load
@@ -32,8 +33,11 @@ def load_callable(reference: str, base: Path) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def build(config: ModelConfig, base: Path) -> nn.Module:
-    """The module that the recipe's callable returns for its arguments.
+def build(config: ModelConfig, base: Path, *, final: bool = False) -> nn.Module:
+    """The module that the recipe's callable returns for its arguments, or that a folder holds.
+
+    Args:
+        final: whether its weights are what ships, so that none may be drawn at random.
 
     Raises:
         ModelError: the reference is wrong, the callable raises, or it returns no module.
@@ -44,6 +48,9 @@ def build(config: ModelConfig, base: Path) -> nn.Module:
             f"{config.onnx or 'the model'} is not a PyTorch model",
             fix="Give model: file.py:callable to train or distil it",
         )
+    folder = hugging_face.folder_of(config.model)
+    if folder is not None:
+        return hugging_face.build(base / folder, config.arguments, complete=final)
     found = load(config.model, base, ModelError)
     if isinstance(found, torch.nn.Module):
         if config.arguments:

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgestill.metric_config import FunctionMetric
 from edgestill.models.config import ModelConfig
+from edgestill.models.hugging_face import CODE, folder_of
 from edgestill.plan import Hop, Plan, Ref, Step, TargetPlan
 from edgestill.recipe import Recipe
 from edgestill.train.losses import default_losses, modules_of
@@ -68,7 +69,11 @@ class PlanDraft:
 
     def code(self, *models: ModelConfig | None) -> tuple[str, ...]:
         """The callables that build these models, or answer for them."""
-        callables = (model.model or model.function for model in models if model)
+        callables = (
+            CODE if folder_of(model.model) else model.model or model.function
+            for model in models
+            if model
+        )
         return tuple(dict.fromkeys(name for name in callables if name))
 
     def metric_code(self) -> tuple[str, ...]:
@@ -79,7 +84,12 @@ class PlanDraft:
     def files(self, *models: ModelConfig | None) -> tuple[Path, ...]:
         """What these models' code reads, and their weights."""
         given = [model for model in models if model]
-        names = [name for model in given for name in (*model.files, model.weights) if name]
+        names = [
+            name
+            for model in given
+            for name in (*model.files, model.weights, folder_of(model.model))
+            if name
+        ]
         return tuple(self.recipe.base / name for name in dict.fromkeys(names))
 
 

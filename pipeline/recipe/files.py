@@ -8,9 +8,10 @@ from pathlib import Path as FilePath
 
 from edgestill.data.config import DataConfig, origins, shares
 from edgestill.data.origin import Kind, resolve
-from edgestill.errors import UsageError
+from edgestill.errors import ModelError, UsageError
 from edgestill.metric_config import FunctionMetric
 from edgestill.models.config import ModelConfig
+from edgestill.models.hugging_face import folder_of, has_weights, require_folder
 from edgestill.recipe.draft import Draft
 from edgestill.recipe.models import models_of
 from edgestill.recipe.problems import Path
@@ -34,14 +35,33 @@ def check_files(draft: Draft) -> None:
 
 
 def _check_model(draft: Draft, path: Path, model: ModelConfig) -> None:
+    folder = folder_of(model.model)
+    if folder is not None:
+        _check_folder(draft, path, folder)
     for key, callable_ in (("model", model.model), ("function", model.function)):
-        if callable_ is not None:
+        if callable_ is not None and not (key == "model" and folder is not None):
             _check_callable(draft, (*path, key), callable_)
     for key, file in (("onnx", model.onnx), ("weights", model.weights)):
         if file is not None:
             _check_file(draft, (*path, key), file)
     for index, file in enumerate(model.files):
         _check_exists(draft, (*path, "files", index), file)
+
+
+def _check_folder(draft: Draft, path: Path, name: str) -> None:
+    """A folder of the transformers library; a model whose weights are final has to have some."""
+    place = (*path, "model")
+    if draft.problems.at(place):
+        return
+    folder = draft.recipe.base / name
+    try:
+        require_folder(folder)
+    except ModelError as error:
+        draft.problems.add(place, error.what, error.fix)
+        return
+    if draft.given(*path, "pretrained") and not has_weights(folder):
+        what = f"{name} has no weights, and pretrained says that they are final"
+        draft.problems.add((*path, "pretrained"), what, "Add model.safetensors, or train: {}.")
 
 
 def _check_data(draft: Draft, data: DataConfig) -> None:

@@ -81,7 +81,8 @@ class LoadInputs:
 def load(config: LoadStep, inputs: LoadInputs, out: Path, context: StepContext) -> Checkpoint:
     """A model with the weights that a file or its callable brings."""
     with reproducible(config.seed, torch.get_num_threads()):
-        model = wrap(config.model, inputs.train, config.task, context.base)
+        final = config.model.weights is None
+        model = wrap(config.model, inputs.train, config.task, context.base, final=final)
     origin = "loaded" if config.model.weights else "built"
     return _write(model, config.model, origin, out)
 
@@ -131,14 +132,16 @@ def wrap(
     *,
     teacher: Checkpoint | None = None,
     say: Callable[[str], None] | None = None,
+    final: bool = False,
 ) -> DeviceModel:
     """The model of a recipe, with its weights, around which the device input is normalised.
 
     Args:
         teacher: whose weights a model that is derived from it starts from.
         say: told what was derived.
+        final: whether the weights that it comes with are what ships.
     """
-    module = build(model, base)
+    module = build(model, base, final=final)
     if model.weights:
         load_weights(module, model, base)
     inputs, arrays = dataset.description.inputs, load_inputs(dataset)
