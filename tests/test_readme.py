@@ -25,8 +25,11 @@ def section(title: str) -> str:
     return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
+RECIPES: list[str] = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+
+
 def test_its_recipe_is_one(tmp_path: Path) -> None:
-    (recipe,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    recipe = RECIPES[0]
     (tmp_path / "recipe.yaml").write_text(recipe, "utf-8")
     (tmp_path / "data").mkdir()
     for name in ("data/train-0.parquet", "data/test-0.parquet", "teacher.safetensors"):
@@ -38,6 +41,17 @@ def test_its_recipe_is_one(tmp_path: Path) -> None:
     (extra,) = re.findall(r"pip install '\.\[(\w+)\]'", section("On the device"))
     assert f"edgestill verify flowers/ --target {extra}\n" in section("On the device")
     assert extra in [target.target for target in loaded.targets if target.verify == "here"]
+
+
+def test_its_part_of_a_recipe_is_one(tmp_path: Path) -> None:
+    (part,) = RECIPES[1:]
+    (tmp_path / "minilm").mkdir()
+    (tmp_path / "minilm" / "config.json").write_text('{"architectures": ["BertModel"]}', "utf-8")
+    (tmp_path / "minilm" / "model.safetensors").touch()
+    (tmp_path / "data.py").write_text("def sentences(): ...\n", "utf-8")
+    (tmp_path / "recipe.yaml").write_text(f"name: part\n{part}distill: {{}}\n", "utf-8")
+    recipe = load_recipe(str(tmp_path / "recipe.yaml"))
+    assert recipe.student is not None and recipe.student.model == "hf:minilm"
 
 
 def test_it_names_every_key_metric_loss_gate_and_target() -> None:
