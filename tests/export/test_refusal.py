@@ -187,3 +187,27 @@ def test_what_onnx_runtime_cannot_run(tmp_path: Path) -> None:
     narrow = nn.Linear(4, 4).bfloat16()
     with pytest.raises(ExportError, match=message):
         write(Calls(lambda layer, x: narrow(x.bfloat16()).float()), tmp_path)
+
+
+def test_the_line_of_a_library(tmp_path: Path) -> None:
+    """BEiT's default attention is laid out in a way that the exporter cannot follow."""
+    transformers = pytest.importorskip(
+        "transformers", reason="pip install 'edgestill[transformers]'"
+    )
+    config = transformers.BeitConfig(
+        image_size=16,
+        patch_size=8,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    image = TensorSpec("pixel_values", "float32", (None, 3, 16, 16))
+    model = DeviceModel(transformers.BeitForImageClassification(config), None, (image,)).eval()
+    message = (
+        r"^beit/modeling_beit.py:\d+: the model cannot be exported: .* It is a library's line: "
+        r"look for a setting that takes another way, such as attn_implementation=eager"
+    )
+    arrays = {"pixel_values": np.ones((4, 3, 16, 16), np.float32)}
+    with pytest.raises(ExportError, match=message):
+        write_onnx(model, arrays, ExportConfig(), tmp_path)
