@@ -199,6 +199,7 @@ def test_the_line_of_a_library(tmp_path: Path) -> None:
         patch_size=8,
         hidden_size=16,
         num_hidden_layers=1,
+        use_relative_position_bias=True,
         num_attention_heads=2,
         intermediate_size=16,
     )
