@@ -73,11 +73,11 @@ def keep_sequence_sums(model: Any) -> None:
         for value in (*inferred.input, *inferred.value_info)
         if value.type.tensor_type.HasField("shape")
     }
-    sources = {d.output[0]: quantizer.input[0] for quantizer, d in _pairs(model)}
+    graph = _Rearranged(model)
     for node in model.graph.node:
-        source = sources.get(node.input[0]) if node.op_type in _REDUCTIONS else None
-        if source is not None and ranks.get(source, 3) == 3 and _reduces_second(node, model):
-            node.input[0] = source
+        sums = node.op_type in _REDUCTIONS and ranks.get(node.input[0], 3) == 3
+        if sums and _reduces_second(node, model):
+            graph.read_float(node, 0)
     _remove_unread(model)
 
 
@@ -87,31 +87,38 @@ def keep_joined_to_constants(model: Any) -> None:
     As patches with the class token of a vision transformer: OpenVINO 2026.4 drops the bias of the
     layer before them if its result is quantized.
     """
-    makers = {output: node for node in model.graph.node for output in node.output}
-    constants = {tensor.name for tensor in model.graph.initializer}
-    sources = {d.output[0]: quantizer.input[0] for quantizer, d in _pairs(model)}
-
-    def is_repeated_constant(name: str) -> bool:
-        node = makers.get(name)
-        if node is None:
-            return name in constants
-        if node.op_type in _REARRANGES | _REPEATS:
-            return is_repeated_constant(node.input[0])
-        return bool(node.op_type in ("Constant", "ConstantOfShape"))
-
+    graph = _Rearranged(model)
     for join in [node for node in model.graph.node if node.op_type == "Concat"]:
-        if not any(map(is_repeated_constant, join.input)):
-            continue
-        for index in range(len(join.input)):
-            reader, at = join, index
-            while reader.input[at] not in sources:
-                maker = makers.get(reader.input[at])
-                if maker is None or maker.op_type not in _REARRANGES:
-                    break
-                reader, at = maker, 0
-            else:
-                reader.input[at] = sources[reader.input[at]]
+        if any(map(graph.is_repeated_constant, join.input)):
+            for index in range(len(join.input)):
+                graph.read_float(join, index)
     _remove_unread(model)
+
+
+class _Rearranged:
+    """Quantized values as nodes read them: at once, or cut and laid out anew."""
+
+    def __init__(self, model: Any) -> None:
+        self._makers = {output: node for node in model.graph.node for output in node.output}
+        self._constants = {tensor.name for tensor in model.graph.initializer}
+        self._sources = {d.output[0]: quantizer.input[0] for quantizer, d in _pairs(model)}
+
+    def read_float(self, node: Any, index: int) -> None:
+        """Let an input of a node, if it is a quantized value, be what was quantized."""
+        while node.input[index] not in self._sources:
+            maker = self._makers.get(node.input[index])
+            if maker is None or maker.op_type not in _REARRANGES:
+                return
+            node, index = maker, 0
+        node.input[index] = self._sources[node.input[index]]
+
+    def is_repeated_constant(self, name: str) -> bool:
+        maker = self._makers.get(name)
+        if maker is None:
+            return name in self._constants
+        if maker.op_type in _REARRANGES | _REPEATS:
+            return self.is_repeated_constant(maker.input[0])
+        return bool(maker.op_type in ("Constant", "ConstantOfShape"))
 
 
 def _reduces_second(node: Any, model: Any) -> bool:

@@ -134,6 +134,19 @@ def test_axes_of_older_operator_sets(attributes: dict[str, Any]) -> None:
     assert operations(made) == ["ReduceMean"]
 
 
+def test_sums_of_a_part_read_floats() -> None:
+    """As the mean of a transformer's patches, without its class token."""
+    nodes = [
+        *PAIR,
+        helper.make_node("Slice", ["d", "one", "end", "one"], ["part"]),
+        helper.make_node("ReduceMean", ["part", "one"], ["y"]),
+    ]
+    made = model(nodes, ["n", 3, 4], one=np.array([1]), end=np.array([9]))
+    keep_sequence_sums(made)
+    assert operations(made) == ["Slice", "ReduceMean"]
+    np.testing.assert_allclose(run(made, SEQUENCE)[0], 0.3, rtol=1e-6)
+
+
 def test_other_readers_keep_the_quantized_value() -> None:
     nodes = [
         *PAIR,

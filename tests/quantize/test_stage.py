@@ -358,7 +358,7 @@ def pooled(make_model: MakeModel) -> OnnxModel:
 
 
 def patches(make_model: MakeModel) -> OnnxModel:
-    """As a vision transformer begins: a class token before the patches of an image."""
+    """A class token before the patches of an image, and the mean of what becomes of these."""
     nodes = [
         ("Conv", ["x", "w", "b"], "map", {"strides": [4, 4]}),
         ("Reshape", ["map", "flat"], "columns", {}),
@@ -368,7 +368,10 @@ def patches(make_model: MakeModel) -> OnnxModel:
         ("Expand", ["token", "shape"], "tokens", {}),
         ("Concat", ["tokens", "patches"], "sequence", {"axis": 1}),
         ("Add", ["sequence", "positions"], "placed", {}),
-        ("MatMul", ["placed", "v"], "logits", {}),
+        ("MatMul", ["placed", "v"], "mixed", {}),
+        ("Slice", ["mixed", "one", "end", "one"], "seen", {}),
+        ("ReduceMean", ["seen", "one"], "mean", {"keepdims": 0}),
+        ("MatMul", ["mean", "u"], "logits", {}),
     ]
     weights = {
         "w": 0.3 * normal(8, 3, 4, 4),
@@ -379,8 +382,10 @@ def patches(make_model: MakeModel) -> OnnxModel:
         "token": normal(1, 1, 8),
         "positions": 0.1 * normal(17, 8),
         "v": normal(8, 8),
+        "end": np.array([99]),
+        "u": normal(8, 4),
     }
-    return make_model(nodes, {"x": ("f", "n", 3, 16, 16)}, weights, ("f", "n", 17, 8))
+    return make_model(nodes, {"x": ("f", "n", 3, 16, 16)}, weights, ("f", "n", 4))
 
 
 def pictures(count: int, seed: int = 0) -> Arrays:
