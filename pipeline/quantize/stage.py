@@ -25,6 +25,7 @@ from edgestill.quantize.kept_float import (
     keep_empty_ranges,
     keep_joined_to_constants,
     keep_masks,
+    keep_patches,
     keep_sequence_sums,
 )
 from edgestill.quantize.layers import layer_errors
@@ -175,6 +176,7 @@ def _fit(quantized: Any, scheme: str) -> tuple[str, ...]:
     else:
         keep_sequence_sums(quantized)
         keep_joined_to_constants(quantized)
+        keep_patches(quantized)
         make_unsigned(quantized)
     if not any(node.op_type == "QuantizeLinear" for node in quantized.graph.node):
         raise ExportError("NNCF found no layer that can be quantized", fix=_FIX)

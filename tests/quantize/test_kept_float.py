@@ -16,6 +16,7 @@ from edgestill.quantize.kept_float import (
     keep_empty_ranges,
     keep_joined_to_constants,
     keep_masks,
+    keep_patches,
     keep_sequence_sums,
 )
 
@@ -230,3 +231,34 @@ def test_what_is_joined_to_a_repeated_constant_is_read_as_float(
     assert np.isclose(together, 0.3 if float_read else 0.5).any()
     assert np.isclose(together, 0.5).any() is not np.bool_(float_read)
     np.testing.assert_allclose(negative, -0.5)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride", "float_read"),
+    [(8, 4, 4, True), (8, 8, 8, True), (3, 8, 8, False), (8, 4, 2, False), (8, 2, 2, False)],
+)
+def test_patches_of_features_are_read_as_float(
+    channels: int, kernel: int, stride: int, float_read: bool
+) -> None:
+    nodes = [
+        *PAIR,
+        helper.make_node("DequantizeLinear", ["w", "step"], ["weights"]),
+        helper.make_node(
+            "Conv",
+            ["d", "weights"],
+            ["y"],
+            kernel_shape=[kernel, kernel],
+            strides=[stride, stride],
+        ),
+    ]
+    made = model(
+        nodes,
+        ["n", channels, 8, 8],
+        w=np.ones((2, channels, kernel, kernel), np.int8),
+        step=np.array(1, np.float32),
+    )
+    keep_patches(made)
+    assert ("QuantizeLinear" not in operations(made)) is float_read
+    x = np.full((1, channels, 8, 8), 0.3, np.float32)
+    value = (0.3 if float_read else 0.5) * channels * kernel**2
+    np.testing.assert_allclose(run(made, x)[0], value, rtol=1e-5)

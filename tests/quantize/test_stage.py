@@ -388,6 +388,21 @@ def patches(make_model: MakeModel) -> OnnxModel:
     return make_model(nodes, {"x": ("f", "n", 3, 16, 16)}, weights, ("f", "n", 4))
 
 
+def reduced(make_model: MakeModel) -> OnnxModel:
+    """As an efficient transformer reduces what its attention looks at: patches of features."""
+    nodes = [
+        ("Conv", ["x", "w1", "b1"], "map", {"pads": [1, 1, 1, 1]}),
+        ("Relu", ["map"], "features", {}),
+        ("Conv", ["features", "w2", "b2"], "reduced", {"strides": [4, 4]}),
+        ("Reshape", ["reduced", "flat"], "columns", {}),
+        ("MatMul", ["columns", "v"], "logits", {}),
+    ]
+    weights = {"w1": normal(32, 3, 3, 3, scale=0.3), "b1": normal(32)}
+    weights |= {"w2": normal(32, 32, 4, 4, scale=0.1), "b2": normal(32)}
+    weights |= {"flat": np.array([0, 32, 16]), "v": normal(16, 2)}
+    return make_model(nodes, {"x": ("f", "n", 3, 16, 16)}, weights, ("f", "n", 32, 2))
+
+
 def pictures(count: int, seed: int = 0) -> Arrays:
     rng = np.random.default_rng(seed)
     return {"x": rng.normal(size=(count, 3, 16, 16)).astype(np.float32)}
@@ -408,8 +423,19 @@ def padded(count: int, seed: int = 0) -> Arrays:
         (lambda make_model: attention(make_model, -1e9, fills=True), padded),
         (pooled, padded),
         (patches, pictures),
+        (reduced, pictures),
     ],
-    ids=["mask of -inf", "mask of lowest", "-1e9", "-65504", "-1e4", "filled", "pooled", "patches"],
+    ids=[
+        "mask of -inf",
+        "mask of lowest",
+        "-1e9",
+        "-65504",
+        "-1e4",
+        "filled",
+        "pooled",
+        "patches",
+        "reduced",
+    ],
 )
 def test_openvino_answers_as_onnx_runtime(
     tmp_path: Path,
@@ -427,7 +453,7 @@ def test_openvino_answers_as_onnx_runtime(
         int8.model_path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
     session = onnxruntime.InferenceSession(int8.model_path)
-    for count in (1, 7):
+    for count in (1, 7, 32):
         fed = draw(count, seed=2)
         feeds = {name: fed[name] for name in names}
         expected = session.run(None, feeds)[0]
