@@ -64,6 +64,7 @@ class OpenVino:
         except Exception as error:
             raise ExportError(
                 f"OpenVINO {_version(ov)} cannot compile the model ({_reason(error)})",
+                where=str(model.model_path),
                 fix=f"Leave {self.name} out of targets:, or write what it names with operations "
                 "that it has",
             ) from error
