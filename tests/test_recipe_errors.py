@@ -1265,7 +1265,7 @@ CASES = {
     "missing module of ours": (
         changed("model.py:student", "edgestill.models.digit:student"),
         "4: student.model: there is no module edgestill.models.digit. Did you mean digits? "
-        "There are: config, digits, interface, resolve, weights, wrapper.",
+        "There are: config, digits, hugging_face, interface, resolve, weights, wrapper.",
     ),
     "missing callable of a module": (
         changed("model.py:student", "edgestill.models.digits:resnet"),

