@@ -2,7 +2,7 @@
 
     python tests/benchmarks/distillation_speed.py --json distillation_speed.json
 
-CIFAR ResNets, batch 128, 2 threads. Every variant is a training of its own, of which one step is
+CIFAR ResNets, batch 128, 2 threads, on the GPU where there is one. Every variant is a training of its own, of which one step is
 taken in turn, so that a slow moment of the machine meets all of them; a ratio is the median over
 rounds of the ratio within a round. Where torchdistill is installed (its losses import without
 torchvision: pip install --no-deps torchdistill), its losses run in a plain loop on the same pair.
@@ -113,6 +113,7 @@ class PlainLoop:
         import torch
 
         self.samples = training.trainer.train
+        self.device = training.trainer.device
         self.student = copy.deepcopy(training.trainer.model)
         self.teacher = copy.deepcopy(training.teacher)
         self.loss = loss
@@ -124,8 +125,8 @@ class PlainLoop:
         import torch
 
         rows = numpy.random.default_rng(self.taken).permutation(len(self.samples))[:BATCH]
-        image = torch.from_numpy(numpy.array(self.samples.inputs["image"][rows]))
-        labels = torch.from_numpy(numpy.array(self.samples.labels[rows]))
+        image = torch.from_numpy(numpy.array(self.samples.inputs["image"][rows])).to(self.device)
+        labels = torch.from_numpy(numpy.array(self.samples.labels[rows])).to(self.device)
         with torch.no_grad():
             told = {".": {"output": self.teacher.prediction(image)}}
         said = {".": {"output": self.student.prediction(image)}}
@@ -167,6 +168,8 @@ def rows(folder: Path, rounds: int) -> list[Row]:
         for name in order if number % 2 else reversed(order):
             start = time.perf_counter()
             steps[name]()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             if number >= WARM_UP:
                 times[name].append(time.perf_counter() - start)
     asked = 1.10 * (
@@ -198,6 +201,7 @@ def forward_flops(model: Any, training: Training) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     image = torch.from_numpy(numpy.array(training.trainer.train.inputs["image"][:1]))
+    image = image.to(training.trainer.device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(image)
     return counter.get_total_flops()
