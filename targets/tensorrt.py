@@ -22,7 +22,7 @@ from edgestill.targets.base import (
     require_signature,
     unavailable,
 )
-from edgestill.targets.cuda import find_gpu
+from edgestill.targets.cuda import Gpu, find_gpu
 from edgestill.targets.options import TensorRtOptions, TensorRtRtxOptions
 from edgestill.targets.tensorrt_session import TensorRtSession, make_logger
 
@@ -46,7 +46,7 @@ class TensorRt:
         # Only the RTX builder can work for a GPU that is not there.
         builds_anywhere = self.name == RTX
         try:
-            find_gpu()
+            self._gpu()
         except DeviceError as error:
             return Availability(error.what, error.fix or "", version, builds_anywhere)
         return Availability(version=version, can_compile=True, can_run=True)
@@ -83,7 +83,7 @@ class TensorRt:
                 where=str(engine.path),
                 fix="Compile it with the version that runs it",
             )
-        gpu = find_gpu()
+        gpu = self._gpu()
         wanted = engine.description.built_on["compute_capability"].split(", ")
         if gpu.compute_capability not in wanted:
             raise DeviceError(
@@ -98,13 +98,32 @@ class TensorRt:
         spec = TARGETS[self.name]
         return require(spec.module, extra=spec.extra)
 
+    def _gpu(self) -> Gpu:
+        """The GPU that engines run on.
+
+        Raises:
+            DeviceError: there is none, or none of those that TensorRT for RTX runs on.
+        """
+        gpu = find_gpu()
+        if self.name == RTX:
+            known = _compute_capabilities(self._require())
+            own = float(gpu.compute_capability)
+            # For later ones it builds when it loads an engine.
+            if own not in known and own < max(known):
+                raise DeviceError(
+                    f"{gpu.name} has compute capability {own}, and {RTX} runs on "
+                    f"{', '.join(map(str, known))} and later ones",
+                    fix="Use the target tensorrt there",
+                )
+        return gpu
+
     def _built_on(self, trt: Any, options: Options) -> dict[str, str]:
         """What the engine is bound to."""
         if options.compute_capability:
             capabilities = ", ".join(f"{number:.1f}" for number in options.compute_capability)
         else:
             try:
-                capabilities = find_gpu().compute_capability
+                capabilities = self._gpu().compute_capability
             except DeviceError as error:
                 fix = "Compile it on the device"
                 if self.name == RTX:
@@ -187,17 +206,21 @@ def to_fp16(model: OnnxModel, file: Path) -> None:
 def _set_compute_capabilities(trt: Any, config: Any, numbers: tuple[float, ...]) -> None:
     if not numbers:
         return
-    known = trt.ComputeCapability.__members__
+    known = _compute_capabilities(trt)
     config.num_compute_capabilities = len(numbers)
     for index, number in enumerate(numbers):
-        name = f"SM{number * 10:g}"
-        if name not in known or not config.set_compute_capability(known[name], index):
-            allowed = [f"{int(k[2:]) / 10:.1f}" for k in known if k.startswith("SM")]
+        if number not in known or not config.set_compute_capability(known[number], index):
             raise ExportError(
-                f"tensorrt-rtx does not build for compute capability {number}",
+                f"{RTX} does not build for compute capability {number}",
                 where="compute_capability",
-                fix=f"Supported: {', '.join(allowed)}",
+                fix=f"Supported: {', '.join(map(str, known))}",
             )
+
+
+def _compute_capabilities(trt: Any) -> dict[float, Any]:
+    """Those that TensorRT for RTX knows, such as 8.6, each with its name for it."""
+    members = trt.ComputeCapability.__members__.items()
+    return {int(name[2:]) / 10: value for name, value in members if name.startswith("SM")}
 
 
 def _set_batch_range(builder: Any, config: Any, network: Any, max_batch: int) -> None:

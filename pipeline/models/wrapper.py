@@ -220,6 +220,8 @@ class DeviceModel(nn.Module):
     def _advice(self, raised: Exception, given: Sequence[TensorSpec]) -> str:
         if out_of_memory(raised):
             return SMALLER
+        if "view size is not compatible" in str(raised):
+            return "Use reshape there in place of view; or leave out channels_last, if it is set"
         unfit = [spec for spec in given if spec.dtype not in ("int32", "int64", "bool")]
         if unfit and re.search(r"\bind(ex|ices)\b", str(raised)):
             dtype = unfit[0].dtype if _whole(unfit[0]) else "float32, as bytes and floats do"

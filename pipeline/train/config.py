@@ -56,6 +56,8 @@ class TrainConfig:
         early_stop: epochs without a better validation after which the training ends.
         precision: of the computation; weights are float32.
         compile: compile the student with torch.compile.
+        channels_last: lay out weights and features with the channels innermost, as the tensor cores
+            of a GPU take them; a model that calls `view` on a convolution's output cannot.
         only: the paths of the modules that learn; without any, all of them. The rest keeps its
             weights, and its statistics, since it runs in eval mode.
         trackers: where metrics go beside the log, through Accelerate.
@@ -75,6 +77,7 @@ class TrainConfig:
     early_stop: Count | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
+    channels_last: bool = False
     augment: AugmentConfig | None = None
     only: tuple[str, ...] = ()
     trackers: tuple[Literal["tensorboard", "wandb"], ...] = ()

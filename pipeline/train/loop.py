@@ -28,10 +28,11 @@ from edgestill.train.learner import Given, Learner, attended_tokens
 from edgestill.train.losses.base import Labels, Loss, LossInputs
 from edgestill.train.optimizers import learning_rate, make_average, make_optimizer
 from edgestill.train.peers import Peer, Score, peer_scores
-from edgestill.train.predict import Arrays, predict
+from edgestill.train.predict import Arrays, placed, predict
 from edgestill.train.ranks import from_first, gatherer, mean_terms
 from edgestill.train.reproducible import derived_seed, seed_everything
 from edgestill.train.teachers import Teacher
+from edgestill.train.unread import Unread, Value
 from edgestill.train.views import Ids, Rows, View, Views, require_whole_labels
 
 # A checkpoint is written when it would cost less than this share of the time since the last one.
@@ -120,14 +121,14 @@ class Trainer:
         self.say = say
         require_whole_labels(config.augment, train.labels)
         self.views = Views(config.augment, train.inputs, train.ids)
-        self.model = model.to(self.device)
+        self.model = self._placed(model)
         # Copied before taps are set, which would read the copy too.
         if average is None and config.ema:
             average = make_average(self.model, config.ema)
         self.average = average
         self.kept = cast(DeviceModel, average.module).to(self.device) if average else self.model
         bf16 = config.precision == "bf16"
-        peers = [Learner(p.model.to(self.device), p.losses, bf16=bf16) for p in objective.peers]
+        peers = [Learner(self._placed(p.model), p.losses, bf16=bf16) for p in objective.peers]
         self.learner = Learner(
             self.model, objective.losses, bf16=bf16, only=config.only, peers=peers
         )
@@ -146,6 +147,7 @@ class Trainer:
         own = {f"loss {i}": loss.optimizer for i, loss in enumerate(self.losses)}
         optimizers = {name: optimizer for name, optimizer in own.items() if optimizer}
         self.tracked = state.Tracked(modules, {"optimizer": self.optimizer, **optimizers})
+        self.unread = Unread()
         self._saved, self._save_seconds = time.monotonic(), 0.0
 
     def run(
@@ -186,6 +188,12 @@ class Trainer:
             tracker.finish()
         return Trained(best, at.best_epoch, at.history)
 
+    def _placed(self, model: DeviceModel) -> DeviceModel:
+        model = model.to(self.device)
+        if self.config.channels_last:
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return model
+
     def _adapt(self) -> None:
         """The dry run that makes adapters and discriminators."""
         seed_everything(derived_seed(self.seed, "adapt"))
@@ -204,11 +212,13 @@ class Trainer:
                 self._step(batches[step], at, steps)
             at.step = step + 1
             self._save_if_due(at, best)
+        self._read_terms(at)
 
     def _save_if_due(self, at: state.Progress, best: dict[str, Tensor]) -> None:
         now = time.monotonic()
         wait = max(CHECKPOINT_SECONDS, self._save_seconds / CHECKPOINT_SHARE)
         if now - self._saved > wait and self.accelerator.is_main_process:
+            self._read_terms(at)
             state.save(self.work, self.tracked, best, at)
             self._saved = time.monotonic()
             self._save_seconds = self._saved - now
@@ -236,6 +246,7 @@ class Trainer:
         for learner, inputs in zip(self.learner.learners, seen, strict=True):
             for loss in learner.own_terms:
                 loss.after_step(inputs)
+        self._read_terms(at, but=at.step)
 
     def _backward(self, part: Part, at: state.Progress, progress: float) -> list[LossInputs]:
         """Add the gradients of one part; what each learner's losses read, detached."""
@@ -250,18 +261,22 @@ class Trainer:
         terms: list[Tensor]
         seen: list[LossInputs]
         terms, seen = self.wrapped(view.inputs, given, due)
-        values = torch.stack([term.detach().float() for term in terms]).tolist()
+        self.unread.put(at.step, len(part.rows), [losses[index].name for index in due], terms)
         total = torch.zeros((), device=self.device)
-        for index, term, value in zip(due, terms, values, strict=True):
-            loss = losses[index]
-            self._require_finite(value, loss.name, at)
+        for index, term in zip(due, terms, strict=True):
             # Processes average their gradients: rows weigh alike, whoever has them.
-            rows = sum(part.sizes) if loss.relates_samples else len(part.rows) * len(part.sizes)
+            together = losses[index].relates_samples
+            rows = sum(part.sizes) if together else len(part.rows) * len(part.sizes)
             total = total + weights[index] * (rows / part.whole) * term
-            at.terms.setdefault(loss.name, state.Term()).add(value, len(part.rows))
         # Not through Accelerate: a variable of its own would divide the loss.
         torch.autograd.backward(total)
         return seen
+
+    def _read_terms(self, at: state.Progress, *, but: int | None = None) -> None:
+        """Take the terms of all steps but one from the device."""
+        for term in self.unread.take(but=but):
+            self._require_finite(term, at)
+            at.terms.setdefault(term.name, state.Term()).add(term.value, term.rows)
 
     def _given(self, view: View, part: Part, number: int, progress: float) -> Given:
         """Everything that the losses read but the student's outputs."""
@@ -279,10 +294,10 @@ class Trainer:
         labels = self.train.labels
         if labels is None:
             return None
-        own = torch.from_numpy(numpy.array(labels[rows])).to(self.device)
+        own = placed(labels[rows], self.device)
         if view.partners is None:
             return Labels(own)
-        partner = torch.from_numpy(numpy.array(labels[view.partners])).to(self.device)
+        partner = placed(labels[view.partners], self.device)
         return Labels(own, partner, view.share)
 
     def _validate(
@@ -339,11 +354,12 @@ class Trainer:
             return new.validation >= best.validation
         return new.validation <= best.validation
 
-    def _require_finite(self, value: float, name: str, at: state.Progress) -> None:
-        if not math.isfinite(value):
+    def _require_finite(self, term: Value, at: state.Progress) -> None:
+        if not math.isfinite(term.value):
             kept = (self.work / state.FILE).is_file()
             raise ModelError(
-                f"the loss {name} is {value} at step {at.step + 1} of epoch {at.epoch + 1}",
+                f"the loss {term.name} is {term.value} at step {term.step + 1} of epoch "
+                f"{at.epoch + 1}",
                 where="training",
                 fix=_ADVICE + (f"; the last checkpoint is in {self.work}" if kept else ""),
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy
 import torch
@@ -16,12 +17,21 @@ Arrays = Mapping[str, NDArray[numpy.generic]]
 BATCH = 256
 
 
+def placed(array: NDArray[Any], device: torch.device) -> Tensor:
+    """A copy of an array on `device`."""
+    # A memory-mapped file is read-only; torch wants an array that it may write to.
+    tensor = torch.from_numpy(numpy.array(array))
+    if device.type == "cuda":
+        # From memory that the system may move, a copy would wait for all that the GPU has to do.
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def to_tensors(
     arrays: Arrays, rows: NDArray[numpy.int64] | slice, device: torch.device
 ) -> list[Tensor]:
     """The given rows of each array, in order, on `device`."""
-    # A memory-mapped file is read-only; torch wants an array that it may write to.
-    return [torch.from_numpy(numpy.array(array[rows])).to(device) for array in arrays.values()]
+    return [placed(array[rows], device) for array in arrays.values()]
 
 
 def predict(

@@ -29,6 +29,7 @@ from edgestill.digest import digest_bytes
 from edgestill.errors import ModelError
 from edgestill.train.losses.base import Labels, Outputs
 from edgestill.train.losses.config import Tap
+from edgestill.train.predict import placed
 from edgestill.train.views import Ids, Rows
 
 Array = NDArray[Any]
@@ -169,7 +170,7 @@ class RecordedTeacher:
         del labels
         device = inputs[0].device
         answers = {
-            column: self._column(index, column, rows, view).to(device, torch.float32)
+            column: self._column(index, column, rows, view, device)
             for index, column in enumerate(self._description.columns)
         }
         features = {
@@ -183,12 +184,14 @@ class RecordedTeacher:
     def require_unchanged(self) -> None:
         """Files of the store do not change: their digests were compared before."""
 
-    def _column(self, index: int, column: Column, rows: Rows, view: int) -> Tensor:
-        values = torch.from_numpy(self._read(view, f"{index}", rows))
+    def _column(
+        self, index: int, column: Column, rows: Rows, view: int, device: torch.device
+    ) -> Tensor:
+        values = placed(self._read(view, f"{index}", rows), device).float()
         if column.top_k is None:
             return values
-        rest = torch.from_numpy(self._read(view, f"{index}.rest", rows))
-        kept = torch.from_numpy(self._read(view, f"{index}.kept", rows).astype(numpy.int64))
+        rest = placed(self._read(view, f"{index}.rest", rows), device).float()
+        kept = placed(self._read(view, f"{index}.kept", rows).astype(numpy.int64), device)
         dense = rest.expand(len(rows), column.classes, *rest.shape[2:]).clone()
         return dense.scatter_(1, kept, values)
 

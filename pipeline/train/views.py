@@ -20,7 +20,7 @@ from edgestill.digest import digest_value
 from edgestill.errors import ModelError
 from edgestill.extras import require
 from edgestill.train.config import AugmentConfig
-from edgestill.train.predict import Arrays, to_tensors
+from edgestill.train.predict import Arrays, placed, to_tensors
 
 Ids = NDArray[numpy.uint64]
 Rows = NDArray[numpy.int64]
@@ -102,19 +102,16 @@ class Views:
             images = images.movedim(-1, 1)
         pad = self.config.crop
         if pad:
-            down, right = (
-                (self._uniform(rows, view, word) * (2 * pad + 1)).astype(numpy.int64)
-                for word in ("down", "right")
-            )
+            corners = [self._uniform(rows, view, word) for word in ("down", "right")]
+            moved = (numpy.stack(corners) * (2 * pad + 1)).astype(numpy.int64)
+            down, right = placed(moved, images.device)
             height, width = images.shape[2:]
             padded = functional.pad(images, (pad, pad, pad, pad))
             windows = padded.unfold(2, height, 1).unfold(3, width, 1)
-            images = windows[
-                torch.arange(len(rows)), :, torch.from_numpy(down), torch.from_numpy(right)
-            ]
+            images = windows[torch.arange(len(rows), device=images.device), :, down, right]
         if self.config.flip:
-            flipped = torch.from_numpy(self._uniform(rows, view, "flip") < 0.5)
-            flipped = flipped.to(images.device)[:, None, None, None]
+            flipped = placed(self._uniform(rows, view, "flip") < 0.5, images.device)
+            flipped = flipped[:, None, None, None]
             images = torch.where(flipped, images.flip(3), images)
         return images
 
@@ -130,12 +127,12 @@ class Views:
         alphas = numpy.where(blend, mixup or 1.0, cutmix or 1.0)
         special = require("scipy.special", extra="build")
         share = special.betaincinv(alphas, alphas, self._uniform(rows, view, "share"))
-        cut = torch.from_numpy(self._boxes(rows, view, share, images.shape[2:]))
-        share = numpy.where(blend, share, 1 - cut.float().mean((1, 2)).numpy())
-        own = torch.from_numpy(share.astype(numpy.float32)).to(images.device)
-        blended = torch.from_numpy(blend).to(images.device)[:, None, None, None]
+        cut = self._boxes(rows, view, share, images.shape[2:])
+        share = numpy.where(blend, share, 1 - cut.mean((1, 2), dtype=numpy.float32))
+        own = placed(share.astype(numpy.float32), images.device)
+        blended = placed(blend, images.device)[:, None, None, None]
         weight = own[:, None, None, None]
-        patched = torch.where(cut[:, None].to(images.device), others, images)
+        patched = torch.where(placed(cut, images.device)[:, None], others, images)
         return torch.where(blended, weight * images + (1 - weight) * others, patched), own
 
     def _boxes(

@@ -11,6 +11,11 @@ import yaml
 SHARED = Path(__file__).parents[3] / "shared"
 MODELS = SHARED / "models" / "cifar_resnet.py"
 RGB = {"range": 255, "mean": [0.4914, 0.4822, 0.4465], "std": [0.2470, 0.2435, 0.2616]}
+GIVEN_TEACHER: Mapping[str, Any] = {
+    "model": f"{MODELS}:teacher",
+    "weights": str(MODELS.with_name("cifar_resnet_teacher.safetensors")),
+    "normalize": RGB,
+}
 
 
 def require_data() -> None:
@@ -36,11 +41,7 @@ def write_recipe(
             "split": {"calibration": 0.02, "validation": 0.1, "seed": 0},
             **({"limit": limit} if limit else {}),
         },
-        "teacher": {
-            "model": f"{MODELS}:teacher",
-            "weights": str(MODELS.with_name("cifar_resnet_teacher.safetensors")),
-            "normalize": RGB,
-        },
+        "teacher": dict(GIVEN_TEACHER),
         "student": {"model": f"{MODELS}:student", "normalize": RGB},
         **sections,
     }

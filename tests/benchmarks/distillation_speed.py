@@ -2,10 +2,11 @@
 
     python tests/benchmarks/distillation_speed.py --json distillation_speed.json
 
-CIFAR ResNets, batch 128, 2 threads, on the GPU where there is one. Every variant is a training of its own, of which one step is
-taken in turn, so that a slow moment of the machine meets all of them; a ratio is the median over
-rounds of the ratio within a round. Where torchdistill is installed (its losses import without
-torchvision: pip install --no-deps torchdistill), its losses run in a plain loop on the same pair.
+CIFAR ResNets, batch 128, 2 threads, on the GPU where there is one (bounds are those of 2 cores).
+Every variant is a training of its own, of which one step is taken in turn, so that a slow moment of
+the machine meets all of them; a ratio is the median over rounds of the ratio within a round. Where
+torchdistill is installed (its losses import without torchvision: pip install --no-deps
+torchdistill), its losses run in a plain loop on the same pair.
 """
 
 from __future__ import annotations

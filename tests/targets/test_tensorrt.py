@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 from edgestill.artifact import Engine, OnnxDescription, OnnxModel, TensorSpec
 from edgestill.errors import DeviceError, ExportError, MissingExtra
 from edgestill.targets import TARGETS, get_target
+from edgestill.targets.base import Availability
 from edgestill.targets.cuda import Gpu
 from edgestill.targets.options import TensorRtOptions, TensorRtRtxOptions
 from edgestill.targets.tensorrt import to_fp16
@@ -202,6 +204,36 @@ def test_an_engine_for_other_gpus_is_refused_before_it_is_opened(
         f"{engine.path}: the engine was built for compute capability 8.6 and 8.9, "
         "NVIDIA T4 has 7.5. Compile it for 7.5"
     )
+
+
+@pytest.mark.parametrize("capability", ["5.3", "8.7", "9.0", "10.0"])
+def test_a_gpu_that_is_not_among_those_that_it_runs_on_is_as_none(
+    capability: str,
+    engine: Engine,
+    make_onnx: MakeOnnx,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = Gpu("NVIDIA H100", capability, "13.0")
+    monkeypatch.setattr("edgestill.targets.tensorrt.find_gpu", lambda: gpu)
+    what = (
+        f"NVIDIA H100 has compute capability {capability}, and tensorrt-rtx runs on 7.5, 8.0, "
+        "8.6, 8.9, 12.0, 12.1 and later ones"
+    )
+    fix = "Use the target tensorrt there"
+    assert RTX.probe() == Availability(what, fix, trt.__version__, can_compile=True)
+    with pytest.raises(DeviceError) as raised:
+        RTX.load(engine, threads=1)
+    assert str(raised.value) == f"{what}. {fix}"
+    with pytest.raises(ExportError, match=re.escape(f"no GPU here to build for ({what})")):
+        RTX.compile(relu(make_onnx), "fp32", TensorRtRtxOptions(), tmp_path)
+
+
+@pytest.mark.parametrize("capability", ["7.5", "8.9", "12.0", "13.0"])
+def test_a_gpu_that_it_runs_on(capability: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = Gpu("NVIDIA RTX", capability, "13.0")
+    monkeypatch.setattr("edgestill.targets.tensorrt.find_gpu", lambda: gpu)
+    assert RTX.probe() == Availability("", "", trt.__version__, can_compile=True, can_run=True)
 
 
 def test_a_plan_that_cannot_be_opened_says_what_tensorrt_says(engine: Engine) -> None:

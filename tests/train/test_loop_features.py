@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -210,6 +211,7 @@ def test_epochs_that_are_as_good_as_the_best_do_not_put_off_the_stop(tmp_path: P
     "change",
     [
         {"precision": "bf16"},
+        {"channels_last": True},
         pytest.param(
             {"compile": True},
             marks=pytest.mark.skipif(
@@ -226,6 +228,35 @@ def test_computed_otherwise_it_learns_the_same(tmp_path: Path, change: dict[str,
     for first, second in zip(plain.history, other.history, strict=True):
         assert second.losses == pytest.approx(first.losses, rel=0.05)
     assert all(tensor.dtype != torch.bfloat16 for tensor in other.weights.values())
+
+
+def test_weights_and_features_have_their_channels_innermost(tmp_path: Path) -> None:
+    laid_out = []
+    student = net(4)
+    student.module[0].register_forward_hook(lambda module, given, output: laid_out.append(output))
+    training = trainer(tmp_path, replace(CONFIG, epochs=1, channels_last=True), student=student)
+    training.run(samples(1), lambda share, words: None)
+    for tensor in (*laid_out, student.module[0].weight):
+        assert tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_model_that_cannot_have_its_channels_innermost_says_where(tmp_path: Path) -> None:
+    class Viewing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convolution = nn.Conv2d(1, 4, 3, padding=1)
+            self.head = nn.Linear(64, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(self.convolution(x).view(len(x), -1))
+
+    student = DeviceModel(Viewing(), None, (TensorSpec("image", "uint8", (None, 1, 4, 4)),))
+    with pytest.raises(ModelError) as raised:
+        train(tmp_path, replace(CONFIG, channels_last=True), student=student)
+    assert re.match(r"tests/train/test_loop_features\.py:\d+: forward raised", str(raised.value))
+    assert str(raised.value).endswith(
+        "Use reshape there in place of view; or leave out channels_last, if it is set"
+    )
 
 
 def test_a_term_teaches_nothing_and_is_not_computed_before_its_weight_rises(tmp_path: Path) -> None:

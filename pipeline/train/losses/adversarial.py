@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,7 @@ class Adversarial(Loss):
             role = role_of(self.reads.teacher[0].teacher)
             self.adapter = Adapter(student, teacher, role).to(student.device)
             words = self.adapter.words
-        real = _some_rows(self._judged(example)[1], 0)
+        real = _some_rows(self._judged(example)[1], lambda: 0)
         self.discriminator = Discriminator(real, self.config.width).to(real.device)
         # The student's optimizer must not find these parameters, nor a gradient reach them.
         self.discriminator.requires_grad_(False)
@@ -94,7 +94,6 @@ class Adversarial(Loss):
         """`accuracy`: the share that the discriminator told apart, 0.5 for guessing."""
         return {} if self.told_apart is None else {f"{self.name} accuracy": self.told_apart}
 
-    @property
     def _looks(self) -> int:
         """How many steps the discriminator has made, in all processes alike."""
         return int(self.discriminator.seen)
@@ -112,12 +111,16 @@ class Adversarial(Loss):
         return channels_last(student), channels_last(teacher)
 
 
-def _some_rows(judged: Tensor, choice: int) -> Tensor:
-    """`[b, c]` or `[b, positions, c]` as `[n, c]`: of many rows a choice, the same everywhere."""
+def _some_rows(judged: Tensor, choice: Callable[[], int]) -> Tensor:
+    """`[b, c]` or `[b, positions, c]` as `[n, c]`: of many rows a choice, the same everywhere.
+
+    Args:
+        choice: its number, for which a GPU may have to be waited for.
+    """
     rows = judged.reshape(-1, judged.shape[-1])
     if len(rows) <= _MOST_ROWS:
         return rows
-    generator = torch.Generator().manual_seed(choice)
+    generator = torch.Generator().manual_seed(choice())
     return rows[torch.randperm(len(rows), generator=generator)[:_MOST_ROWS].to(rows.device)]
 
 
