@@ -299,8 +299,8 @@ CASES = {
         changed("distill: {}", "distill: {epoch: 3}"),
         "5: distill.epoch: unknown key. Did you mean epochs? Allowed keys: epochs, batch_size, "
         "accumulate, optimizer, learning_rate, schedule, weight_decay, momentum, warmup, "
-        "clip_norm, ema, early_stop, precision, compile, augment, only, trackers, losses, cache, "
-        "teachers, learn_from, peers, generations, stages.",
+        "clip_norm, ema, early_stop, precision, compile, channels_last, augment, only, trackers, "
+        "losses, cache, teachers, learn_from, peers, generations, stages.",
     ),
     "misspelt section counts as given": (
         changed("teacher:", "teachr:"),

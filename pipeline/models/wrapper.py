@@ -218,8 +218,9 @@ class DeviceModel(nn.Module):
         self.prediction_shape = tuple(self._classes_first(prediction).shape[1:])
 
     def _advice(self, raised: Exception, given: Sequence[TensorSpec]) -> str:
-        if out_of_memory(raised):
-            return SMALLER
+        advice = device_advice(raised)
+        if advice is not None:
+            return advice
         if "view size is not compatible" in str(raised):
             return "Use reshape there in place of view; or leave out channels_last, if it is set"
         unfit = [spec for spec in given if spec.dtype not in ("int32", "int64", "bool")]
@@ -254,12 +255,17 @@ def probe_samples(inputs: Sequence[TensorSpec], arrays: Mapping[str, NDArray[Any
     return [torch.from_numpy(numpy.ascontiguousarray(array)) for array in take]
 
 
-SMALLER = "It is memory that is short: lower batch_size, or raise accumulate"
-
-
-def out_of_memory(raised: BaseException) -> bool:
-    """Whether PyTorch could not allocate a tensor."""
-    return isinstance(raised, torch.OutOfMemoryError) or "can't allocate memory" in str(raised)
+def device_advice(raised: BaseException) -> str | None:
+    """What to do about an error of the device, which any line may meet; None for other errors."""
+    if isinstance(raised, torch.OutOfMemoryError) or "can't allocate memory" in str(raised):
+        return "It is memory that is short: lower batch_size, or raise accumulate"
+    if "device-side assert" in str(raised):
+        # The GPU tells later than it happens, and of a line that may have no part in it.
+        return (
+            "Most often an index is beyond its table, such as a token beyond the vocabulary: with "
+            "ACCELERATE_USE_CPU=true in the environment it is said where"
+        )
+    return None
 
 
 def require_rows(name: str, output: Tensor, count: int) -> None:

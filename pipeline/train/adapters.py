@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from edgestill.errors import ModelError
 from edgestill.train.voices import TEACHER
@@ -85,7 +85,7 @@ def one_grid(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     if first.ndim != second.ndim:
         raise _apart(first, second)
     grid = tuple(map(min, first.shape[1:-1], second.shape[1:-1]))
-    return _pooled(first, grid).flatten(1, -2), _pooled(second, grid).flatten(1, -2)
+    return pooled(first, grid).flatten(1, -2), pooled(second, grid).flatten(1, -2)
 
 
 def _mean(feature: Tensor) -> Tensor:
@@ -111,15 +111,28 @@ def _unflattened(sequence: Tensor, grid: tuple[int, ...]) -> Tensor:
     return sequence.reshape(len(sequence), *grid, sequence.shape[-1])
 
 
-def _pooled(feature: Tensor, grid: tuple[int, ...]) -> Tensor:
-    if tuple(feature.shape[1:-1]) == grid:
-        return feature
-    pools: dict[int, Callable[..., Tensor]] = {
-        1: functional.adaptive_avg_pool1d,
-        2: functional.adaptive_avg_pool2d,
-        3: functional.adaptive_avg_pool3d,
-    }
-    return pools[len(grid)](feature.movedim(-1, 1), grid).movedim(1, -1)
+def pooled(feature: Tensor, grid: Sequence[int]) -> Tensor:
+    """`[b, *positions, ...]` averaged down to the positions of `grid`.
+
+    As adaptive pooling has it, whose gradient is not the same each time on a GPU.
+    """
+    for axis, size in enumerate(grid, start=1):
+        length = feature.shape[axis]
+        if length % size:
+            windows = _windows(length, size).to(feature)
+            feature = (feature.movedim(axis, -1) @ windows).movedim(-1, axis)
+        elif length != size:
+            before, after = feature.shape[:axis], feature.shape[axis + 1 :]
+            feature = feature.reshape(*before, size, length // size, *after).mean(axis + 1)
+    return feature
+
+
+def _windows(length: int, size: int) -> Tensor:
+    """`[length, size]`, the share of each position in each mean: windows overlap by one at most."""
+    first = torch.arange(size) * length // size
+    end = -(-(torch.arange(size) + 1) * length // size)
+    position = torch.arange(length).unsqueeze(1)
+    return ((position >= first) & (position < end)) / (end - first)
 
 
 def _apart(first: Tensor, second: Tensor) -> ModelError:

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
 from edgestill.errors import ModelError
-from edgestill.models.wrapper import SMALLER, DeviceModel, out_of_memory
+from edgestill.models.wrapper import DeviceModel, device_advice
 from edgestill.reference import describe
 from edgestill.train import state
 from edgestill.train.accelerator import start_accelerator
@@ -140,9 +140,7 @@ class Trainer:
         # What losses learn is placed before the optimizer has it: not every device keeps parameters
         # the same objects.
         self.optimizer = make_optimizer(self.learner.to(self.device), config)
-        self.wrapped, self.wrapped_optimizer = self.accelerator.prepare(
-            self.learner, self.optimizer
-        )
+        self.wrapped = self.accelerator.prepare(self.learner)
         modules = {"learner": self.learner} | ({"average": average} if average else {})
         own = {f"loss {i}": loss.optimizer for i, loss in enumerate(self.losses)}
         optimizers = {name: optimizer for name, optimizer in own.items() if optimizer}
@@ -171,6 +169,7 @@ class Trainer:
         while at.epoch < self.config.epochs and not self._stopped(at):
             started = time.monotonic()
             self._epoch(at, best, steps)
+            self._read_terms(at)
             record = self._validate(validation, at, time.monotonic() - started, steps)
             self._warn_of_idle_terms(at, steps)
             former = at.history[at.best_epoch - 1] if at.best_epoch else None
@@ -208,11 +207,10 @@ class Trainer:
         batches = epoch_batches(len(self.train), self.config.batch_size, self.seed, at.epoch)
         self.wrapped.train()
         for step in range(at.step, steps):
-            with _within_memory():
+            with _told_in_words():
                 self._step(batches[step], at, steps)
             at.step = step + 1
             self._save_if_due(at, best)
-        self._read_terms(at)
 
     def _save_if_due(self, at: state.Progress, best: dict[str, Tensor]) -> None:
         now = time.monotonic()
@@ -230,7 +228,7 @@ class Trainer:
         progress = position / (steps * self.config.epochs)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.config, position, steps * self.config.epochs)
-        self.wrapped_optimizer.zero_grad()
+        self.optimizer.zero_grad()
         parts = parts_of(batch, self.config.accumulate, index, self.accelerator.num_processes)
         for part in parts:
             alone = part is not parts[-1] and self.accelerator.num_processes > 1
@@ -240,7 +238,7 @@ class Trainer:
             for learner in self.learner.learners:
                 norm = self.config.clip_norm
                 self.accelerator.clip_grad_norm_(learner.own_parameters(), norm)
-        self.wrapped_optimizer.step()
+        self.optimizer.step()
         if self.average is not None:
             self.average.update_parameters(self.model)
         for learner, inputs in zip(self.learner.learners, seen, strict=True):
@@ -274,9 +272,10 @@ class Trainer:
 
     def _read_terms(self, at: state.Progress, *, but: int | None = None) -> None:
         """Take the terms of all steps but one from the device."""
-        for term in self.unread.take(but=but):
-            self._require_finite(term, at)
-            at.terms.setdefault(term.name, state.Term()).add(term.value, term.rows)
+        with _told_in_words():
+            for term in self.unread.take(but=but):
+                self._require_finite(term, at)
+                at.terms.setdefault(term.name, state.Term()).add(term.value, term.rows)
 
     def _given(self, view: View, part: Part, number: int, progress: float) -> Given:
         """Everything that the losses read but the student's outputs."""
@@ -305,7 +304,8 @@ class Trainer:
     ) -> state.EpochRecord:
         if self.objective.teacher is not None:
             self.objective.teacher.require_unchanged()
-        outputs = predict(self.kept, validation.inputs, self.device)
+        with _told_in_words():
+            outputs = predict(self.kept, validation.inputs, self.device)
         if not all(numpy.isfinite(output).all() for output in outputs):
             raise ModelError(
                 f"the model's outputs are not finite after epoch {at.epoch + 1}",
@@ -366,15 +366,16 @@ class Trainer:
 
 
 @contextmanager
-def _within_memory() -> Iterator[None]:
-    """Where a model's own forward is not what asks for too much: losses, gradients, optimizers."""
+def _told_in_words() -> Iterator[None]:
+    """Errors of the device that are not raised within the forward of a model."""
     try:
         yield
     except RuntimeError as error:
-        if not out_of_memory(error):
+        fix = device_advice(error)
+        if fix is None:
             raise
         what = f"a step of the training raised {describe(error)}"
-        raise ModelError(what, where="training", fix=SMALLER) from error
+        raise ModelError(what, where="training", fix=fix) from error
 
 
 _ADVICE = "Lower learning_rate, set clip_norm, or look for extreme values in the data"

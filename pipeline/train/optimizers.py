@@ -12,6 +12,8 @@ from torch.optim.swa_utils import AveragedModel
 from edgestill.errors import ModelError
 from edgestill.train.config import TrainConfig
 
+Tensors = Sequence[Tensor]
+
 # Of one_cycle: the first rate and the last, as parts of the highest.
 _FIRST, _LAST = 1 / 25, 1e-4
 _DROPS = (5 / 8, 6 / 8, 7 / 8)
@@ -73,15 +75,15 @@ def make_average(model: nn.Module, decay: float) -> AveragedModel:
     weights are soon forgotten.
     """
 
-    def average(
-        averages: Sequence[Tensor], values: Sequence[Tensor], updates: Tensor | int
-    ) -> None:
-        count = int(updates)
+    def average(averages: Tensors, values: Tensors, _: Tensor | int) -> None:
+        # Not the number that is given, which is on the device and would be waited for.
+        count = int(averaged.n_averaged)
         weight = 1 - min(decay, (1 + count) / (10 + count))
-        for averaged, value in zip(averages, values, strict=True):
-            if averaged.is_floating_point():
-                averaged.lerp_(value.to(averaged.dtype), weight)
+        for own, value in zip(averages, values, strict=True):
+            if own.is_floating_point():
+                own.lerp_(value.to(own.dtype), weight)
             else:
-                averaged.copy_(value)
+                own.copy_(value)
 
-    return AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+    averaged = AveragedModel(model, multi_avg_fn=average, use_buffers=True)
+    return averaged

@@ -21,10 +21,10 @@ def placed(array: NDArray[Any], device: torch.device) -> Tensor:
     """A copy of an array on `device`."""
     # A memory-mapped file is read-only; torch wants an array that it may write to.
     tensor = torch.from_numpy(numpy.array(array))
-    if device.type == "cuda":
-        # From memory that the system may move, a copy would wait for all that the GPU has to do.
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    if device.type != "cuda":
+        return tensor.to(device)
+    # From memory that the system may move, a copy would wait for all that the GPU has to do.
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def to_tensors(

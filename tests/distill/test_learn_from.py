@@ -204,4 +204,4 @@ def test_the_average_of_a_later_stage_begins_where_the_stage_before_ended(
     learnt = load_file(before.weights_path)
     kept = trainer.kept.module.state_dict()
     assert learnt.keys() == kept.keys()
-    assert all(torch.equal(kept[name], tensor) for name, tensor in learnt.items())
+    assert all(torch.equal(kept[name].cpu(), tensor) for name, tensor in learnt.items())

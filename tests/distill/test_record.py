@@ -245,6 +245,7 @@ def test_what_is_kept_takes_the_space_that_it_should(
 def test_a_killed_recording_goes_on_with_the_view_it_was_at(
     base: Path, context: StepContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(recording_stage, "BATCH", COUNT // 4)
     train = dataset(base)
     whole = recorded(base, context, step(), train)
     told: list[str] = []
@@ -254,7 +255,6 @@ def test_a_killed_recording_goes_on_with_the_view_it_was_at(
         if len(told) == 6:  # in the midst of the second view
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(recording_stage, "BATCH", COUNT // 4)
     inputs = RecordInputs(train, Checkpoint(base / "teacher0", whole.description.teacher))
     elsewhere = replace(context, work=base / "other work", progress=killed)
     (base / "again").mkdir()

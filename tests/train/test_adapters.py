@@ -7,9 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
 from edgestill.errors import ModelError
-from edgestill.train.adapters import Adapter, channels_last, one_grid
+from edgestill.train.adapters import Adapter, channels_last, one_grid, pooled
 
 
 def image(height: int, width: int, channels: int = 2) -> Tensor:
@@ -68,6 +69,19 @@ def test_the_finer_image_is_averaged_down(swap: bool) -> None:
     fine, coarse = reversed(found) if swap else found
     torch.testing.assert_close(fine, halved(image(4, 6)).flatten(1, 2))
     assert torch.equal(coarse, image(2, 3).flatten(1, 2))
+
+
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=3))
+def test_means_are_those_of_adaptive_pooling(axes: list[tuple[int, int]]) -> None:
+    lengths, grid = [max(axis) for axis in axes], [min(axis) for axis in axes]
+    feature = torch.rand(2, *lengths, 3, dtype=torch.float64, requires_grad=True)
+    pool = getattr(functional, f"adaptive_avg_pool{len(axes)}d")
+    expected = pool(feature.movedim(-1, 1), grid).movedim(1, -1)
+    found = pooled(feature, grid)
+    torch.testing.assert_close(found, expected)
+    weights = torch.rand_like(expected)
+    slopes = [torch.autograd.grad(means, feature, weights)[0] for means in (found, expected)]
+    torch.testing.assert_close(*slopes)
 
 
 def test_each_axis_meets_at_its_coarser_grid() -> None:

@@ -186,7 +186,7 @@ def test_the_moving_average_is_what_is_validated_and_kept(tmp_path: Path) -> Non
     weight = "module.0.weight"
     assert not torch.equal(last[weight], kept[weight])
     if trained.best_epoch == config.epochs:
-        assert torch.equal(trained.weights[weight], kept[weight])
+        assert torch.equal(trained.weights[weight], kept[weight].cpu())
 
 
 def test_a_training_that_no_longer_helps_is_stopped(tmp_path: Path) -> None:

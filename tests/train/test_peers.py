@@ -152,7 +152,7 @@ def test_student_and_peers_learn_and_are_told(tmp_path: Path) -> None:
         assert score > 0.75, name
     (first, _) = training.objective.peers
     images = torch.from_numpy(np.array(samples(1).inputs["image"]))
-    found = first.model.eval().prediction(images).argmax(1).numpy()
+    found = first.model.cpu().eval().prediction(images).argmax(1).numpy()
     assert (found == samples(1).labels).mean() == last.readings["peer 1 validation"]
 
 
@@ -226,7 +226,7 @@ def test_a_step_is_the_step_that_each_would_make_alone(tmp_path: Path, count: in
         apart = (other.exp() * (other - (said[index] / 2).log_softmax(1))).sum(1).mean() * 4
         term = nn.functional.cross_entropy(said[index], labels) + apart
         (slope,) = torch.autograd.grad(term, layer.weight, retain_graph=True)
-        found = models[index].module[1].weight
+        found = models[index].cpu().module[1].weight
         torch.testing.assert_close(found, layer.weight - 1e-4 * slope, rtol=1e-5, atol=1e-7)
 
 

@@ -144,6 +144,7 @@ def test_a_launched_run_is_one_run_which_a_plain_one_finds_done(
     assert done.stdout.count("exit code 0") == 1
     assert len(list((tmp_path / ".edgestill" / "objects").glob("*/*"))) == 10
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     report = run_recipe("recipe.yaml")
     assert [model.processes for model in report.models] == [2, 2], "also where it is reused"
     assert [step.name for step in report.steps if not step.reused] == []

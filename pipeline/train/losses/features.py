@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgestill.errors import ModelError
-from edgestill.train.adapters import Adapter, Channels, channels_last
+from edgestill.train.adapters import Adapter, Channels, channels_last, pooled
 from edgestill.train.losses.base import Loss, LossInputs
 from edgestill.train.losses.config import AttentionLoss, HiddenLoss, HintLoss, MinilmLoss, reads_of
 from edgestill.train.voices import role_of
@@ -115,8 +115,7 @@ class Attention(Loss):
                 min(student.shape[1], teacher.shape[1]),
                 min(student.shape[2], teacher.shape[2]),
             )
-            student = functional.adaptive_avg_pool2d(student, grid)
-            teacher = functional.adaptive_avg_pool2d(teacher, grid)
+            student, teacher = pooled(student, grid), pooled(teacher, grid)
         apart = functional.normalize(student.flatten(1)) - functional.normalize(teacher.flatten(1))
         return apart.pow(2).sum(1).mean()
 

@@ -68,14 +68,15 @@ def _cross_entropies(
         targets = targets * (1 - smoothing) + smoothing / 2
         terms = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
         return terms * known, known.to(logits.dtype)
+    # Row by row: on a GPU PyTorch warns that the terms of whole images may differ each time.
     terms = functional.cross_entropy(
-        logits,
-        labels.long(),
+        class_rows(logits, task),
+        labels.reshape(-1).long(),
         ignore_index=IGNORED_LABEL,
         label_smoothing=smoothing,
         reduction="none",
     )
-    return terms, known.to(logits.dtype)
+    return terms.reshape(labels.shape), known.to(logits.dtype)
 
 
 class Distillation(Loss):
