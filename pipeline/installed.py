@@ -2,7 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
+from pathlib import Path
+
+_FOLDERS = {"site-packages", "dist-packages"}
+
+
+def is_installed(path: Path) -> bool:
+    """Whether a path belongs to an installed library, wherever pip was told to put it."""
+    if not _FOLDERS.isdisjoint(path.parts):
+        return True
+    above = set(map(str, path.parents))
+    return any(
+        folder in above and path.relative_to(folder).parts[0] in _installed_in(folder)
+        for folder in sys.path
+    )
+
+
+@cache
+def _installed_in(folder: str) -> frozenset[str]:
+    """What `pip install --target` put into a folder, where a user's code may lie beside it."""
+    records = [file.read_text("utf-8") for file in Path(folder).glob("*.dist-info/RECORD")]
+    return frozenset(
+        line.partition(",")[0].partition("/")[0] for text in records for line in text.splitlines()
+    )
 
 
 def installed_version(distribution: str) -> str | None:

@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from edgestill.digest import digest_bytes, digest_file
 from edgestill.errors import EdgestillError, UsageError
 from edgestill.extras import lacking
+from edgestill.installed import is_installed
 from edgestill.spelling import nearest
 
 Result = TypeVar("Result")
@@ -144,10 +145,9 @@ def _is_own(file: str) -> bool:
 
 def _is_users(file: str) -> bool:
     path = Path(file)
-    installed = {"site-packages", "dist-packages"} & set(path.parts)
     standard = path.is_relative_to(Path(os.__file__).parent)
     frozen = file.startswith("<")
-    return not (installed or standard or frozen or _is_own(file))
+    return not (is_installed(path) or standard or frozen or _is_own(file))
 
 
 def _relative(file: str, base: Path) -> str:

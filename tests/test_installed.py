@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from edgestill.installed import distributions_of, installed_version, library_version
+from edgestill.installed import (
+    distributions_of,
+    installed_version,
+    is_installed,
+    library_version,
+)
 
 Install = Callable[..., None]
 
@@ -50,3 +55,14 @@ def test_a_library_that_is_not_there_has_no_version() -> None:
 def test_a_module_is_traced_to_what_brought_it() -> None:
     assert distributions_of("sklearn") == (("scikit-learn", version("scikit-learn")),)
     assert distributions_of("no_such_module") == ()
+
+
+def test_a_library_is_known_wherever_pip_was_told_to_put_it(
+    install: Install, tmp_path: Path
+) -> None:
+    install("quickrun", "1.22.0", "quickrun/__init__.py", "quick.py")
+    assert is_installed(tmp_path / "quickrun" / "deep" / "core.py")
+    assert is_installed(tmp_path / "quick.py")
+    assert is_installed(Path("/opt/env/lib/python3.11/site-packages/torch/nn/__init__.py"))
+    users = [tmp_path / "net.py", tmp_path / "project" / "net.py", Path("quickrun/net.py")]
+    assert not any(map(is_installed, users))

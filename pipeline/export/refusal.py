@@ -8,11 +8,11 @@ from pathlib import Path
 from torch import jit, nn
 
 from edgestill.errors import ExportError
+from edgestill.installed import is_installed
 from edgestill.reference import describe, place
 
 _NO_OPERATOR = re.compile(r"No ONNX function found for <OpOverload\(op='([\w.]+)'")
 _LINE = re.compile(r'File "([^"]+)", line (\d+)')
-_NOT_USERS = ("site-packages", "dist-packages", "<")
 
 
 def refused(error: Exception, model: nn.Module) -> ExportError:
@@ -79,4 +79,4 @@ def _is_own(file: Path) -> bool:
 
 
 def _is_users(file: Path) -> bool:
-    return not _is_own(file) and not any(folder in str(file) for folder in _NOT_USERS)
+    return not (_is_own(file) or is_installed(file) or "<" in str(file))

@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 
 from edgestill.errors import ModelError, UsageError
-from edgestill.installed import distributions_of
+from edgestill.installed import distributions_of, is_installed
 from edgestill.reference import Reference, parse
 from edgestill.source_code.imports import bound_names, parse_source
-from edgestill.source_code.walk import OWN, Module, Walk, is_installed
+from edgestill.source_code.walk import OWN, Module, Walk
 from edgestill.spelling import nearest
 
 _MAIN = ("__main__", "__mp_main__")

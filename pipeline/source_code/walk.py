@@ -9,16 +9,10 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from edgestill.digest import digest_bytes
-from edgestill.installed import distributions_of
+from edgestill.installed import distributions_of, is_installed
 from edgestill.source_code.imports import Import, imports_of
 
 OWN = "edgestill"
-_INSTALLED = {"site-packages", "dist-packages"}
-
-
-def is_installed(path: Path) -> bool:
-    """Whether a path belongs to an installed library."""
-    return not _INSTALLED.isdisjoint(path.parts)
 
 
 @dataclass(frozen=True)
