@@ -8,7 +8,8 @@ each training on 2 cores. On a GPU, which one such training does not fill, all i
 and a teacher that is trained for it take some minutes:
 
     python tests/benchmarks/distillation_schemes.py --store STORE --images 0 --epochs 24 \\
-        --batch-size 256 --train-teacher 45 --channels-last --at-once 10
+        --batch-size 256 --train-teacher 45 --channels-last --at-once 10 --views 4 \\
+        --schemes "student alone" kd dkd dist "kd, hint" "kd, adversarial"
 
 Ends with 1 when no scheme beats the student alone by one point with spreads that do not overlap.
 """
@@ -219,7 +220,13 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=128, help="the rate grows with it")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--views", type=int, default=5, help="how many views are recorded")
-    parser.add_argument("--schemes", nargs="+", choices=SCHEMES, default=list(SCHEMES))
+    parser.add_argument(
+        "--schemes",
+        nargs="+",
+        choices=SCHEMES,
+        default=list(SCHEMES),
+        help="the first is what the others are compared with",
+    )
     parser.add_argument("--at-once", type=int, default=1, help="how many trainings run together")
     parser.add_argument("--channels-last", action="store_true", help="as GPUs take them")
     parser.add_argument(
