@@ -10,7 +10,9 @@ The layer that is named is the first whose own error is above
 
 where L is the largest own error and m the median of the others, rounding left out. Between float
 graphs m is 0 unless many layers are wrong, so this is TOLERANCE. Between a float graph and its int8
-one, where m is near 1 %, it is what stands out from the quantization of the other layers.
+one, where m is near 1 %, it is what stands out from the quantization of the other layers, and there
+it has to be above L / 10 too: every layer errs a little, and one that errs more than usual is not
+what the answers were lost by where another errs ten times as much.
 """
 
 from __future__ import annotations
@@ -117,6 +119,8 @@ def first_outlying(own: Sequence[float]) -> tuple[int, bool] | None:
         return None
     typical = typical_error(own)
     limit = min(max(TOLERANCE, _OUTLYING * typical), largest / 2)
+    if typical > TOLERANCE:
+        limit = max(limit, largest / _OUTLYING)
     index = next(index for index, error in enumerate(own) if error > limit)
     return index, own[index] > _ALONE * typical
 

@@ -242,6 +242,7 @@ def test_a_graph_that_onnx_runtime_cannot_load(residual: Any, feeds: dict[str, A
         ([0.01] * 30 + [0.02, 0.0, 0.5], 32, True),  # which is within quantization here
         ([0.01, 0.02, 0.01, 0.9, 0.01], 3, True),
         ([0.01, 0.04, 0.01, 0.9, 0.01], 3, True),
+        ([0.0027] * 30 + [0.03, 0.0027, 0.9], 32, True),  # not the one that errs a little more
         ([0.01, 0.012, 0.009, 0.011], 0, False),
         ([0.01, 0.3, 0.02, 0.9], 1, True),
     ],
