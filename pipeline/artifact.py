@@ -195,7 +195,7 @@ class RecordingDescription:
 
 @dataclass(frozen=True)
 class Recording(Artifact[RecordingDescription]):
-    """`views/<v>/<column>.npy` `[count, ...]`; `edgestill.train.recording` reads it."""
+    """`views/<v>/<column>.npy` `[count, ...]`; `edgestill.train.teachers.recorded` reads it."""
 
     kind = "recording"
     description_type = RecordingDescription

@@ -47,7 +47,8 @@ from edgestill.train.peers import peer_name
 from edgestill.train.predict import to_tensors
 from edgestill.train.reproducible import reproducible
 from edgestill.train.stage import wrap
-from edgestill.train.teachers import LiveTeacher, Teacher
+from edgestill.train.teachers.base import Teacher
+from edgestill.train.teachers.live import LiveTeacher
 from edgestill.train.views import Views, require_whole_labels
 from edgestill.train.voices import TEACHER, role_of
 

@@ -25,10 +25,10 @@ from edgestill.stats.looks import looks
 from edgestill.targets import energy
 from edgestill.targets.options import OpenVinoOptions
 from edgestill.train.config import AugmentConfig
-from edgestill.train.ensemble import WEIGHINGS
-from edgestill.train.function_teacher import FunctionTeacher
 from edgestill.train.losses.config import LOSS_CONFIGS, LossConfig
 from edgestill.train.schedule import Schedule
+from edgestill.train.teachers.ensemble import WEIGHINGS
+from edgestill.train.teachers.function import FunctionTeacher
 from edgestill.verify.config import (
     LARGEST_BATCH,
     OFFLINE,

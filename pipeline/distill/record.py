@@ -21,9 +21,9 @@ from edgestill.step import StepContext
 from edgestill.train.accelerator import join_processes
 from edgestill.train.losses.base import Outputs
 from edgestill.train.predict import BATCH
-from edgestill.train.recording import ColumnWriter, ids_digest
 from edgestill.train.reproducible import reproducible
-from edgestill.train.teachers import Teacher
+from edgestill.train.teachers.base import Teacher
+from edgestill.train.teachers.recorded import ColumnWriter, ids_digest
 from edgestill.train.views import Views
 from edgestill.train.voices import TEACHER
 

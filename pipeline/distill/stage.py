@@ -25,14 +25,12 @@ from edgestill.errors import ModelError, about
 from edgestill.models.config import ModelConfig
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
-from edgestill.train.ensemble import Ensemble
 from edgestill.train.loop import Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss
 from edgestill.train.losses.config import LossConfig, Tap, reads_of
 from edgestill.train.optimizers import make_average
 from edgestill.train.peers import Peer, peer_name
-from edgestill.train.recording import RecordedTeacher
 from edgestill.train.reproducible import derived_seed, reproducible, seed_everything
 from edgestill.train.stage import (
     load_checkpoint,
@@ -42,7 +40,10 @@ from edgestill.train.stage import (
     wrap,
     write_trained,
 )
-from edgestill.train.teachers import AverageTeacher, Teacher
+from edgestill.train.teachers.base import Teacher
+from edgestill.train.teachers.ensemble import Ensemble
+from edgestill.train.teachers.live import AverageTeacher
+from edgestill.train.teachers.recorded import RecordedTeacher
 from edgestill.train.voices import TEACHER, role_of
 
 

@@ -11,13 +11,14 @@ from edgestill.data.arrays import load_ids, load_inputs
 from edgestill.digest import digest_value
 from edgestill.models.config import ModelConfig
 from edgestill.train.config import AugmentConfig
-from edgestill.train.ensemble import Ensemble
-from edgestill.train.function_teacher import FunctionTeacher
 from edgestill.train.losses.base import Loss
 from edgestill.train.losses.config import Tap
-from edgestill.train.onnx_teacher import OnnxTeacher
 from edgestill.train.stage import restore
-from edgestill.train.teachers import LiveTeacher, Teacher
+from edgestill.train.teachers.base import Teacher
+from edgestill.train.teachers.ensemble import Ensemble
+from edgestill.train.teachers.function import FunctionTeacher
+from edgestill.train.teachers.live import LiveTeacher
+from edgestill.train.teachers.onnx_model import OnnxTeacher
 from edgestill.train.views import Views
 from edgestill.train.voices import TEACHER, TeacherWeights, voices
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 import numpy
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
@@ -25,61 +23,21 @@ from edgestill.train.accelerator import start_accelerator
 from edgestill.train.batches import Part, epoch_batches, parts_of
 from edgestill.train.config import Keep, TrainConfig
 from edgestill.train.learner import Given, Learner, attended_tokens
-from edgestill.train.losses.base import Labels, Loss, LossInputs
+from edgestill.train.losses.base import Labels, LossInputs
+from edgestill.train.objective import Objective, Samples, Trained
 from edgestill.train.optimizers import learning_rate, make_average, make_optimizer
-from edgestill.train.peers import Peer, Score, peer_scores
-from edgestill.train.predict import Arrays, placed, predict
+from edgestill.train.peers import peer_scores
+from edgestill.train.predict import placed, predict
 from edgestill.train.ranks import from_first, gatherer, mean_terms
 from edgestill.train.reproducible import derived_seed, seed_everything
-from edgestill.train.teachers import Teacher
 from edgestill.train.unread import Unread, Value
-from edgestill.train.views import Ids, Rows, View, Views, require_whole_labels
+from edgestill.train.views import Rows, View, Views, require_whole_labels
 
 # A checkpoint is written when it would cost less than this share of the time since the last one.
 CHECKPOINT_SHARE = 0.02
 CHECKPOINT_SECONDS = 2.0
 
 _EXAMPLES = 2
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Inputs by name and labels, all `[n, ...]`, and each sample's hash `[n]`."""
-
-    inputs: Arrays
-    labels: NDArray[numpy.generic] | None
-    ids: Ids
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True)
-class Objective:
-    """What a training works towards.
-
-    Attributes:
-        losses: the terms, whose weighted sum is minimised.
-        teacher: who answers the samples, where a term needs that.
-        score: for choosing the best epoch.
-        bigger_is_better: which way the metric points.
-        peers: who learns beside the model, in place of a teacher.
-    """
-
-    losses: Sequence[Loss]
-    teacher: Teacher | None
-    score: Score
-    bigger_is_better: bool
-    peers: Sequence[Peer] = ()
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The weights of the epoch that is kept, and how the training went."""
-
-    weights: dict[str, Tensor]
-    best_epoch: int
-    history: tuple[state.EpochRecord, ...]
 
 
 class Trainer:
@@ -166,14 +124,14 @@ class Trainer:
         resumed = state.load(self.work, self.tracked)
         at, best = resumed or (state.Progress(), {})
         steps = math.ceil(len(self.train) / self.config.batch_size)
-        while at.epoch < self.config.epochs and not self._stopped(at):
+        patience = self.config.early_stop or math.inf
+        while at.epoch < self.config.epochs and at.epochs_without_gain < patience:
             started = time.monotonic()
             self._epoch(at, best, steps)
             self._read_terms(at)
             record = self._validate(validation, at, time.monotonic() - started, steps)
             self._warn_of_idle_terms(at, steps)
-            former = at.history[at.best_epoch - 1] if at.best_epoch else None
-            if keep == "last" or former is None or self._at_least_as_good(record, former):
+            if keep == "last" or self.objective.at_least_as_good(record, at.best):
                 at.best_epoch = record.epoch
                 best = {k: v.detach().cpu().clone() for k, v in self.kept.state_dict().items()}
             at = state.Progress(record.epoch, 0, {}, at.best_epoch, (*at.history, record))
@@ -339,20 +297,6 @@ class Trainer:
                     f"the loss {name} was {same} at every step of epoch {at.epoch + 1}: it teaches "
                     "nothing. Look at its layers and its teacher"
                 )
-
-    def _stopped(self, at: state.Progress) -> bool:
-        """Whether as many epochs as `early_stop` has have brought nothing better."""
-        if self.config.early_stop is None or at.best_epoch == 0:
-            return False
-        scores = [record.validation for record in at.history]
-        first_of_best = scores.index(scores[at.best_epoch - 1]) + 1
-        return at.epoch - first_of_best >= self.config.early_stop
-
-    def _at_least_as_good(self, new: state.EpochRecord, best: state.EpochRecord) -> bool:
-        # Of equal epochs the later one has been annealed for longer.
-        if self.objective.bigger_is_better:
-            return new.validation >= best.validation
-        return new.validation <= best.validation
 
     def _require_finite(self, term: Value, at: state.Progress) -> None:
         if not math.isfinite(term.value):

@@ -29,13 +29,14 @@ from edgestill.scoring import resolve_metric, score_outputs
 from edgestill.step import StepContext
 from edgestill.train.accelerator import TRACKERS
 from edgestill.train.config import AskStep, LoadStep, TrainStep
-from edgestill.train.function_teacher import FunctionTeacher
-from edgestill.train.loop import Objective, Samples, Trained, Trainer
+from edgestill.train.loop import Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss
+from edgestill.train.objective import Objective, Samples, Trained
 from edgestill.train.predict import predict
 from edgestill.train.reproducible import reproducible
-from edgestill.train.teachers import Teacher
+from edgestill.train.teachers.base import Teacher
+from edgestill.train.teachers.function import FunctionTeacher
 
 
 @dataclass(frozen=True)

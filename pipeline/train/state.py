@@ -74,6 +74,18 @@ class Progress:
     best_epoch: int = 0
     history: tuple[EpochRecord, ...] = ()
 
+    @property
+    def best(self) -> EpochRecord | None:
+        return self.history[self.best_epoch - 1] if self.best_epoch else None
+
+    @property
+    def epochs_without_gain(self) -> int:
+        """How many epochs have brought nothing better since one was as good as the best."""
+        if self.best is None:
+            return 0
+        scores = [record.validation for record in self.history]
+        return self.epoch - scores.index(self.best.validation) - 1
+
 
 @dataclass(frozen=True)
 class Tracked:

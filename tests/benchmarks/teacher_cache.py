@@ -23,7 +23,7 @@ import numpy
 import torch
 
 from edgestill.artifact import Column, Recording, RecordingDescription
-from edgestill.train.recording import ColumnWriter, RecordedTeacher, ids_digest
+from edgestill.train.teachers.recorded import ColumnWriter, RecordedTeacher, ids_digest
 
 SAMPLES, VIEWS, CLASSES, BATCH, TOP_K = 50_000, 4, 1_000, 256, 20
 MEGABYTE = 1e6

@@ -19,10 +19,10 @@ from edgestill.distill.stage import DistillInputs, distill, student_trainer
 from edgestill.errors import ModelError
 from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.step import StepContext
-from edgestill.train.ensemble import Ensemble
 from edgestill.train.losses.config import CeLoss, HeadsLoss, HintLoss, KdLoss, LossConfig, MseLoss
 from edgestill.train.reproducible import reproducible
-from edgestill.train.teachers import AverageTeacher
+from edgestill.train.teachers.ensemble import Ensemble
+from edgestill.train.teachers.live import AverageTeacher
 
 CODE = """
 import torch

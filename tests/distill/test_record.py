@@ -25,9 +25,9 @@ from edgestill.models.config import ModelConfig
 from edgestill.step import StepContext
 from edgestill.train.config import AugmentConfig, LoadStep
 from edgestill.train.losses.config import CeLoss, HintLoss, KdLoss, Tap
-from edgestill.train.recording import RecordedTeacher
 from edgestill.train.stage import LoadInputs, load, restore
-from edgestill.train.teachers import LiveTeacher
+from edgestill.train.teachers.live import LiveTeacher
+from edgestill.train.teachers.recorded import RecordedTeacher
 from edgestill.train.views import Views
 
 CODE = """\

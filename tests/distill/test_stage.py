@@ -30,12 +30,12 @@ from edgestill.models.config import ModelConfig, NormalizeConfig
 from edgestill.models.wrapper import DeviceModel
 from edgestill.step import StepContext
 from edgestill.train.config import Keep, LoadStep
-from edgestill.train.ensemble import Ensemble
 from edgestill.train.loop import Trainer
 from edgestill.train.losses.config import CeLoss, KdLoss, LossConfig, MseLoss
 from edgestill.train.predict import predict
 from edgestill.train.stage import LoadInputs, load, restore
-from edgestill.train.teachers import LiveTeacher
+from edgestill.train.teachers.ensemble import Ensemble
+from edgestill.train.teachers.live import LiveTeacher
 
 CODE = '''
 import torch

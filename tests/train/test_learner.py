@@ -25,7 +25,7 @@ from edgestill.train.losses.config import (
     Tap,
 )
 from edgestill.train.optimizers import make_average
-from edgestill.train.teachers import AverageTeacher, LiveTeacher
+from edgestill.train.teachers.live import AverageTeacher, LiveTeacher
 
 
 def model(width: int) -> DeviceModel:

@@ -18,10 +18,11 @@ from edgestill.metrics import METRICS, score
 from edgestill.models.wrapper import DeviceModel
 from edgestill.train import loop
 from edgestill.train.config import AugmentConfig, Keep, TrainConfig
-from edgestill.train.loop import Objective, Samples, Trained, Trainer
+from edgestill.train.loop import Trainer
 from edgestill.train.losses import default_losses, make_losses
 from edgestill.train.losses.base import Loss, LossInputs
 from edgestill.train.losses.config import HeadsLoss, Reads
+from edgestill.train.objective import Objective, Samples, Trained
 from edgestill.train.reproducible import reproducible
 from edgestill.train.state import Progress
 

@@ -23,13 +23,14 @@ from edgestill.metrics.classification import accuracy
 from edgestill.models.wrapper import DeviceModel
 from edgestill.train import loop
 from edgestill.train.config import AugmentConfig, TrainConfig
-from edgestill.train.loop import Objective, Samples, Trained, Trainer
+from edgestill.train.loop import Trainer
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.config import AdversarialLoss, CeLoss, HintLoss, KdLoss, LossConfig
+from edgestill.train.objective import Objective, Samples, Trained
 from edgestill.train.reproducible import reproducible
 from edgestill.train.schedule import Schedule
 from edgestill.train.state import Progress
-from edgestill.train.teachers import LiveTeacher
+from edgestill.train.teachers.live import LiveTeacher
 
 COUNT = 70
 CONFIG = TrainConfig(epochs=3, batch_size=16, learning_rate=1e-2)

@@ -18,15 +18,16 @@ from edgestill.metrics.classification import accuracy
 from edgestill.models.wrapper import DeviceModel
 from edgestill.train import loop
 from edgestill.train.config import AugmentConfig, TrainConfig
-from edgestill.train.loop import Objective, Samples, Trained, Trainer
+from edgestill.train.loop import Trainer
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.base import Loss
 from edgestill.train.losses.config import AdversarialLoss, CeLoss, HeadsLoss, KdLoss, LossConfig
+from edgestill.train.objective import Objective, Samples, Trained
 from edgestill.train.optimizers import make_average
 from edgestill.train.peers import Peer
 from edgestill.train.reproducible import derived_seed, reproducible, seed_everything
 from edgestill.train.state import Progress
-from edgestill.train.teachers import AverageTeacher
+from edgestill.train.teachers.live import AverageTeacher
 
 COUNT = 70
 CONFIG = TrainConfig(epochs=3, batch_size=16, learning_rate=1e-2)

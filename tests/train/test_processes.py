@@ -23,13 +23,14 @@ from edgestill.artifact import TensorSpec
 from edgestill.metrics.classification import accuracy
 from edgestill.models.wrapper import DeviceModel
 from edgestill.train.config import *
-from edgestill.train.loop import Objective, Samples, Trainer
+from edgestill.train.loop import Trainer
+from edgestill.train.objective import Objective, Samples
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.config import *
 from edgestill.train.reproducible import reproducible
 from edgestill.train.optimizers import make_average
 from edgestill.train.peers import Peer
-from edgestill.train.teachers import AverageTeacher, LiveTeacher
+from edgestill.train.teachers.live import AverageTeacher, LiveTeacher
 
 LOSSES = {
     "labels": [CeLoss(label_smoothing=0.1)],

@@ -14,7 +14,6 @@ from scipy.special import expit, softmax
 from torch import Tensor
 
 from edgestill.errors import ModelError
-from edgestill.train.ensemble import WEIGHINGS, Ensemble
 from edgestill.train.losses import make_losses
 from edgestill.train.losses.base import Labels, LossInputs, Outputs
 from edgestill.train.losses.config import (
@@ -28,7 +27,8 @@ from edgestill.train.losses.config import (
     Tap,
     reads_of,
 )
-from edgestill.train.teachers import Teacher
+from edgestill.train.teachers.base import Teacher
+from edgestill.train.teachers.ensemble import WEIGHINGS, Ensemble
 
 RNG = np.random.default_rng(3)
 ROWS = np.arange(5)

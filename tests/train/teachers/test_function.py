@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from edgestill.errors import EnvironmentFailure, ModelError
-from edgestill.train.function_teacher import FunctionTeacher
 from edgestill.train.predict import to_tensors
+from edgestill.train.teachers.function import FunctionTeacher
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 4), np.uint8)
 OTHER = np.random.default_rng(1).normal(size=(20, 2)).astype(np.float32)

@@ -1,10 +1,9 @@
-"""Who teaches: where a batch's answers come from."""
+"""A teacher that is asked about each batch, and one that is the student's own average."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,32 +15,6 @@ from edgestill.train.losses.config import Tap
 from edgestill.train.taps import Taps
 from edgestill.train.views import Rows
 from edgestill.train.voices import TEACHER
-
-
-class Teacher(Protocol):
-    """Answers batches of the train split."""
-
-    def view_of(self, epoch: int) -> int:
-        """The number of the view that it can answer in this epoch."""
-        ...
-
-    def answer(
-        self, inputs: list[Tensor], rows: Rows, view: int, labels: Labels | None = None
-    ) -> Outputs:
-        """What it says of the samples `rows` in view `view`, which `inputs` `[b, ...]` are.
-
-        Args:
-            labels: of these samples, where there are any.
-        """
-        ...
-
-    def require_unchanged(self) -> None:
-        """Called after each epoch.
-
-        Raises:
-            ModelError: it is not what it was at the start.
-        """
-        ...
 
 
 class LiveTeacher:

@@ -12,8 +12,8 @@ from edgestill.artifact import OnnxModel, TensorSpec
 from edgestill.errors import ModelError
 from edgestill.extras import require
 from edgestill.onnx_file import graphs
-from edgestill.train.black_box import BlackBox, few
 from edgestill.train.predict import Arrays
+from edgestill.train.teachers.black_box import BlackBox, few
 from edgestill.train.views import Rows
 from edgestill.train.voices import TEACHER
 

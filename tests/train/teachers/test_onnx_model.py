@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edgestill.artifact import OnnxDescription, OnnxModel, Signature
 from edgestill.errors import ModelError
 from edgestill.onnx_file import tensor_specs
-from edgestill.train.onnx_teacher import OnnxTeacher
 from edgestill.train.predict import to_tensors
+from edgestill.train.teachers.onnx_model import OnnxTeacher
 
 FLOAT, UINT8, INT64 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT64
 WEIGHT = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)

@@ -12,7 +12,7 @@ from edgestill.errors import ModelError
 from edgestill.train.losses.base import Labels, Outputs
 from edgestill.train.losses.logits import cross_entropies
 from edgestill.train.losses.positions import is_binary
-from edgestill.train.teachers import Teacher
+from edgestill.train.teachers.base import Teacher
 from edgestill.train.views import Rows
 from edgestill.train.voices import role_of
 

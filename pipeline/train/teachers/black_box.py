@@ -18,11 +18,11 @@ _PROBE_SAMPLES = 2
 # Of two answers to one sample, relative to the largest value.
 _TOLERANCE = 1e-3
 
-Samples = list[NDArray[Any]]
+Inputs = list[NDArray[Any]]
 
 
 class BlackBox:
-    """Samples in, predictions out; it has no layers that a loss could read.
+    """Inputs in, predictions out; it has no layers that a loss could read.
 
     Args:
         probe: a few samples, each input `[n, ...]`, on which it is tried.
@@ -38,7 +38,7 @@ class BlackBox:
 
     role: str
 
-    def __init__(self, probe: Samples, advice: str) -> None:
+    def __init__(self, probe: Inputs, advice: str) -> None:
         together = self.ask(probe)
         self.prediction_shape: tuple[int, ...] = together.shape[1:]
         rows = range(len(together))
@@ -53,7 +53,7 @@ class BlackBox:
                 fix=advice,
             )
 
-    def ask(self, inputs: Samples) -> NDArray[numpy.float32]:
+    def ask(self, inputs: Inputs) -> NDArray[numpy.float32]:
         """The prediction for any number of samples, `[b, ...]`."""
         raise NotImplementedError
 
@@ -70,7 +70,7 @@ class BlackBox:
     def require_unchanged(self) -> None:
         """Nothing of it lies where a training could write."""
 
-    def _asked(self, inputs: Samples) -> NDArray[numpy.float32]:
+    def _asked(self, inputs: Inputs) -> NDArray[numpy.float32]:
         answers = self.ask(inputs)
         if answers.shape[1:] != self.prediction_shape:
             raise ModelError(
@@ -82,6 +82,6 @@ class BlackBox:
         return answers
 
 
-def few(arrays: Arrays) -> Samples:
+def few(arrays: Arrays) -> Inputs:
     """The first samples of a split, to try a teacher on."""
     return [numpy.array(array[:_PROBE_SAMPLES]) for array in arrays.values()]

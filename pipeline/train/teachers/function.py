@@ -14,8 +14,8 @@ from edgestill.errors import EdgestillError, EnvironmentFailure, ModelError
 from edgestill.models.interface import require_positions
 from edgestill.models.resolve import load_callable
 from edgestill.reference import run
-from edgestill.train.black_box import BlackBox, Samples, few
 from edgestill.train.predict import BATCH, Arrays
+from edgestill.train.teachers.black_box import BlackBox, Inputs, few
 from edgestill.train.voices import TEACHER
 
 # Other errors of the system are of their code: a file that is none, a name that is not there.
@@ -81,7 +81,7 @@ class FunctionTeacher(BlackBox):
         )
         super().__init__(probe, advice)
 
-    def ask(self, inputs: Samples) -> NDArray[numpy.float32]:
+    def ask(self, inputs: Inputs) -> NDArray[numpy.float32]:
         # Copies: the student is fed what these arrays share their memory with.
         given = {name: array.copy() for name, array in zip(self._names, inputs, strict=True)}
         try:
