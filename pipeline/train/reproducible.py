@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
 
 import numpy
 import torch
@@ -24,18 +23,23 @@ def seed_everything(seed: int) -> None:
     # Not torch.manual_seed, which takes a fifth of a millisecond to note the seed for devices that
     # are not there.
     torch.default_generator.manual_seed(seed)
-    for accelerator in _accelerators():
-        accelerator.manual_seed_all(seed)
+    _seed_accelerators(seed)
     numpy.random.seed(seed)
     random.seed(seed)
 
 
+def _seed_accelerators(seed: int) -> None:
+    """Seed the generators of the GPUs, or of what else accelerates torch here."""
+    device = _accelerator()
+    if device is not None:
+        module = torch.get_device_module(device)
+        # Apple's GPU is one, and has no function for all.
+        getattr(module, "manual_seed_all", module.manual_seed)(seed)
+
+
 @lru_cache(maxsize=1)
-def _accelerators() -> tuple[Any, ...]:
-    """The module of the GPUs, or of what else accelerates torch here; none or one."""
-    device = torch.accelerator.current_accelerator(check_available=True)
-    module = None if device is None else torch.get_device_module(device)
-    return (module,) if hasattr(module, "manual_seed_all") else ()
+def _accelerator() -> torch.device | None:
+    return torch.accelerator.current_accelerator(check_available=True)
 
 
 @contextmanager
