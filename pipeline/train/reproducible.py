@@ -31,10 +31,13 @@ def seed_everything(seed: int) -> None:
 def _seed_accelerators(seed: int) -> None:
     """Seed the generators of the GPUs, or of what else accelerates torch here."""
     device = _accelerator()
-    if device is not None:
-        module = torch.get_device_module(device)
-        # Apple's GPU is one, and has no function for all.
-        getattr(module, "manual_seed_all", module.manual_seed)(seed)
+    if device is None:
+        return
+    module = torch.get_device_module(device)
+    for seed_generators in ("manual_seed_all", "manual_seed"):  # Apple's GPU is one: it has no all
+        if hasattr(module, seed_generators):
+            getattr(module, seed_generators)(seed)
+            return
 
 
 @lru_cache(maxsize=1)
