@@ -27,6 +27,8 @@ from edgestill.step import StepContext
 _JUDGED = ("validation", "test")
 # A class with fewer samples than this may well be missing from a small split.
 _ENOUGH = 8
+# What data sets of segmented images write where a pixel has no label.
+_OFTEN_IGNORED = "255"
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,12 @@ def _missing_classes(parts: Mapping[str, Part], class_names: Sequence[str]) -> l
         counts += numpy.bincount(labels[labels >= 0], minlength=len(class_names))
     remarks = []
     absent = [name for name, count in zip(class_names, counts, strict=True) if not count]
-    if absent:
+    if class_names[-1] == _OFTEN_IGNORED and class_names[-2] in absent:
+        remarks.append(
+            f"label {_OFTEN_IGNORED} is a class here, and {class_names[-2]} below it never occurs: "
+            f"if it marks what has no label, write {IGNORED_LABEL} in its place"
+        )
+    elif absent:
         remarks.append(f"classes without any sample: {_listed(absent)}")
     for role in [role for role in ROLES if role in known]:
         present = set(known[role].classes.tolist())

@@ -176,6 +176,20 @@ def test_unused_samples_are_told(tmp_path):
     assert run.said == ["data.split: 20.0% of the samples are in no split"]
 
 
+@pytest.mark.parametrize("below", [20, 254])
+def test_a_class_255_far_above_the_others_may_be_no_class(tmp_path, below):
+    labels = numpy.r_[numpy.arange(800) % 20, numpy.full(8, below), numpy.full(20, 255)]
+    name = save(tmp_path, "a.npz", noise(828), labels)
+    told = Run(tmp_path, DataConfig(name)).said[0]
+    if below == 254:
+        assert told.startswith("classes without any sample: 20, 21, ")
+    else:
+        assert told == (
+            "label 255 is a class here, and 254 below it never occurs: if it marks what has no "
+            "label, write -100 in its place"
+        )
+
+
 def test_a_class_that_is_missing_from_a_split_is_told(tmp_path):
     labels = numpy.r_[numpy.arange(400) % 2, numpy.full(8, 2), 4, 4]
     name = save(tmp_path, "a.npz", noise(410), labels)
