@@ -164,6 +164,24 @@ def test_a_kill_at_any_moment_of_keeping_loses_no_release_that_passed(tmp_path: 
     assert set(outcomes) == {"last good small small.passed"}
 
 
+def test_another_run_may_keep_what_passed_at_the_same_moment(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, passed = Path.rename, place.with_name("small.passed")
+    write(place, "good")
+    write(place.with_name("theirs"), "theirs")
+
+    def second(self: Path, target: Path) -> Path:
+        if target == passed and place.with_name("theirs").exists():
+            rename(place.with_name("theirs"), passed)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", second)
+    write(place, "bad", Verdict.FAIL)
+    assert (name_of(place), name_of(passed)) == ("bad", "good")
+    assert {file.name for file in place.parent.iterdir()} == {"small", "small.passed"}
+
+
 def test_an_error_inside_leaves_the_former_release_untouched(place: Path) -> None:
     def content() -> dict[Path, bytes]:
         return {file: file.read_bytes() for file in place.rglob("*") if file.is_file()}

@@ -113,14 +113,21 @@ def _exchange(staged: Path, folder: Path, former: Path) -> Path | None:
     while True:
         with suppress(FileNotFoundError):
             folder.rename(former)
-        try:
-            staged.rename(folder)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-        else:
-            return _let_go(former, folder, passed) or kept
+        placed = _renamed(staged, folder)
         kept = _let_go(former, folder, passed) or kept
+        if placed:
+            return kept
+
+
+def _renamed(folder: Path, place: Path) -> bool:
+    """Whether a folder could be put where nothing may be; another run may be first there."""
+    try:
+        folder.rename(place)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        return False
+    return True
 
 
 def _let_go(former: Path, folder: Path, passed: bool) -> Path | None:
@@ -138,10 +145,10 @@ def _let_go(former: Path, folder: Path, passed: bool) -> Path | None:
     kept = _place_of_passed(folder)
     # Whole or not there at any moment: what is left of one half removed would be refused as none.
     doomed = former.with_suffix(".doomed")
-    with suppress(FileNotFoundError):
-        kept.rename(doomed)
-    former.rename(kept)
-    shutil.rmtree(doomed, ignore_errors=True)
+    while not _renamed(former, kept):
+        with suppress(FileNotFoundError):
+            kept.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
     return kept
 
 
@@ -197,9 +204,10 @@ def _is_empty(place: Path) -> bool:
 
 def _is_release(place: Path) -> bool:
     """Whether a folder holds a release and nothing that anybody has put beside it."""
-    if _holds_listed_files_alone(place):
-        return True
-    time.sleep(0.05)  # another run may have replaced it while we looked
+    for _ in range(4):
+        if _holds_listed_files_alone(place):
+            return True
+        time.sleep(0.05)  # another run may have replaced it while we looked
     return _holds_listed_files_alone(place)
 
 
