@@ -33,6 +33,7 @@ class LiveTeacher:
         freeze(model)
         self.taps = Taps(model.module, taps, role)
         self._digest = weights_digest(model)
+        self._device: torch.device | None = None
 
     @property
     def prediction_shape(self) -> tuple[int, ...]:
@@ -46,7 +47,9 @@ class LiveTeacher:
         self, inputs: list[Tensor], rows: Rows, view: int, labels: Labels | None = None
     ) -> Outputs:
         del rows, view, labels
-        self.model.to(inputs[0].device)
+        if self._device != inputs[0].device:  # to ask every layer takes a large model milliseconds
+            self._device = inputs[0].device
+            self.model.to(self._device)
         with torch.no_grad(), self.taps:
             logits = self.model.prediction(*inputs).float()
         return Outputs(logits, self.taps.collect(len(inputs[0])))
