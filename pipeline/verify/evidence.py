@@ -120,9 +120,12 @@ class Evidence:
             blocks = _blocks(self.rounds[load], candidate.name)
             checked = sum(block.checked for block in blocks)
             if wrong := sum(block.mismatches for block in blocks):
+                apart = max(block.largest_difference for block in blocks)
+                by = f"by up to {apart:.0%} of the largest" if apart < 1e6 else "with NaN"
                 found[candidate.name] = (
                     f"{wrong} of {checked} answers {load_text(load)} were others than in the run "
-                    "that its accuracy was taken from"
+                    f"that its accuracy was taken from, {by}: they depend on the batch, or on the "
+                    "moment"
                 )
         return found
 

@@ -342,7 +342,7 @@ def test_what_only_the_runtime_shows(
 ) -> None:
     project.write(nodes, batch)
     diagnosis = project.diagnose("targets=[onnxruntime]")
-    assert with_state(diagnosis, State.PROBLEM)[subject] == message
+    assert with_state(diagnosis, State.PROBLEM)[subject].startswith(message)
     assert "compile onnxruntime fp32" in with_state(diagnosis, State.OK)
     assert diagnosis.exit_code == project.exit_code_of_run("targets=[onnxruntime]") == code
 

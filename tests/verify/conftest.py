@@ -121,7 +121,7 @@ def block(
         steady=True,
         checked=calls,
         mismatches=mismatches,
-        largest_difference=0.0,
+        largest_difference=0.34 if mismatches else 0.0,
         peak_rss_bytes=memory,
         candidate=candidate,
         started="2026-11-20T10:00:00.000+00:00",

@@ -386,8 +386,8 @@ def test_what_fails_under_a_load_has_failed(loaded: Any, rules: Callable[..., An
         runtime="",
     )
     assert found.target.candidates[0].failure == crash.what
-    wrong = loaded(PACED, service_ns=services(2), mismatches=2)
+    wrong = loaded(PACED, service_ns=services(2), mismatches=2, largest_difference=0.34)
     assert wrong.failures == {
         "fp32": "24 of 600 answers at 100/s were others than in the run that its accuracy was "
-        "taken from"
+        "taken from, by up to 34% of the largest: they depend on the batch, or on the moment"
     }
